@@ -1,0 +1,74 @@
+# Two commands do everything on a fresh machine: `make reproduce` and `make test`.
+# `make help` (or just `make`) lists the rest.
+
+# The first of these that is Python 3.10 to 3.13 is used; name one to choose: PYTHON=python3.12
+PYTHON ?= python3 python3.13 python3.12 python3.11 python3.10
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python -m
+# Written last, so that an interrupted installation is not taken for a finished one.
+STAMP := $(VENV)/.finished
+
+LAST := tests/test_notebooks.py
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+on = $(filter-out 0 no false,$(1))
+TIER := $(if $(DATA),--data "$(DATA)") $(if $(call on,$(SMALL)),--small)
+OPTIONS := $(TIER) $(if $(ALPHA),--alpha $(ALPHA)) $(if $(PROTOCOL),--protocol $(PROTOCOL)) \
+	$(if $(call on,$(FRESH)),--fresh)
+
+.DEFAULT_GOAL := help
+.PHONY: help reproduce test lint lab report lock clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "Options of reproduce: DATA=folder of real images   ALPHA=0.75   PROTOCOL=clean"
+	@echo "  NOTEBOOKS=\"02 03\"   SMALL=1 small form   FRESH=1 start over"
+
+reproduce: $(STAMP)  ## Run the notebooks headless and print the study's table beside ours
+	@$(RUN) ddlib run $(OPTIONS) $(NOTEBOOKS)
+
+test: $(STAMP)  ## Run every check, the notebooks in their small form included
+	@$(RUN) pytest --doctest-modules ddlib $(filter-out $(LAST),$(wildcard tests/test_*.py)) $(LAST) \
+	  $(PYTEST)
+
+lint: $(STAMP)  ## Check style and format
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+
+lab: $(STAMP)  ## Open the notebooks in JupyterLab
+	@$(RUN) jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
+
+report: $(STAMP)  ## Write the report of a finished run as one HTML file
+	@$(RUN) ddlib report $(TIER)
+
+lock: pyproject.toml  ## Write requirements.lock anew from pyproject.toml (UPGRADE=1: newest versions)
+	@[ -x $(BIN)/uv ] || $(MAKE) $(STAMP)
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 \
+	  --generate-hashes --no-annotate --no-emit-index-url --quiet \
+	  --custom-compile-command "make lock" $(if $(call on,$(UPGRADE)),--upgrade) \
+	  --output-file requirements.lock
+
+clean:  ## Remove the environment and caches; results in runs/ and images in data/ stay
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist build
+	@find ddlib tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml requirements.lock
+	@python=; for name in $(PYTHON); do \
+	  if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "ddlib needs Python 3.10 to 3.13, and none of these is one: $(PYTHON)." >&2; \
+	  echo "Install one, or name it: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making the environment in $(VENV) with $$("$$python" --version) (about a minute)"; \
+	"$$python" -m venv --clear $(VENV)
+	@awk '/^[^ ]/ {chosen = /^uv==/} chosen' requirements.lock > $(VENV)/uv.txt
+	@$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt && \
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes --compile-bytecode \
+	  -r requirements.lock || { \
+	  echo "uv could not install the packages; pip tries now, which takes longer." >&2; \
+	  $(RUN) pip install --disable-pip-version-check --require-hashes -r requirements.lock; }
+	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,60 @@
+"""The command line: ``ddlib COMMAND`` or ``python -m ddlib COMMAND``."""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+import ddlib
+
+FOLDER = Path(__file__).parent / "commands"
+
+
+class Commands(click.Group):
+    """The files in ``ddlib/commands``; ``--help`` reads their first line and imports none."""
+
+    def list_commands(self, ctx):
+        """Return the names of the commands."""
+        return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem[0] != "_")
+
+    def get_command(self, ctx, name):
+        """Import the one command that was called."""
+        if name not in self.list_commands(ctx):
+            return None
+        return import_module(f"ddlib.commands.{name}").command
+
+    def format_commands(self, ctx, formatter):
+        """List the commands with the first line of their files."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, first_line(name)) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx):
+        """Say what is wrong with the input in one message, without a traceback."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            if ctx.params["debug"]:
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+def first_line(name: str) -> str:
+    """Return the first line of a command file, less the command's name that may open it."""
+    text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    line = (ast.get_docstring(ast.parse(text)) or "").split("\n", 1)[0]
+    line = line.removeprefix(f"``ddlib {name}``: ")
+    return line[:1].upper() + line[1:]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(ddlib.__version__, prog_name="ddlib")
+def main(debug: bool) -> None:
+    """Tell real face photographs from AI-generated ones, measure it, explain it."""
+
+
+if __name__ == "__main__":
+    main(prog_name="ddlib")

@@ -1,0 +1,180 @@
+"""From a manifest and a protocol to prepared images, and from those to training batches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from ddlib import ela, images
+from ddlib.files import code_digest, digest, file_digest
+from ddlib.manifest import Manifest
+from ddlib.protocol import Protocol
+from ddlib.store import Rows, Store
+
+_CHUNK = 256  # prepared images held in memory at once
+
+
+def prepare(image: np.ndarray, protocol: Protocol, crop: float = 1.0) -> np.ndarray:
+    """Bring one picture into the form in which the protocol shows it to the network.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+    protocol : Protocol
+    crop : float
+        Share of the centred square that is kept, in (0, 1]; used if the protocol crops.
+
+    Returns
+    -------
+    (S, S, 3) uint8 array, where S is ``protocol.image_size``. The order of steps is crop, resize,
+    JPEG, ELA.
+    """
+    if protocol.crop:
+        image = images.center_crop(image, crop)
+    image = images.resize(image, protocol.image_size, protocol.resize)
+    if protocol.jpeg_quality is not None:
+        image = images.recompress(image, protocol.jpeg_quality)
+    if protocol.ela_quality is not None:
+        image = ela.ela_map(image, protocol.ela_quality, inverted=protocol.ela_inverted)
+    return image
+
+
+def prepare_file(path: Path, protocol: Protocol, crop: float = 1.0) -> np.ndarray:
+    """Read an image file and `prepare` it."""
+    return prepare(images.read_image(path), protocol, crop)
+
+
+def load_images(manifest: Manifest, protocol: Protocol, store: Store | None = None) -> Rows:
+    """Return the prepared images of a manifest as rows of (S, S, 3) uint8, in its order.
+
+    They are prepared once and kept in the store, one array for each source and split, so that
+    manifests that share a source share the work.
+    """
+    store = store or Store()
+    return gather_blocks(manifest, lambda block: _image_block(block, protocol, store))
+
+
+def gather_blocks(manifest: Manifest, load_block) -> Rows:
+    """Return rows in the manifest's order from one stored array for each source and split.
+
+    ``load_block(block)`` gets the manifest of one source and split and returns its array.
+    """
+    if not len(manifest):
+        raise ValueError("the manifest is empty: there is nothing to load")
+    array_of = np.zeros(len(manifest), int)
+    row_of = np.zeros(len(manifest), int)
+    arrays = []
+    groups = manifest.table.groupby(["source", "split"], sort=True).indices
+    for number, positions in enumerate(groups.values()):
+        arrays.append(load_block(Manifest(manifest.root, manifest.table.iloc[positions])))
+        array_of[positions], row_of[positions] = number, np.arange(len(positions))
+    return Rows(arrays, array_of, row_of)
+
+
+def block_key(block: Manifest, protocol: Protocol) -> dict:
+    """Return what decides the prepared images of one block, as plain values."""
+    table = block.table
+    files = digest(list(table["sha256"]), [float(crop) for crop in table["crop"]])
+    code = [code_digest(images, ela), file_digest(Path(__file__))]
+    where = {"source": table["source"].iloc[0], "split": table["split"].iloc[0]}
+    return {**where, "files": files, "preparation": protocol.preparation(), "code": code}
+
+
+def _image_block(block: Manifest, protocol: Protocol, store: Store) -> np.ndarray:
+    size = protocol.image_size
+
+    def chunks() -> Iterator[np.ndarray]:
+        files = list(zip(block.paths, block.table["crop"], strict=True))
+        with ThreadPoolExecutor() as pool:  # decoding and resizing leave Python's lock
+            for start in range(0, len(files), _CHUNK):
+                part = files[start : start + _CHUNK]
+                yield np.stack(list(pool.map(lambda f: prepare_file(f[0], protocol, f[1]), part)))
+
+    shape = (len(block), size, size, 3)
+    return store.array("images", block_key(block, protocol), shape, np.uint8, chunks)
+
+
+def class_weights(labels: np.ndarray) -> np.ndarray:
+    """Return one weight a row so that both classes weigh the same in the loss; their mean is 1.
+
+    Examples
+    --------
+    >>> class_weights(np.array([0, 0, 0, 1])).round(3)
+    array([0.667, 0.667, 0.667, 2.   ], dtype=float32)
+    """
+    counts = np.bincount(labels, minlength=2)
+    if counts.min() == 0:
+        raise ValueError(f"training needs both classes; got {counts[0]} real and {counts[1]} fake")
+    return (len(labels) / (2 * counts))[labels].astype("float32")
+
+
+def epoch_order(n: int, epoch: int, seed: int, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return an epoch's order of rows, and for each whether it is mirrored: two (n,) arrays."""
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(n)
+    mirrored = rng.random(n) < 0.5 if flip else np.zeros(n, bool)
+    return order, mirrored
+
+
+def training_batches(plain, mirrored, labels: np.ndarray, protocol: Protocol):
+    """Return a `tf.data.Dataset` of (rows, labels, weights); each pass over it is a new epoch.
+
+    Parameters
+    ----------
+    plain, mirrored : Rows
+        Images or features, and the same of the mirrored images. ``mirrored=None`` flips the rows
+        of `plain` on the fly, which is right for images only.
+    labels : (N,) int array
+    protocol : Protocol
+        Batch size, flip and seed. The order depends on seed and epoch alone, so that two ways to
+        train see the same batches.
+    """
+    weights = class_weights(labels)
+    epochs = itertools.count()
+
+    def rows():
+        order, flips = epoch_order(len(labels), next(epochs), protocol.seed, protocol.flip)
+        for start in range(0, len(order), protocol.batch_size):
+            take = slice(start, start + protocol.batch_size)
+            batch = _take(plain, mirrored, order[take], flips[take])
+            yield batch, labels[order[take]], weights[order[take]]
+
+    return _dataset(rows, plain, -(-len(labels) // protocol.batch_size))
+
+
+def validation_batches(plain, labels: np.ndarray, protocol: Protocol):
+    """Return a `tf.data.Dataset` of (rows, labels, weights) in order, without flips."""
+    weights = class_weights(labels)
+
+    def rows():
+        for start in range(0, len(labels), 2 * protocol.batch_size):
+            take = slice(start, start + 2 * protocol.batch_size)
+            yield plain.take(take), labels[take], weights[take]
+
+    return _dataset(rows, plain, -(-len(labels) // (2 * protocol.batch_size)))
+
+
+def _take(plain, mirrored, rows: np.ndarray, flips: np.ndarray) -> np.ndarray:
+    batch = plain.take(rows)
+    if flips.any():
+        turned = mirrored.take(rows[flips]) if mirrored is not None else batch[flips, :, ::-1]
+        batch[flips] = turned
+    return batch
+
+
+def _dataset(rows, like, steps: int):
+    import tensorflow as tf
+
+    signature = (
+        tf.TensorSpec((None, *like.shape[1:]), tf.as_dtype(like.dtype)),
+        tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((None,), tf.float32),
+    )
+    data = tf.data.Dataset.from_generator(rows, output_signature=signature)
+    # Batches are float32 from here on: features may be kept on disk in half precision.
+    data = data.map(lambda x, y, w: (tf.cast(x, tf.float32), y, w))
+    return data.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)

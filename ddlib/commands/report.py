@@ -1,0 +1,29 @@
+"""``ddlib report``: a run's table, its one-file HTML, its committed copies."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("report")
+@click.option(
+    "--data", envvar="DDLIB_DATA", default="toy", show_default=True, help="toy or a folder"
+)
+@click.option("--runs", default="runs", show_default=True, help="where results are")
+@click.option("--small", is_flag=True, help="the tier that --small made")
+@click.option("--publish", metavar="NAME", help="copy tables and charts to figures/ as NAME")
+@click.option("--figures", default="figures", show_default=True, help="where --publish writes")
+def command(data, runs, small, publish, figures):
+    """Print a run's table beside the study's and write it as one HTML file."""
+    from ddlib import report, study
+
+    tier = "toy" if data == "toy" else study.tier_name(data)
+    folder = Path(runs) / (f"{tier}-small" if small else tier)
+    try:
+        click.echo(report.summary(folder))
+        if publish:
+            for path in report.publish(folder, Path(figures), publish):
+                click.echo(f"wrote {path}")
+        click.echo(f"wrote {report.to_html(folder)}")
+    except FileNotFoundError as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,61 @@
+"""``ddlib run``: the notebooks, headless and in order; keeps what they made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ddlib.protocol import NAMES
+
+
+@click.command(name="run")
+@click.argument("notebooks", nargs=-1)
+@click.option(
+    "--data",
+    envvar="DDLIB_DATA",
+    default="toy",
+    show_default=True,
+    help="'toy', the simulated images, or a folder of images (also: DDLIB_DATA).",
+)
+@click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
+@click.option("--protocol", type=click.Choice(NAMES), help="The study's way or its clean twin.")
+@click.option("--small", is_flag=True, help="A small form: checks that everything runs.")
+@click.option("--fresh", is_flag=True, help="Remove this tier's earlier results first.")
+@click.option(
+    "--runs", default="runs", show_default=True, type=click.Path(path_type=Path, file_okay=False)
+)
+@click.option(
+    "--notebooks",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of the notebooks; by default those of the repository.",
+)
+def command(notebooks, data, small, fresh, runs, folder, **options) -> None:
+    """Run NOTEBOOKS (numbers or names; all if none is given) in order, headless.
+
+    Executed copies, results and the log go to RUNS/<tier>. A notebook whose ingredients have not
+    changed is not run again. Exit status: 0 all ran, 1 a notebook failed, 130 stopped.
+    """
+    from ddlib.kernel import NotebookError
+    from ddlib.lab import outcome_table, run_notebooks, tier_name
+
+    base = runs / tier_name(data, small)
+    log = base / "log.txt"
+    try:
+        outcomes = run_notebooks(
+            notebooks,
+            **{"data": data, "runs": runs, "small": small, "fresh": fresh, "folder": folder},
+            **{"say": click.echo, **options},
+        )
+    except NotebookError as error:
+        click.echo(f"Failed: {error}\nThe log is {log}", err=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. What finished is kept in {base}; run again to go on.", err=True)
+        raise SystemExit(130) from None
+    click.echo(f"\n{outcome_table(outcomes)}\n\nExecuted copies and log: {base}")
+    if (base / "results.csv").is_file():
+        from ddlib.report import summary
+
+        click.echo(f"\n{summary(base)}")

@@ -1,0 +1,266 @@
+"""Read any image file safely to (H, W, 3) uint8 RGB, and the few things done to pixels later.
+
+The content of a file decides how it is read, never its name: a HEIC photograph under a ``.jpg``
+name opens. What cannot be read completely raises `ImageError`, which names the file, says what is
+wrong and what to do; nothing is patched up in silence.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MIN_SIDE = 16  # pixels; smaller pictures are readable, but hold no face: manifests set them aside
+MAX_SIDE = 20_000  # pixels; longer sides come from panoramas, scans and damaged headers
+MAX_PIXELS = 80_000_000  # about 240 MB as RGB, and just below Pillow's own decompression bomb limit
+
+# The standard luminance table of the JPEG standard (ITU-T T.81, table K.1), row by row.
+_LUMINANCE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+).ravel()
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+
+class ImageError(ValueError):
+    """A file that cannot be read as an image; the message names it and says what to do."""
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Read an image file completely, whatever its format and colour mode.
+
+    EXIF rotation is applied, transparency is laid over white, 16-bit values are scaled to 8 bits,
+    of an animation the first frame is taken. Colour profiles are not applied.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, 3) uint8 RGB.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, empty, truncated, no image, or larger than `MAX_SIDE` on a side or
+        `MAX_PIXELS` in all.
+    """
+    return decode_image(_read_bytes(path), path)
+
+
+def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
+    """Do as `read_image` does for bytes already in memory; `name` is what errors call them."""
+    with _open(data, name) as picture:
+        try:
+            picture.load()
+            return _to_rgb(ImageOps.exif_transpose(picture), name)
+        except ImageError:
+            raise
+        except (
+            Exception
+        ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error ...
+            raise ImageError(
+                f"{os.fspath(name)}: the file is damaged or cut short ({error}); "
+                "fetch it again or remove it"
+            ) from error
+
+
+def probe(path: str | os.PathLike) -> dict:
+    """Read a file's header only.
+
+    Returns
+    -------
+    dict
+        ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names it (of
+        the content, not of the name), ``bytes``, and ``jpeg_quality`` 1 to 100 (NaN unless JPEG).
+
+    Raises
+    ------
+    ImageError
+        If the header cannot be read. A file cut short after its header is found by `read_image`.
+    """
+    return probe_bytes(_read_bytes(path), path)
+
+
+def probe_bytes(data: bytes, name: str | os.PathLike = "image") -> dict:
+    """Do as `probe` does for bytes already in memory."""
+    with _open(data, name) as picture:
+        width, height = picture.size
+        # asking a PNG without EXIF for it would decode the whole picture
+        if picture.format != "PNG" or "exif" in picture.info:
+            orientation = picture.getexif().get(0x0112, 1)
+            width, height = (height, width) if 5 <= orientation <= 8 else (width, height)
+        tables = getattr(picture, "quantization", None)
+        quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
+        return {
+            "width": width,
+            "height": height,
+            "format": picture.format,
+            "bytes": len(data),
+            "jpeg_quality": quality,
+        }
+
+
+def jpeg_quality(luminance_table) -> float:
+    """Estimate the JPEG quality from a luminance quantisation table of 64 steps, row by row.
+
+    Exact for the tables of the Independent JPEG Group's library (Pillow, most software); for other
+    tables it is the quality whose standard table has the nearest steps (mean absolute difference).
+    """
+    steps = np.asarray(luminance_table, dtype=float).ravel()
+    distance = np.abs(_standard_tables() - steps).mean(axis=1)
+    return float(100 - np.argmin(distance[::-1]))  # of equals the higher quality
+
+
+def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarray:
+    """Resize to a square of `size` pixels; a picture that is not square is squeezed.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+    size : int
+        Side of the result in pixels.
+    method : {"antialias", "nearest"}
+        ``antialias`` is Pillow's triangle filter, widened by the reduction as ``tf.image.resize``
+        does with ``antialias=True``. Lanczos is sharper, but its negative lobes ring at edges, and
+        ringing is just the kind of trace that detectors and ELA feed on. ``nearest`` takes single
+        pixels, as the loader of Keras does unless told otherwise: it aliases large pictures and is
+        kept for the study's own protocol.
+
+    Returns
+    -------
+    numpy.ndarray
+        (size, size, 3) uint8.
+    """
+    filters = {"antialias": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
+    if method not in filters:
+        raise ValueError(f"method={method!r} is not known; choose from {', '.join(filters)}")
+    _check_image(image)
+    if image.shape[:2] == (size, size):
+        return image
+    return np.array(Image.fromarray(image).resize((size, size), filters[method]))
+
+
+def center_crop(image: np.ndarray, share: float = 1.0) -> np.ndarray:
+    """Return the largest centred square, of which only the middle `share` (0 to 1) is kept."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share={share!r} is out of range; allowed is above 0 and up to 1")
+    _check_image(image)
+    height, width = image.shape[:2]
+    side = max(1, round(min(height, width) * share))
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def encode_jpeg(image: np.ndarray, quality: int, subsampling: str = "4:2:0") -> bytes:
+    """Encode (H, W, 3) uint8 as JPEG of `quality` 1 to 100; `subsampling` 4:4:4, 4:2:2 or 4:2:0."""
+    _check_image(image)
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality={quality!r} is out of range; allowed is 1 to 100")
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=int(quality), subsampling=subsampling)
+    return buffer.getvalue()
+
+
+def recompress(image: np.ndarray, quality: int) -> np.ndarray:
+    """Return what is left of `image` after saving it as JPEG of `quality` and reading it again."""
+    with Image.open(io.BytesIO(encode_jpeg(image, quality))) as picture:
+        return np.array(picture)
+
+
+def _read_bytes(path) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{os.fspath(path)}: there is no such file; check the path") from error
+    except OSError as error:  # a folder, no permission, a failing disk
+        raise ImageError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from error
+    if not data:
+        raise ImageError(
+            f"{os.fspath(path)}: the file is empty (0 bytes); fetch it again or remove it"
+        )
+    return data
+
+
+def _open(data: bytes, name) -> Image.Image:
+    name = os.fspath(name)
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        _register_heif(name)
+    try:
+        picture = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name}: the content is no image known here (it begins with {data[:16]!r}); "
+            "remove it, or convert it to JPEG or PNG"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{name}: too large ({error}); make it smaller or remove it") from error
+    except Exception as error:  # a damaged header makes plugins fail in their own ways
+        raise ImageError(
+            f"{name}: the header is damaged ({error}); fetch it again or remove it"
+        ) from error
+    width, height = picture.size
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels is too large; up to {MAX_SIDE} on a side and "
+            f"{MAX_PIXELS} in all are read; make it smaller or remove it"
+        )
+    return picture
+
+
+def _register_heif(name: str) -> None:
+    try:
+        import pillow_heif  # only phones' photographs need it, so it is loaded when one turns up
+    except ImportError as error:
+        raise ImageError(
+            f"{name}: a HEIC image needs the package pillow-heif; "
+            "install it or convert the file to JPEG"
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def _to_rgb(picture: Image.Image, name) -> np.ndarray:
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        return _from_16_bits(np.asarray(picture), name)
+    if picture.mode == "F":
+        raise ImageError(
+            f"{os.fspath(name)}: floating-point pixels have no known range; save it with 8 bits"
+        )
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.array(picture.convert("RGB"))
+
+
+def _from_16_bits(grey: np.ndarray, name) -> np.ndarray:
+    """Scale 0..65535 to 0..255; Pillow's own conversion would clip everything above 255."""
+    if grey.min() < 0 or grey.max() > 65535:
+        raise ImageError(f"{os.fspath(name)}: pixels beyond 16 bits; save it with 8 bits")
+    scaled = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.repeat(scaled[..., None], 3, axis=2)
+
+
+def _standard_tables() -> np.ndarray:
+    """Return the IJG library's luminance tables of qualities 1 to 100, shape (100, 64)."""
+    quality = np.arange(1, 101)
+    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    return np.clip((_LUMINANCE * scale[:, None] + 50) // 100, 1, 255)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image is (H, W, 3) uint8; got {image.shape} {image.dtype}")

@@ -1,0 +1,183 @@
+"""Figures made of pictures: galleries, ELA maps, heat-map overlays, spectra.
+
+Figures that show people are for notebooks' executed copies and are not committed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ddlib.look import CYCLE, DASHES, WIDTH, Chart, chart, key, looks
+from ddlib.spectrum import radial_profile
+
+NO_EVIDENCE = "no positive evidence"
+
+
+@looks
+def image_grid(images, titles=None, columns: int = 6, title: str | None = None):
+    """Return a gallery, left to right and top down.
+
+    Parameters
+    ----------
+    images : sequence of (H, W, 3) uint8, of any sizes
+    titles : sequence of str, optional
+        One above each picture.
+    columns : int
+    title : str, optional
+
+    Raises
+    ------
+    ValueError
+        If there are no images or as many titles.
+    """
+    figure, panels = _gallery(len(images), titles, columns, title)
+    for ax, image in zip(panels, images, strict=True):
+        ax.imshow(np.asarray(image), **_shades(image))
+    return figure
+
+
+@looks
+def ela_pairs(images, maps, titles=None, columns: int = 3, title: str | None = None):
+    """Return pictures with their ELA map at the right of each.
+
+    Parameters
+    ----------
+    images, maps : sequences of N (H, W, 3) uint8
+    titles : sequence of N str, optional
+    columns : int
+        Pairs in a row.
+    title : str, optional
+
+    Raises
+    ------
+    ValueError
+        If the numbers of images, maps and titles differ.
+    """
+    return _pairs(images, maps, titles, ["ELA"] * len(images), columns, title)
+
+
+@looks
+def overlay_grid(
+    images,
+    heats,
+    titles=None,
+    columns: int = 6,
+    opacity: float = 0.5,
+    colormap: str = "inferno",
+    originals: bool = False,
+    title: str | None = None,
+):
+    """Return pictures with heat maps laid over them.
+
+    Parameters
+    ----------
+    images : sequence of N (H, W, 3) uint8
+    heats : sequence of N (h, w) arrays in [0, 1], or None
+        Stretched over the picture; one that is None, all zero or NaN is written as
+        "no positive evidence" under the untouched picture.
+    titles : sequence of N str, optional
+    columns : int
+    opacity : float in [0, 1]
+    colormap : str
+        "inferno" is perceptually uniform; the study used "jet".
+    originals : bool
+        Put the plain picture at the left of each overlay; use an even number of columns.
+    title : str, optional
+    """
+    n = len(images)
+    if len(heats) != n:
+        raise ValueError(f"{n} images but {len(heats)} heat maps; each image needs one (or None)")
+    if originals:
+        images, heats = _interleave(images, images), _interleave([None] * n, heats)
+        titles = _interleave(titles or [""] * n, [""] * n)
+        plain = [True, False] * n
+    else:
+        plain = [False] * n
+    figure, panels = _gallery(len(images), titles, columns, title)
+    for ax, image, heat, skip in zip(panels, images, heats, plain, strict=True):
+        height, width = np.shape(image)[:2]
+        ax.imshow(image)
+        if skip:
+            continue
+        if heat is None or not np.nan_to_num(heat).any():
+            ax.set_xlabel(NO_EVIDENCE, fontsize=8)
+            continue
+        over = {"cmap": colormap, "vmin": 0, "vmax": 1, "alpha": opacity}
+        ax.imshow(
+            heat, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear", **over
+        )
+    return figure
+
+
+@looks
+def spectrum(spectra: dict, title: str = "Averaged spectra of what is left after smoothing"):
+    """Return mean log spectra as pictures, and their radial profiles in one chart below.
+
+    Parameters
+    ----------
+    spectra : {name: (S, S) array}
+        As from `ddlib.spectrum.mean_spectrum`; the colour scale is shared.
+    title : str
+    """
+    columns = max(2, min(4, len(spectra)))
+    rows = -(-len(spectra) // columns)
+    figure = Chart(figsize=(WIDTH, 3.0 + 2.1 * rows), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[2.1 * rows, 2.8])
+    panels = upper.subplots(rows, columns, squeeze=False)
+    low, high = np.percentile(np.concatenate([s.ravel() for s in spectra.values()]), (1, 99.8))
+    for ax, (name, values) in zip(panels.flat, spectra.items(), strict=False):
+        edge = {"extent": (-0.5, 0.5, 0.5, -0.5), "interpolation": "nearest"}
+        drawn = ax.imshow(values, vmin=low, vmax=high, cmap="viridis", **edge)
+        ax.set_title(name)
+        ax.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
+        ax.grid(False)
+    for ax in panels.flat[len(spectra) :]:
+        ax.set_visible(False)
+    upper.colorbar(drawn, ax=panels, label="log10 power", shrink=0.8, aspect=14)
+    upper.supxlabel("horizontal frequency (cycles per pixel)", fontsize=9)
+    upper.supylabel("vertical", fontsize=9)
+    _profiles(lower, spectra)
+    return figure
+
+
+def _profiles(figure, spectra: dict) -> None:
+    ax = figure.subplots()
+    for i, (name, values) in enumerate(spectra.items()):
+        ax.plot(*radial_profile(values), color=CYCLE[i % 7], ls=DASHES[i % 7], label=name)
+    ax.set(xlabel="frequency (cycles per pixel)", ylabel="mean log10 power", xlim=(0, 0.5))
+    key(figure, ax.get_legend_handles_labels()[0], columns=4)
+
+
+def _interleave(first, second) -> list:
+    return [item for pair in zip(first, second, strict=True) for item in pair]
+
+
+def _pairs(images, others, titles, notes, columns, title):
+    if len(others) != len(images):
+        raise ValueError(f"{len(images)} images but {len(others)} maps; each image needs one")
+    names = _interleave(titles or [""] * len(images), notes)
+    return image_grid(_interleave(images, others), names, 2 * columns, title)
+
+
+def _gallery(n: int, titles, columns: int, title):
+    """Return a figure with n bare panels."""
+    if n == 0:
+        raise ValueError("no images to show")
+    if titles is not None and len(titles) != n:
+        raise ValueError(f"{n} images but {len(titles)} titles; give each one, or none")
+    rows = -(-n // columns)
+    side = WIDTH / columns
+    figure, axes = chart(rows * (side + 0.18) + 0.35 * bool(title), rows, columns, title)
+    for i, ax in enumerate(axes.flat):
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        ax.set_visible(i < n)
+        if titles is not None and i < n:
+            ax.set_title(titles[i], fontsize=8.5, loc="center", pad=3)
+    return figure, axes.flat[:n]
+
+
+def _shades(image) -> dict:
+    """Grey for a picture without colour channels."""
+    return {"cmap": "gray"} if np.ndim(image) == 2 else {}

@@ -1,0 +1,201 @@
+"""The report: ours beside the study's, as a terminal table, Markdown, charts and one HTML file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from ddlib import results as result_table
+from ddlib.files import read_json, whole, write_json
+from ddlib.protocol import MODELS
+from ddlib.published import STANDS_FOR, TOLERANCE, beside
+
+NOTEBOOK = "07_reproduction_report"
+_NAMES = {
+    "gan": "GAN",
+    "sd": "Stable Diffusion",
+    "sd15": "SD 1.5",
+    "sd21": "SD 2.1",
+    "sdxl": "SDXL",
+    "cats": "cats",
+    "ciplab": "CIPLAB",
+}
+# finding, model, test set, measure, bound: the shape of the study's result
+_LEVELS = [
+    ("gan tells GAN faces", "gan", "gan", "accuracy", ">=", 0.80),
+    ("gan misses SD faces", "gan", "sd", "recall_fake", "<=", 0.25),
+    ("gan+sd finds SD faces", "gan+sd", "sd", "recall_fake", ">=", 0.90),
+    ("gan+sd still tells GAN faces", "gan+sd", "gan", "accuracy", ">=", 0.75),
+]
+
+
+def summary(folder: Path) -> str:
+    """Return what a run found, as text for a terminal: findings, then the study's table.
+
+    Parameters
+    ----------
+    folder : path
+        ``runs/<tier>``, holding results.csv.
+    """
+    results = result_table.load(folder)
+    tier = results["tier"].iloc[0]
+    note = " (simulated images: a check of the method, not a result)" if is_toy(tier) else ""
+    parts = [f"Tier {tier}{note}"]
+    for protocol in sorted(results["protocol"].unique()):
+        mine = results[results["protocol"] == protocol]
+        parts += [f"\nProtocol {protocol}: the study's findings", _plain(findings(mine))]
+        table = beside(mine)
+        table = table[table["verdict"] != "not run"] if protocol == "paper" else table
+        parts += [f"\nProtocol {protocol}: the study's table beside ours", _plain(_shown(table))]
+    parts.append(
+        f"\nreproduced: the study's figure lies in our 95 % interval widened by {TOLERANCE:.2f}"
+    )
+    return "\n".join(parts)
+
+
+def is_toy(tier: str) -> bool:
+    """Whether a tier's name is that of the simulation."""
+    return tier.startswith("toy")
+
+
+def findings(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the study's findings with our numbers: finding, bound, ours, holds (yes, no, -).
+
+    A finding about a level holds if our point estimate is within the stated bound. ELA "does not
+    help" if its interval of accuracy on the model's own test set does not lie above its twin's.
+    """
+    cell = {(row["model"], row["test_source"]): row for row in results.to_dict("records")}
+    rows = [_level(cell, *finding) for finding in _LEVELS]
+    rows += [_ela(cell, twin, source) for twin, source in (("gan", "gan"), ("gan+sd", "sd"))]
+    return pd.DataFrame(rows)
+
+
+def _level(cell, finding, model, source, measure, sign, bound) -> dict:
+    row = cell.get((model, source))
+    ours, holds = "not run", "-"
+    if row is not None:
+        value = row[measure]
+        ours = with_interval(value, row[f"{measure}_low"], row[f"{measure}_high"])
+        holds = "yes" if (value >= bound if sign == ">=" else value <= bound) else "no"
+    bound = f"{measure} {sign} {bound:.2f}"
+    return {"finding": finding, "bound": bound, "ours": ours, "holds": holds}
+
+
+def _ela(cell, twin: str, source: str) -> dict:
+    plain, ela = cell.get((twin, source)), cell.get((f"{twin}+ela", source))
+    ours, holds = "not run", "-"
+    if plain is not None and ela is not None:
+        ours = f"{ela['accuracy']:.3f} with ELA, {plain['accuracy']:.3f} without"
+        holds = "no" if ela["accuracy_low"] > plain["accuracy_high"] else "yes"
+    finding = f"ELA does not help {twin} on {_NAMES[source]}"
+    return {"finding": finding, "bound": "accuracy not above", "ours": ours, "holds": holds}
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """Return a proportion and its interval as text: ``0.941 [0.938, 0.944]``."""
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for row in table.to_dict("records"):
+        ran = row["verdict"] != "not run"
+        stand_in = row.get("our_source")
+        simulated = f" ({stand_in})" if ran and stand_in in STANDS_FOR else ""
+        rows.append(
+            {
+                "test set": _NAMES[row["test_source"]] + simulated,
+                "model": row["model"],
+                "measure": row["measure"].replace("_", " of ") + ("s" * ("fake" in row["measure"])),
+                "study": f"{row['study']:.3f}",
+                "ours": with_interval(row["ours"], row["low"], row["high"]) if ran else "",
+                "n": str(int(row["n"])) if ran else "",
+                "verdict": row["verdict"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _plain(table: pd.DataFrame) -> str:
+    """Return a table as aligned text with a line under its head."""
+    widths = [max(map(len, [name, *table[name].astype(str)])) for name in table]
+    lines = [[*table.columns], ["-" * width for width in widths]]
+    lines += table.astype(str).to_numpy().tolist()
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def markdown(real: pd.DataFrame, toy: pd.DataFrame, protocol: str = "clean") -> str:
+    """Return the README's table: the study, ours on real images, ours on the toy tier.
+
+    Parameters
+    ----------
+    real, toy : DataFrame
+        Committed results, ``figures/tables/results_*.csv``.
+    """
+    sides = {
+        name: beside(table[table["protocol"] == protocol]).set_index(["test_source", "model"])
+        for name, table in (("real", real), ("toy", toy))
+    }
+    lines = [
+        "| test set | measure | model | study | ours, real images | ours, toy (simulated) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key, row in sides["real"].iterrows():
+        cells = [
+            with_interval(r["ours"], r["low"], r["high"]) if r["verdict"] != "not run" else "-"
+            for r in (row, sides["toy"].loc[key])
+        ]
+        measure = row["measure"].replace("_", " of ") + "s" * ("fake" in row["measure"])
+        head = f"| {_NAMES[key[0]]} | {measure} | {key[1]} | {row['study']:.3f} "
+        lines.append(f"{head}| {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def to_html(folder: Path) -> Path:
+    """Write the executed notebook 07 as one HTML file that needs nothing else; return its path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If notebook 07 was not run yet.
+    """
+    from nbconvert import HTMLExporter
+
+    notebook = Path(folder) / "notebooks" / f"{NOTEBOOK}.ipynb"
+    if not notebook.is_file():
+        raise FileNotFoundError(f"{notebook} is missing; run `ddlib run 07` on this tier first")
+    exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, embed_images=True)
+    body, _ = exporter.from_filename(str(notebook))
+    with whole(Path(folder) / "report.html") as unfinished:
+        unfinished.write_text(body, encoding="utf-8")
+    return Path(folder) / "report.html"
+
+
+def publish(folder: Path, figures: Path, name: str) -> list[Path]:
+    """Copy a run's results and draw its charts where they are committed; return what was written.
+
+    Tables and charts only: pictures of people never leave ``runs/``.
+    """
+    from ddlib import plots
+
+    folder, figures = Path(folder), Path(figures)
+    table = result_table.load(folder)
+    written = []
+    for suffix in ("csv", "json"):
+        target = figures / "tables" / f"results_{name}.{suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == "csv":
+            shutil.copyfile(folder / "results.csv", target)
+        else:
+            write_json(target, read_json(folder / "results.json"))
+        written.append(target)
+    for protocol in sorted(table["protocol"].unique()):
+        chart = plots.beside_study(beside(table[table["protocol"] == protocol]), MODELS)
+        target = figures / f"07_{name}_{protocol}_beside_study.png"
+        written.append(plots.save(chart, target))
+    return written

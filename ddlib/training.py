@@ -1,0 +1,195 @@
+"""Train a detector with its frozen prefix computed once.
+
+The frozen layers give the same output for the same image in every epoch. So they run once for each
+image and once for its mirror image; the outputs (features) are kept in the store, and only the tail
+is trained. The mathematics is that of training the whole detector: same batches, same losses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pandas as pd
+
+from ddlib.batches import (
+    block_key,
+    gather_blocks,
+    load_images,
+    training_batches,
+    validation_batches,
+)
+from ddlib.manifest import Manifest
+from ddlib.mobilenet import build_from, split_prefix, weights_digest, without_score
+from ddlib.protocol import Protocol
+from ddlib.store import Rows, Store
+
+_BATCH = 64  # images a forward pass of the prefix; larger is not faster on two cores
+
+
+@dataclass
+class Trained:
+    """A trained detector and how it came about."""
+
+    detector: keras.Model
+    history: pd.DataFrame  # a row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds
+    best_epoch: int  # counted from 1
+    start_digest: str  # of the weights before training
+    seconds: float
+
+
+def train(
+    training: Manifest,
+    validation: Manifest,
+    protocol: Protocol,
+    store: Store | None = None,
+    precision: str = "float16",
+    say: Callable[[str], None] = print,
+) -> Trained:
+    """Train the protocol's detector and return it at its best epoch by validation loss.
+
+    Parameters
+    ----------
+    training, validation : Manifest
+        Must hold both classes; the classes weigh the same in the loss whatever their counts.
+    protocol : Protocol
+    store : Store, optional
+        Where images and features are kept.
+    precision : {"float16", "float32"}
+        Of the stored features. Half precision halves the disk; float32 repeats plain training.
+    say : callable
+        Gets one line an epoch.
+    """
+    start = time.perf_counter()
+    store = store or Store()
+    detector = build_from(protocol)
+    start_digest = weights_digest(detector)
+    prefix, tail = split_prefix(detector)
+    plain = prefix_features(prefix, training, protocol, store, precision=precision)
+    mirrored = None
+    if protocol.flip:
+        mirrored = prefix_features(prefix, training, protocol, store, True, precision)
+    held_out = prefix_features(prefix, validation, protocol, store, precision=precision)
+    data = training_batches(plain, mirrored, training.labels, protocol)
+    check = validation_batches(held_out, validation.labels, protocol)
+    history = fit(tail, data, check, protocol, say)
+    best = int(history["val_loss"].idxmin()) + 1
+    return Trained(detector, history, best, start_digest, time.perf_counter() - start)
+
+
+def fit(model: keras.Model, data, check, protocol: Protocol, say=print) -> pd.DataFrame:
+    """Fit a model (a tail, or a whole detector) and leave it at its best epoch; return the history.
+
+    Binary cross-entropy, Adam; stops when the validation loss has not fallen for
+    ``protocol.patience`` epochs.
+    """
+    keras.utils.set_random_seed(protocol.seed)
+    model.compile(
+        optimizer=keras.optimizers.Adam(protocol.learning_rate),
+        loss="binary_crossentropy",
+        weighted_metrics=["accuracy"],
+        jit_compile=False,  # compiling takes longer than it saves on a few cores
+    )
+    stop = keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=protocol.patience, restore_best_weights=True
+    )
+    lines = EpochLines(protocol, say)
+    model.fit(
+        data,
+        validation_data=check,
+        epochs=protocol.epochs,
+        callbacks=[stop, lines],
+        shuffle=False,  # `training_batches` shuffles
+        verbose=0,
+    )
+    return pd.DataFrame(lines.rows)
+
+
+class EpochLines(keras.callbacks.Callback):
+    """One line an epoch, and the same as rows of a table."""
+
+    def __init__(self, protocol: Protocol, say: Callable[[str], None]):
+        super().__init__()
+        self.protocol, self.say, self.rows = protocol, say, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keep and say this epoch's figures."""
+        seconds = time.perf_counter() - self.started
+        row = {"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}, "seconds": seconds}
+        self.rows.append(row)
+        if not np.isfinite(row["loss"]):
+            raise FloatingPointError(
+                f"{self.protocol.model}: the loss is {row['loss']} in epoch {epoch + 1}; lower the "
+                f"learning rate (it is {self.protocol.learning_rate:g})"
+            )
+        self.say(
+            f"{self.protocol.model}  epoch {row['epoch']:2d}/{self.protocol.epochs}  "
+            f"loss {row['loss']:.3f}  accuracy {row['accuracy']:.3f}  "
+            f"val_loss {row['val_loss']:.3f}  val_accuracy {row['val_accuracy']:.3f}  "
+            f"{seconds:.1f} s"
+        )
+
+
+def prefix_features(
+    prefix: keras.Model,
+    manifest: Manifest,
+    protocol: Protocol,
+    store: Store,
+    mirror: bool = False,
+    precision: str = "float16",
+) -> Rows:
+    """Return the frozen prefix's output for a manifest's images, in its order, from the store."""
+    weights = weights_digest(prefix)
+
+    def load_block(block: Manifest) -> np.ndarray:
+        key = {
+            **block_key(block, protocol),
+            "weights": weights,
+            "layer": prefix.layers[-1].name,
+            "pixel_range": list(protocol.pixel_range),
+            "mirror": mirror,
+        }
+        shape = (len(block), *prefix.output_shape[1:])
+        chunks = _forward_chunks(prefix, load_images(block, protocol, store), mirror)
+        return store.array("features", key, shape, precision, chunks)
+
+    return gather_blocks(manifest, load_block)
+
+
+def _forward_chunks(model, images: Rows, mirror: bool) -> Callable[[], Iterator[np.ndarray]]:
+    forward = compiled(model)
+
+    def chunks() -> Iterator[np.ndarray]:
+        for batch in images.chunks(_BATCH):
+            yield forward(batch[:, :, ::-1] if mirror else batch)
+
+    return chunks
+
+
+def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the model's forward pass as one compiled function of (N, ...) arrays of any type."""
+    import tensorflow as tf
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)],
+        reduce_retracing=True,
+    )
+    def forward(batch):
+        return model(batch, training=False)
+
+    return lambda batch: forward(np.ascontiguousarray(batch, "float32")).numpy()
+
+
+def score_features(tail: keras.Model, features: Rows) -> np.ndarray:
+    """Return the logits (N,) float64 that a detector's tail gives to prefix features."""
+    to_logit = compiled(without_score(tail))
+    return np.concatenate([to_logit(batch)[:, 0] for batch in features.chunks(_BATCH)]).astype(
+        "float64"
+    )

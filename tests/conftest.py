@@ -1,0 +1,55 @@
+"""What several tests share: small pictures, and the real images where they exist."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def rng():
+    """A generator with a fixed seed."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real images, or a skip where there is none."""
+    folder = Path(os.environ.get("DDLIB_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip("no folder of real images here (set DDLIB_DATA to use one)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A manifest of 60 pictures of 64 pixels: fakes carry a grid, reals do not."""
+    import numpy as np
+    from PIL import Image
+
+    from ddlib.manifest import build_manifest
+
+    root = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    files = []
+    for split, n in {"train": 10, "valid": 5, "test": 5}.items():
+        for source in ("ffhq", "stylegan", "sd21"):
+            for i in range(n):
+                image = rng.normal(120, 20, (64, 64, 3))
+                if source != "ffhq":
+                    image[:: 2 if source == "stylegan" else 4] += 60
+                path = f"{split}-{source}-{i}.jpg"
+                Image.fromarray(image.clip(0, 255).astype("uint8")).save(root / path, quality=90)
+                label = "real" if source == "ffhq" else "fake"
+                files.append({"path": path, "label": label, "source": source, "split": split})
+    manifest, set_aside = build_manifest(files, root)
+    assert len(manifest) == 60
+    assert not len(set_aside)
+    return manifest

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from ddlib import images as image_files
+from ddlib.batches import (
+    block_key,
+    class_weights,
+    epoch_order,
+    load_images,
+    prepare,
+    training_batches,
+    validation_batches,
+)
+from ddlib.manifest import Manifest
+from ddlib.protocol import preset
+from ddlib.store import Store
+
+PLAIN = preset("clean", "gan", image_size=32, batch_size=4)
+
+
+def test_prepare_crops_then_resizes_then_compresses(rng):
+    image = rng.integers(0, 256, (60, 100, 3), dtype=np.uint8)
+    square = image[:, 20:80]
+    small = image_files.resize(square, 32, "antialias")
+    assert np.array_equal(prepare(image, PLAIN.but(jpeg_quality=None)), small)
+    assert np.array_equal(prepare(image, PLAIN), image_files.recompress(small, 75))
+
+
+def test_paper_squeezes_the_whole_picture(rng):
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[:, :20] = 255  # a quarter of the width
+    paper = preset("paper", "gan", image_size=32)
+    assert (prepare(image, paper)[:, :8] == 255).all()
+    assert (prepare(image, paper)[:, 8:] == 0).all()
+
+
+def test_ela_protocol_shows_the_map_and_not_the_picture(rng):
+    image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    ela = preset("clean", "gan+ela", image_size=32)
+    assert prepare(image, ela).max() == 255
+    assert not np.array_equal(prepare(image, ela), prepare(image, PLAIN))
+    flat = np.full((32, 32, 3), 128, np.uint8)
+    assert prepare(flat, ela).max() == 0
+
+
+def test_images_come_in_the_manifest_s_order(tiny, tmp_path):
+    shuffled = Manifest(tiny.root, tiny.table.sample(frac=1, random_state=1))
+    rows = load_images(shuffled, PLAIN, Store(tmp_path))
+    assert rows.shape == (60, 32, 32, 3)
+    for i in (0, 17, 59):
+        expected = prepare(image_files.read_image(shuffled.paths[i]), PLAIN)
+        assert np.array_equal(rows.take([i])[0], expected)
+
+
+def test_manifests_that_share_a_source_share_its_images(tiny, tmp_path):
+    store = Store(tmp_path)
+    load_images(tiny.select(source="ffhq"), PLAIN, store)
+    before = len(store.entries())
+    load_images(tiny.select(source=["ffhq", "sd21"]), PLAIN, store)
+    assert (before, len(store.entries())) == (3, 6)  # one array for each source and split
+
+
+def test_what_changes_a_picture_changes_its_key_and_nothing_else_does(tiny):
+    block = tiny.select(source="ffhq", split="train")
+    key = block_key(block, PLAIN)
+    assert block_key(block, PLAIN.but(learning_rate=1.0, alpha=0.5)) == key
+    assert block_key(block, PLAIN.but(jpeg_quality=90)) != key
+    other = block.table.assign(sha256=["0" * 64] + list(block.table["sha256"][1:]))
+    assert block_key(Manifest(block.root, other), PLAIN) != key
+
+
+def test_an_empty_manifest_is_an_error(tiny, tmp_path):
+    with pytest.raises(ValueError, match="empty"):
+        load_images(tiny.select(source="dalle_mini"), PLAIN, Store(tmp_path))
+
+
+def test_classes_weigh_the_same():
+    labels = np.array([0, 1, 1, 1, 1])
+    weights = class_weights(labels)
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum()) == 2.5
+    with pytest.raises(ValueError, match="0 real and 3 fake"):
+        class_weights(np.array([1, 1, 1]))
+
+
+def test_order_is_a_permutation_that_depends_on_seed_and_epoch():
+    order, mirrored = epoch_order(100, 3, seed=1, flip=True)
+    assert sorted(order) == list(range(100))
+    assert 20 < mirrored.sum() < 80
+    assert np.array_equal(order, epoch_order(100, 3, 1, True)[0])
+    assert not np.array_equal(order, epoch_order(100, 4, 1, True)[0])
+    assert not np.array_equal(order, epoch_order(100, 3, 2, True)[0])
+    assert not epoch_order(100, 3, 1, False)[1].any()
+
+
+def test_batches_follow_the_order_and_mirror(tiny, tmp_path):
+    part = tiny.select(source=["ffhq", "sd21"], split="train")
+    rows = load_images(part, PLAIN, Store(tmp_path))
+    data = training_batches(rows, None, part.labels, PLAIN)
+    assert len(data) == 5
+    for epoch in range(2):  # a second pass is the next epoch
+        order, mirrored = epoch_order(20, epoch, PLAIN.seed, True)
+        seen = [np.concatenate(column) for column in zip(*data.as_numpy_iterator(), strict=True)]
+        expected = rows.take(order)
+        expected[mirrored] = expected[mirrored][:, :, ::-1]
+        assert np.array_equal(seen[0], expected.astype("float32"))
+        assert np.array_equal(seen[1], part.labels[order])
+
+
+def test_validation_runs_in_order_without_flips(tiny, tmp_path):
+    part = tiny.select(source=["ffhq", "sd21"], split="valid")
+    rows = load_images(part, PLAIN, Store(tmp_path))
+    batches = validation_batches(rows, part.labels, PLAIN).as_numpy_iterator()
+    assert np.array_equal(np.concatenate([b[0] for b in batches]), rows.take(slice(None)))

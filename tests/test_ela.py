@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageChops, ImageEnhance
+
+from ddlib.ela import ela_difference, ela_map, ela_maps, wrapped
+from ddlib.images import recompress
+
+
+def textured(rng, size=128):
+    """A never-compressed picture: smooth colour with noise of a few grey levels on it."""
+    coarse = rng.integers(60, 190, size=(8, 8, 3), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
+    return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def settled(image, quality=90):
+    """Save again and again until nothing changes any more."""
+    for _ in range(200):
+        image, before = recompress(image, quality), image
+        if np.array_equal(image, before):
+            return image
+    raise AssertionError("no fixed point found")
+
+
+def test_map_by_the_definition(rng):
+    image = textured(rng)
+    difference = np.abs(image.astype(int) - recompress(image, 90).astype(int))
+    assert np.array_equal(ela_difference(image), difference)
+    expected = difference * 255 / difference.max()
+    assert np.abs(ela_map(image) - expected).max() <= 0.5
+    assert ela_map(image).max() == 255
+
+
+def test_map_agrees_with_pillows_way_of_doing_it(rng):
+    image = textured(rng)
+    saved = Image.fromarray(recompress(image, 90))
+    difference = ImageChops.difference(Image.fromarray(image), saved)
+    brightest = max(high for _, high in difference.getextrema())
+    pillow = np.asarray(ImageEnhance.Brightness(difference).enhance(255 / brightest))
+    assert np.abs(ela_map(image).astype(int) - pillow).max() <= 1
+
+
+def test_scales(rng):
+    image = textured(rng)
+    difference = ela_difference(image).astype(int)
+    assert np.array_equal(ela_map(image, scale=None), difference)
+    assert np.array_equal(ela_map(image, scale=20), np.minimum(difference * 20, 255))
+    for scale in ("min", 0, -1.0):
+        with pytest.raises(ValueError, match=f"scale={scale!r}"):
+            ela_map(image, scale=scale)
+
+
+@pytest.mark.parametrize("quality", [75, 90])
+def test_a_picture_at_its_fixed_point_is_dark(rng, quality):
+    fixed = settled(textured(rng, 64), quality)
+    assert not ela_map(fixed, quality).any()
+    assert ela_map(fixed, quality - 10).any()  # dark at its own quality only
+
+
+def test_a_flat_picture_is_dark_and_divides_by_nothing():
+    assert not ela_map(np.full((32, 48, 3), 128, np.uint8)).any()
+
+
+@pytest.mark.parametrize("corner", [32, 37])  # on the 8 x 8 grid of blocks, and off it
+def test_a_spliced_patch_of_another_history_lights_up(rng, corner):
+    host = settled(textured(rng))
+    patch = textured(rng)[:48, :48]  # same look, never compressed
+    host[corner : corner + 48, corner : corner + 48] = patch
+    inside = np.zeros((128, 128), bool)
+    inside[corner : corner + 48, corner : corner + 48] = True
+    near = np.zeros((128, 128), bool)  # blocks that the patch cuts through belong to neither
+    near[corner - 16 : corner + 64, corner - 16 : corner + 64] = True
+    result = ela_map(host).mean(axis=2)
+    assert result[inside].mean() > 10 * result[~near].mean()
+
+
+def test_a_never_compressed_picture_changes_less_the_higher_the_quality(rng):
+    image = textured(rng)
+    means = [ela_difference(image, quality).mean() for quality in (75, 80, 85, 90, 95)]
+    assert all(low < high for high, low in zip(means, means[1:], strict=False))
+    assert means[-1] > 0
+
+
+def test_a_saved_picture_changes_least_at_its_own_quality(rng):
+    saved = recompress(textured(rng), 85)
+    means = {q: ela_difference(saved, q).mean() for q in (75, 80, 85, 90)}
+    assert min(means, key=means.get) == 85  # the dip that gives a JPEG's history away
+
+
+def test_the_studys_wrap_around_is_the_negative_modulo_256():
+    every = np.arange(256, dtype=np.uint8)
+    assert np.array_equal(wrapped(every), (every.astype(int) * 255) % 256)
+    assert np.array_equal(wrapped(every)[1:], 256 - every[1:].astype(int))
+    assert wrapped(every)[0] == 0
+    assert np.array_equal(wrapped(wrapped(every)), every)
+
+
+def test_inverted_analyses_the_wrapped_picture(rng):
+    image = textured(rng)
+    assert np.array_equal(ela_map(image, inverted=True), ela_map(wrapped(image)))
+
+
+def test_the_wrap_around_shows_at_black_only(rng):
+    mid = textured(rng)
+    assert mid.min() > 0
+    plain, turned = (ela_difference(i).mean() for i in (mid, wrapped(mid)))
+    assert turned == pytest.approx(plain, rel=0.05)
+    black = rng.integers(0, 2, size=(64, 64, 3), dtype=np.uint8)  # noise of one grey level
+    plain, turned = (ela_difference(i).mean() for i in (black, wrapped(black)))
+    assert turned > 10 * plain
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_equal_single_maps_in_order(rng, workers):
+    images = np.stack([textured(rng, 40) for _ in range(7)])
+    maps = ela_maps(images, 85, workers=workers)
+    assert maps.dtype == np.uint8
+    assert all(np.array_equal(m, ela_map(i, 85)) for m, i in zip(maps, images, strict=True))
+    turned = ela_maps(list(images), 85, scale=None, inverted=True)
+    assert np.array_equal(turned[3], ela_map(images[3], 85, scale=None, inverted=True))
+
+
+def test_batches_of_nothing_and_of_unlike_sizes():
+    assert ela_maps([]).shape == (0, 0, 0, 3)
+    with pytest.raises(ValueError, match="2 sizes"):
+        ela_maps([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32)])
+def test_what_is_no_image_is_named(image):
+    with pytest.raises(ValueError, match="float32|uint8"):
+        ela_map(image)
+
+
+@pytest.mark.parametrize("quality", [0, 101])
+def test_quality_out_of_range_is_named(quality):
+    with pytest.raises(ValueError, match=f"{quality}"):
+        ela_map(np.zeros((8, 8, 3), np.uint8), quality)
+
+
+def test_the_picture_itself_is_left_alone(rng):
+    image = textured(rng, 32)
+    before = image.copy()
+    ela_map(image, inverted=True)
+    assert np.array_equal(image, before)

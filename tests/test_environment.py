@@ -1,0 +1,94 @@
+"""pyproject.toml, environment.yml and requirements.lock ask for the same packages."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+SYSTEMS = (("linux", "posix"), ("darwin", "posix"), ("win32", "nt"))
+
+
+def asked():
+    """Return what pyproject.toml asks for, extras included."""
+    project = PROJECT["project"]
+    extras = project["optional-dependencies"].values()
+    return [Requirement(line) for line in sum(extras, project["dependencies"])]
+
+
+def locked(python, system):
+    """Return name -> version of what the lock installs on one Python and system."""
+    platform, name = system
+    machine = {
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "sys_platform": platform,
+        "os_name": name,
+        "platform_system": {"linux": "Linux", "darwin": "Darwin", "win32": "Windows"}[platform],
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    lines = [line.rstrip(" \\") for line in LOCK.splitlines() if re.match(r"[\w.-]+==", line)]
+    found = {}
+    for requirement in map(Requirement, lines):
+        if requirement.marker is None or requirement.marker.evaluate(machine):
+            assert requirement.name not in found, f"{requirement.name} is locked twice"
+            (specifier,) = requirement.specifier
+            found[canonicalize_name(requirement.name)] = specifier.version
+    return found, machine
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system[0])
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_satisfies_pyproject_on_every_python_and_system(python, system):
+    found, machine = locked(python, system)
+    for requirement in asked():
+        if requirement.marker is None or requirement.marker.evaluate(machine):
+            version = found.get(canonicalize_name(requirement.name))
+            assert version is not None, f"{requirement.name} is not locked: run `make lock`"
+            assert requirement.specifier.contains(version), f"{requirement} but {version} is locked"
+
+
+def test_every_locked_package_has_hashes_and_no_address():
+    blocks = [block for block in re.split(r"\n(?=\S)", LOCK) if not block.startswith("#")]
+    assert len(blocks) > 50
+    for block in blocks:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), block
+        assert re.match(r"[\w.-]+==[\w.!+]+( ;.*)? \\\n", block), block
+    assert "://" not in LOCK
+    assert not re.search(r"^(-|\S+ @)", LOCK, re.MULTILINE)  # options, links
+
+
+def test_conda_asks_for_what_pyproject_asks_for():
+    lines = yaml.safe_load(CONDA)["dependencies"][-1]["pip"]
+    assert lines[-1] == "--editable ."
+    assert {str(Requirement(line)) for line in lines[:-1]} == {str(line) for line in asked()}
+
+
+def test_conda_and_pyproject_name_the_same_pythons():
+    lines = yaml.safe_load(CONDA)["dependencies"]
+    (python,) = (line for line in lines if str(line).startswith("python"))
+    accepted = SpecifierSet(PROJECT["project"]["requires-python"])
+    assert SpecifierSet(python.removeprefix("python")) == accepted
+    assert [f"3.{minor}" for minor in range(6, 20) if f"3.{minor}" in accepted] == list(PYTHONS)
+
+
+def test_every_conda_line_says_why_it_is_there():
+    packages = re.findall(r"^ +- (?!conda-forge|pip:)(.*)$", CONDA, re.MULTILINE)
+    assert len(packages) > 20
+    for line in packages:
+        assert re.search(r"  # \S.{8,}$", line), f"{line} does not say why"

@@ -1,0 +1,215 @@
+"""Checks of heat maps: known answers on models whose evidence is known."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from ddlib import faithfulness
+from ddlib.faithfulness import (
+    cascade,
+    centred_map,
+    compare_rankings,
+    deletion_curve,
+    filled,
+    insertion_curve,
+    random_maps,
+    randomise,
+    similarity,
+)
+from ddlib.gradcam import GradCAM
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def corner_model():
+    """P(fake) = sigmoid(sum of red over the top left quarter / 255 - 32): it looks nowhere else."""
+    image = keras.Input((SIZE, SIZE, 3))
+    red = layers.Conv2D(1, 1, use_bias=False)(image)
+    model = keras.Model(image, layers.Dense(1)(layers.Flatten()(red)))
+    quarter = np.zeros((SIZE, SIZE), np.float32)
+    quarter[:8, :8] = 1 / 255
+    red = np.array([1, 0, 0], np.float32).reshape(1, 1, 3, 1)
+    model.set_weights([red, quarter.reshape(-1, 1), np.array([-32.0])])
+    return model
+
+
+@pytest.fixture(scope="module")
+def corner_images():
+    images = np.random.default_rng(0).integers(0, 30, (4, SIZE, SIZE, 3), dtype=np.uint8)
+    images[:, :8, :8] = 255
+    return images
+
+
+@pytest.fixture(scope="module")
+def corner_heats():
+    heats = np.zeros((4, 2, 2), np.float32)
+    heats[:, 0, 0] = 1
+    return heats
+
+
+def network():
+    keras.utils.set_random_seed(1)
+    image = keras.Input((12, 12, 3))
+    x = layers.Conv2D(8, 3, activation="relu", name="conv_a")(image)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.Conv2D(8, 3, activation="relu", name="conv_b")(x)
+    backbone = keras.Model(image, x, name="backbone")
+    outer = keras.Input((12, 12, 3))
+    x = layers.GlobalAveragePooling2D()(backbone(outer))
+    return keras.Model(outer, layers.Dense(1, activation="sigmoid", name="head")(x))
+
+
+def test_randomise_shuffles_from_the_top_down_and_spares_the_model():
+    model = network()
+    before = [w.copy() for w in model.get_weights()]
+    names, changed = [], []
+    for name, copy in randomise(model, seed=3):
+        names.append(name)
+        same = [np.array_equal(a, b) for a, b in zip(before, copy.get_weights(), strict=True)]
+        changed.append(same.count(False))
+        for a, b in zip(before, copy.get_weights(), strict=True):
+            np.testing.assert_array_equal(np.sort(a, axis=None), np.sort(b, axis=None))
+    assert names == ["head", "conv_b", "norm", "conv_a"]
+    # New biases are all 0 and a new norm all ones: shuffling can only change the three kernels.
+    assert changed == [1, 2, 2, 3]
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_randomise_stops_where_told_with_everything_above_destroyed():
+    model = network()
+    steps = {name: copy.get_weights() for name, copy in randomise(model, ["conv_b"])}
+    assert list(steps) == ["conv_b"]
+    (every,) = (copy.get_weights() for name, copy in randomise(model) if name == "conv_b")
+    for a, b in zip(steps["conv_b"], every, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="conv_z.*head, conv_b, norm, conv_a"):
+        next(randomise(model, ["conv_z"]))
+
+
+def test_the_same_seed_destroys_alike_and_another_does_not():
+    model = network()
+    one, same, other = (
+        [copy.get_weights()[0] for _, copy in randomise(model, ["conv_a"], seed)][0]
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_spearman_by_hand():
+    # Ranks 1 2 3 4 and 1 3 2 4: 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15) = 0.8. Ties: 1.5 1.5 3 4 and
+    # 1 2 3 4 give 4.5 / sqrt(4.5 * 5).
+    first = np.array([[[1, 2], [3, 4]], [[0, 0], [5, 9]], [[1, 2], [3, 4]], [[1, 2], [3, 4.0]]])
+    second = np.array([[[1, 30], [20, 40]], [[1, 2], [3, 4]], [[4, 3], [2, 1]], [[7, 7], [7, 7.0]]])
+    expected = [0.8, 4.5 / np.sqrt(4.5 * 5), -1, 0]
+    np.testing.assert_allclose(similarity(first, second), expected)
+    with pytest.raises(ValueError, match=r"\(4, 2, 2\).*\(2, 2, 2\)"):
+        similarity(first, second[:2])
+
+
+def test_similarity_only_sees_the_order(rng):
+    maps = rng.random((3, 5, 5))
+    np.testing.assert_allclose(similarity(maps, np.exp(9 * maps) - 4), 1)
+    scipy_stats = pytest.importorskip("scipy.stats")
+    others = np.round(rng.random((3, 5, 5)), 1)
+    expected = [
+        scipy_stats.spearmanr(a.ravel(), b.ravel()).statistic
+        for a, b in zip(maps, others, strict=True)
+    ]
+    np.testing.assert_allclose(similarity(maps, others), expected)
+
+
+def test_cascade_reports_each_step(rng):
+    images = rng.random((6, 12, 12, 3)).astype(np.float32)
+    model = network()
+    table = cascade(model, images, layers=["head", "conv_a"], layer="conv_a")
+    assert table["randomised"].tolist() == ["head", "conv_a"]
+    assert (table["n"] == GradCAM(model).maps(images, layer="conv_a").positive.sum()).all()
+    assert (table["low"] <= table["similarity"]).all()
+    assert (table["similarity"] <= table["high"]).all()
+    assert table["similarity"].max() < 0.999
+
+
+def test_deletion_falls_as_soon_as_the_evidence_is_gone(corner_model, corner_images, corner_heats):
+    # Nearest-cell heat: the hot quarter goes first. At share 1/4 all of it is plain.
+    heats = corner_heats.repeat(8, 1).repeat(8, 2)
+    curve = deletion_curve(corner_model, corner_images, heats, steps=4, fill="mean")
+    np.testing.assert_allclose(curve.shares, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(curve.scores[:, 0], 1, atol=1e-6)  # sigmoid(64 - 32)
+    means = np.rint(corner_images[..., 0].mean((1, 2)))
+    expected = 1 / (1 + np.exp(32 - 64 * means / 255))
+    for step in (1, 2, 3, 4):
+        np.testing.assert_allclose(curve.scores[:, step], expected, rtol=1e-4)
+    # Trapezoids: (1 + e) / 2 over the first quarter, e over the other three.
+    np.testing.assert_allclose(curve.auc, (1 + expected) / 8 + 0.75 * expected, rtol=1e-4)
+
+
+def test_insertion_is_deletion_run_from_the_other_picture(corner_model, corner_images):
+    heats = np.random.default_rng(1).random((4, SIZE, SIZE))
+    blank = filled(corner_images, "blur")
+    forth = insertion_curve(corner_model, corner_images, heats, steps=5)
+    back = deletion_curve(corner_model, corner_images, -heats, steps=5)
+    np.testing.assert_allclose(forth.scores, back.scores[:, ::-1], atol=1e-6)
+    np.testing.assert_allclose(forth.scores[:, -1], 1, atol=1e-6)
+    alone = deletion_curve(corner_model, blank, heats, steps=1).scores[:, 0]
+    np.testing.assert_allclose(forth.scores[:, 0], alone, atol=1e-6)
+
+
+def test_real_is_the_complement_of_fake(corner_model, corner_images, corner_heats):
+    fake, real = (
+        deletion_curve(corner_model, corner_images, corner_heats, 4, "mean", target)
+        for target in ("fake", "real")
+    )
+    np.testing.assert_allclose(fake.scores + real.scores, 1, atol=1e-6)
+
+
+def test_a_true_map_beats_the_baselines_and_a_false_one_does_not(
+    corner_model, corner_images, corner_heats
+):
+    good = compare_rankings(corner_model, corner_images, corner_heats, fill="mean")
+    bad = compare_rankings(corner_model, corner_images, corner_heats[:, ::-1, ::-1], fill="mean")
+    assert list(zip(good["curve"], good["baseline"], strict=True)) == [
+        ("deletion", "random"),
+        ("deletion", "centred"),
+        ("insertion", "random"),
+        ("insertion", "centred"),
+    ]
+    assert (good["low"] > 0).all() and (bad["high"] < 0).all()
+    assert (good["low"] <= good["advantage"]).all() and (good["advantage"] <= good["high"]).all()
+    sign = np.array([-1, -1, 1, 1])
+    gain = sign * (good["auc_map"] - good["auc_baseline"])
+    np.testing.assert_allclose(gain, good["advantage"], rtol=1e-6)
+
+
+def test_ranks_go_from_hot_to_cold_with_ties_in_random_order():
+    ranks = faithfulness._ranks(np.array([[[3.0, 1], [2, 0]]]), 0)
+    np.testing.assert_allclose(ranks, [[[0, 0.5], [0.25, 0.75]]])
+    flat = faithfulness._ranks(np.zeros((2, 8, 8)), 0)
+    np.testing.assert_allclose(np.sort(flat.reshape(2, -1)), np.tile(np.arange(64) / 64, (2, 1)))
+    assert (flat[0] != flat[1]).any() and (np.diff(flat[0].ravel()) < 0).any()
+
+
+def test_fills_and_baseline_maps():
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    images[1, :, :4] = (200, 100, 50)
+    np.testing.assert_array_equal(filled(images, "mean")[1, 5, 5], [100, 50, 25])
+    assert filled(images, "blur").shape == images.shape
+    with pytest.raises(ValueError, match="'black'.*blur, mean"):
+        filled(images, "black")
+    centre = centred_map((8, 6))
+    assert centre.shape == (8, 6)
+    np.testing.assert_allclose(centre, centre[::-1, ::-1])
+    assert centre.argmax() in (3 * 6 + 2, 3 * 6 + 3, 4 * 6 + 2, 4 * 6 + 3)
+    maps = random_maps(3, (16, 16), seed=5)
+    assert maps.shape == (3, 16, 16) and not np.allclose(maps[0], maps[1])
+    np.testing.assert_array_equal(maps, random_maps(3, (16, 16), seed=5))
+
+
+def test_wrong_calls_are_refused(corner_model, corner_images, corner_heats):
+    with pytest.raises(ValueError, match="3, 4"):
+        deletion_curve(corner_model, corner_images, corner_heats[:3])
+    with pytest.raises(ValueError, match="'cat'.*fake, real"):
+        deletion_curve(corner_model, corner_images, corner_heats, target="cat")

@@ -1,0 +1,44 @@
+import hashlib
+
+import pytest
+
+from ddlib.files import digest, file_digest, read_json, whole, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), whole(target) as unfinished:
+        unfinished.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_whole_makes_folders_and_keeps_the_ending(tmp_path):
+    with whole(tmp_path / "x" / "m.keras") as unfinished:
+        assert unfinished.suffix == ".keras"
+        unfinished.write_bytes(b"1")
+    assert (tmp_path / "x" / "m.keras").read_bytes() == b"1"
+
+
+def test_json_round_trip_and_a_clear_error(tmp_path):
+    path = write_json(tmp_path / "a.json", {"b": 1, "a": [None, 2.5]})
+    assert read_json(path) == {"a": [None, 2.5], "b": 1}
+    path.write_text("{")
+    with pytest.raises(ValueError, match="a.json"):
+        read_json(path)
+
+
+def test_nan_never_enters_json(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_digests_tell_facts_apart(tmp_path):
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest("ab", "c") != digest("a", "bc")
+    (tmp_path / "f").write_bytes(b"abc")
+    assert file_digest(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
+    assert digest("1") != digest(1)

@@ -1,0 +1,99 @@
+"""Peaks and heat inside known regions, by hand."""
+
+import numpy as np
+import pytest
+
+from ddlib.localisation import area_share, by_decision, interval, pointing_game, share_of_heat
+from ddlib.metrics import wilson
+
+
+def test_pointing_game_counts_hits_misses_and_empty_maps():
+    heats = np.zeros((4, 4, 4))
+    heats[0, 1, 2] = 1  # row 1, column 2: inside columns 2..3, rows 0..1
+    heats[1, 2, 1] = 1  # the same place with axes swapped: outside
+    heats[2, 1, 3] = heats[2, 3, 3] = 0.5  # two equal peaks, one inside
+    boxes = np.tile([2, 0, 4, 2], (4, 1))
+    result = pointing_game(heats, boxes)
+    assert (result["n"], result["hits"], result["misses"], result["empty"]) == (4, 2, 1, 1)
+    assert result["rate"] == pytest.approx(2 / 3)
+    assert (result["low"], result["high"]) == wilson(2, 3)
+    assert result["chance"] == 0.25
+
+
+def test_no_map_points_anywhere():
+    result = pointing_game(np.zeros((2, 3, 3)), np.tile([0, 0, 1, 1], (2, 1)))
+    assert (result["hits"], result["misses"], result["empty"]) == (0, 0, 2)
+    assert np.isnan([result["rate"], result["low"], result["high"], result["chance"]]).all()
+
+
+def test_chance_is_what_random_points_reach(rng):
+    heats = rng.random((4000, 10, 10))
+    result = pointing_game(heats, np.tile([1, 2, 6, 8], (4000, 1)))
+    assert result["chance"] == pytest.approx(0.3)
+    assert abs(result["rate"] - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 4000)
+
+
+def test_boxes_and_masks_are_the_same_thing(rng):
+    heats, boxes = rng.random((2, 5, 7)), np.array([[1, 0, 4, 2], [6, 4, 7, 5]])
+    masks = np.zeros((2, 5, 7), bool)
+    masks[0, 0:2, 1:4] = masks[1, 4, 6] = True
+    np.testing.assert_array_equal(share_of_heat(heats, boxes), share_of_heat(heats, masks))
+    np.testing.assert_allclose(area_share(boxes, heats), [6 / 35, 1 / 35])
+    assert pointing_game(heats, boxes) == pointing_game(heats, masks)
+
+
+def test_share_of_heat_by_hand():
+    heats = np.array([[[1, 3], [0, 4]], [[0, 0], [0, 0]], [[2, 2], [2, 2]]], np.float32)
+    shares = share_of_heat(heats, np.array([[1, 0, 2, 1]] * 3))
+    np.testing.assert_allclose(shares, [3 / 8, np.nan, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ([0, 0, 5, 2], "box 1, .0, 0, 5, 2.*4 x 4.*size"),
+        ([2, 0, 2, 2], "box 1"),
+        ([-1, 0, 2, 2], "box 1"),
+        ([0, 3, 2, 1], "box 1"),
+    ],
+)
+def test_boxes_outside_the_map_are_refused(box, message):
+    with pytest.raises(ValueError, match=message):
+        share_of_heat(np.ones((2, 4, 4)), np.array([[0, 0, 4, 4], box]))
+
+
+def test_regions_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"\(3, 4\).*\(2, 6, 6\)"):
+        area_share(np.ones((3, 4)), np.ones((2, 6, 6)))
+
+
+def test_interval_covers_the_mean_and_shrinks_with_n(rng):
+    few, many = rng.normal(3, 1, 20), rng.normal(3, 1, 2000)
+    mean, low, high = interval(few)
+    assert mean == few.mean() and low < mean < high
+    # The normal interval is an independent answer: the bootstrap comes close to it for many values.
+    mean, low, high = interval(many)
+    half = 1.96 * many.std(ddof=1) / np.sqrt(2000)
+    assert low == pytest.approx(mean - half, abs=0.15 * half)
+    assert high == pytest.approx(mean + half, abs=0.15 * half)
+    assert interval(np.full(5, 2.0)) == (2, 2, 2)
+    assert np.isnan(interval(np.array([]))).all()
+
+
+def test_right_and_wrong_decisions_side_by_side():
+    shares = np.array([0.8, 0.6, np.nan, 0.2, 0.4])
+    chance = np.array([0.5, 0.3, 0.9, 0.1, 0.1])
+    table = by_decision(shares, chance, [True, True, True, False, False]).set_index("decision")
+    assert table["n"].tolist() == [2, 2, 4] and table["empty"].tolist() == [1, 0, 1]
+    np.testing.assert_allclose(table["share"], [0.7, 0.3, 0.4])
+    np.testing.assert_allclose(table["chance"], [0.4, 0.1, 0.3])
+    np.testing.assert_allclose(table["above_chance"], [0.3, 0.2, 0.1])
+    assert table.loc["right - wrong", "low"] == pytest.approx(0.2)  # 0.6 - 0.4, the extremes
+    assert table.loc["right - wrong", "high"] == pytest.approx(0.6)  # 0.8 - 0.2
+
+
+def test_without_wrong_decisions_their_row_is_empty():
+    table = by_decision([0.5, 0.7], [0.2, 0.2], [True, True]).set_index("decision")
+    assert table.loc["wrong", "n"] == 0
+    assert np.isnan(table.loc["right - wrong", ["share", "low", "high"]].astype(float)).all()
+    assert table.loc["right", "share"] == pytest.approx(0.6)

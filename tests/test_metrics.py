@@ -1,0 +1,268 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddlib import metrics
+from ddlib.metrics import auc, average_precision, compare, difference, evaluate, wilson
+from ddlib.proportions import Z95, mcnemar
+
+COLUMNS = [
+    *("n_real", "n_fake", "accuracy", "accuracy_low", "accuracy_high"),
+    *("recall_real", "recall_real_low", "recall_real_high"),
+    *("recall_fake", "recall_fake_low", "recall_fake_high"),
+    *("balanced_accuracy", "auc", "auc_low", "auc_high", "ap"),
+    *("tp", "fp", "tn", "fn", "threshold"),
+]
+
+
+def scored(rng, n_real=60, n_fake=80, shift=1.0, decimals=2):
+    """Overlapping classes with ties."""
+    labels = np.repeat([0, 1], [n_real, n_fake])
+    logits = rng.normal(size=len(labels)) + shift * labels
+    return labels, np.round(1 / (1 + np.exp(-logits)), decimals)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),  # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_the_published_intervals(k, n, low, high):
+    assert wilson(k, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_by_hand_at_the_ends():
+    z2 = 1.959963984540054**2
+    assert wilson(0, 54) == pytest.approx((0, z2 / (54 + z2)))
+    assert wilson(54, 54) == pytest.approx((54 / (54 + z2), 1))
+    assert all(math.isnan(end) for end in wilson(0, 0))
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_solves_its_equation_and_mirrors(kn):
+    k, n = kn
+    low, high = wilson(k, n)
+    for end in (low, high):  # (p - end)^2 = z^2 end (1 - end) / n is how Wilson defines both ends
+        assert (k / n - end) ** 2 == pytest.approx(Z95**2 * end * (1 - end) / n, abs=1e-9)
+    assert 0 <= low <= k / n <= high <= 1
+    assert wilson(n - k, n) == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(("k", "n"), [(5, 4), (-1, 4)])
+def test_wilson_rejects_impossible_counts(k, n):
+    with pytest.raises(ValueError, match=f"k={k}"):
+        wilson(k, n)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),  # Newcombe 1998, Statistics in Medicine 17:873, table II, method 10
+    [
+        ((56, 70, 48, 80), (0.2, 0.0524, 0.3339)),
+        ((9, 10, 3, 10), (0.6, 0.1705, 0.8090)),
+    ],
+)
+def test_difference_gives_the_published_intervals(counts, expected):
+    assert difference(*counts) == pytest.approx(expected, abs=5e-5)
+
+
+def test_difference_of_an_empty_set_is_nan():
+    assert all(math.isnan(value) for value in difference(0, 0, 1, 2))
+
+
+def test_evaluate_by_hand():
+    result = evaluate([0, 0, 0, 1, 1], [0.1, 0.5, 0.4, 0.35, 0.8])
+    assert list(result) == COLUMNS
+    cells = {key: result[key] for key in ("tp", "fp", "tn", "fn", "n_real", "n_fake")}
+    assert cells == {"tp": 1, "fp": 1, "tn": 2, "fn": 1, "n_real": 3, "n_fake": 2}  # 0.5 is fake
+    assert result["accuracy"] == 3 / 5
+    assert (result["accuracy_low"], result["accuracy_high"]) == wilson(3, 5)
+    assert result["recall_real"] == 2 / 3
+    assert (result["recall_fake_low"], result["recall_fake_high"]) == wilson(1, 2)
+    assert result["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert result["auc"] == pytest.approx((1 + 3) / 6)  # 0.35 beats one of three reals, 0.8 all
+    assert result["ap"] == pytest.approx((1 / 1 + 2 / 4) / 2)
+
+
+def test_evaluate_follows_the_threshold():
+    labels, scores = [0, 1, 1], [0.2, 0.4, 0.9]
+    assert evaluate(labels, scores, 0.3)["recall_fake"] == 1
+    assert evaluate(labels, scores, 0.95)["recall_fake"] == 0
+
+
+@pytest.mark.parametrize(("label", "own", "other"), [(1, "fake", "real"), (0, "real", "fake")])
+def test_single_class_sets_have_a_recall_and_no_accuracy(label, own, other):
+    result = evaluate([label] * 3, [0.2, 0.9, 0.8])
+    assert result[f"recall_{own}"] == pytest.approx(2 / 3 if label else 1 / 3)
+    assert result[f"n_{own}"] == 3
+    empty = ["accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "ap"]
+    empty += ["auc", "auc_low", "auc_high"]
+    empty += [f"recall_{other}{end}" for end in ("", "_low", "_high")]
+    assert all(math.isnan(result[key]) for key in empty)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "words"),
+    [
+        ([0, 1], [0.2, np.nan], "score nan at position 1"),
+        ([0, 1], [-0.1, 0.5], "score -0.1 at position 0"),
+        ([0, 1, 1], [0.2, 3.5, 7], r"score 3.5 at position 1 \(2 such\)"),
+        ([0, 1], [0.2], "2 labels but 1 scores"),
+        ([], [], "empty"),
+        ([0, 2], [0.2, 0.3], "label .*2.* is not known"),
+        (["real", "fake"], [0.2, 0.3], "label .*real.* is not known"),
+    ],
+)
+def test_bad_input_is_named(labels, scores, words):
+    with pytest.raises(ValueError, match=words):
+        evaluate(labels, scores)
+
+
+def test_column_of_scores_is_taken_as_keras_gives_it():
+    assert evaluate([0, 1], np.float32([[0.1], [0.9]]))["accuracy"] == 1
+
+
+def test_delong_by_hand():
+    # reals 0.1, 0.4; fakes 0.35, 0.8: placements (1/2, 1) and (1, 1/2), each of variance 1/8
+    area, low, high = auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    se = math.sqrt((1 / 8) / 2 + (1 / 8) / 2)
+    reach = Z95 * se / (0.75 * 0.25)
+    assert area == 0.75
+    assert math.log(low / (1 - low)) == pytest.approx(math.log(3) - reach)
+    assert math.log(high / (1 - high)) == pytest.approx(math.log(3) + reach)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, max_size=60))
+def test_auc_and_ap_agree_with_sklearn_under_ties(rows):
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    labels, scores = np.array([row[0] for row in rows]), np.array([row[1] / 8 for row in rows])
+    if labels.min() == labels.max():
+        assert math.isnan(auc(labels, scores)[0])
+        return
+    assert auc(labels, scores)[0] == pytest.approx(roc_auc_score(labels, scores))
+    expected = average_precision_score(labels, scores)
+    assert average_precision(labels, scores) == pytest.approx(expected)
+
+
+def test_delong_interval_agrees_with_a_bootstrap(rng):
+    labels, scores = scored(rng)
+    reals, fakes = scores[labels == 0], scores[labels == 1]
+    draws = []
+    for _ in range(2000):
+        r, f = rng.choice(reals, len(reals)), rng.choice(fakes, len(fakes))
+        draws.append(np.mean((f[:, None] > r) + 0.5 * (f[:, None] == r)))
+    _, low, high = auc(labels, scores)
+    assert (low, high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
+
+
+def test_auc_interval_covers_as_often_as_it_says(rng):
+    truth = 0.5 * (1 + math.erf(1 / 2))  # P(N(1, 1) > N(0, 1))
+    hits = 0
+    for _ in range(400):
+        _, low, high = auc(*scored(rng, 40, 40, decimals=9))
+        hits += low <= truth <= high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_perfect_order_still_has_an_interval():
+    assert auc([0] * 50 + [1] * 10, [0.1] * 50 + [0.9] * 10) == (1.0, *wilson(10, 10))
+    assert auc([1] * 50 + [0] * 10, [0.1] * 50 + [0.9] * 10) == (0.0, *wilson(0, 10))
+
+
+def test_constant_scores_are_a_coin_and_one_picture_has_no_interval():
+    assert auc([0, 0, 1, 1], [0.3] * 4) == pytest.approx((0.5, 0.5, 0.5))
+    area, low, high = auc([0, 1, 1], [0.3, 0.2, 0.9])
+    assert area == 0.5
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+def test_the_studys_own_counts_give_its_own_figures():
+    labels = np.repeat([1, 1, 0, 0], [9819, 181, 9008, 992])
+    scores = np.repeat([0.9, 0.1, 0.1, 0.9], [9819, 181, 9008, 992])
+    result = metrics.real_is_positive(labels, scores)
+    assert result["accuracy"] == 0.94135
+    assert round(result["precision"], 4) == 0.9803
+    assert round(result["recall"], 4) == 0.9008
+    assert round(result["f1"], 4) == 0.9389
+
+
+def test_real_is_positive_agrees_with_sklearn(rng):
+    from sklearn.metrics import precision_recall_fscore_support
+
+    labels, scores = scored(rng)
+    expected = precision_recall_fscore_support(labels, scores >= 0.5, labels=[0])
+    result = metrics.real_is_positive(labels, scores)
+    assert [result[k] for k in ("precision", "recall", "f1")] == pytest.approx(
+        [values[0] for values in expected[:3]]
+    )
+
+
+def test_real_is_positive_keeps_silent_where_there_is_nothing():
+    cats = metrics.real_is_positive([1, 1], [0.2, 0.9])
+    assert all(math.isnan(value) for value in cats.values())
+    lfw = metrics.real_is_positive([0, 0], [0.2, 0.9])
+    assert lfw["recall"] == 0.5
+    assert math.isnan(lfw["precision"])
+    assert math.isnan(lfw["accuracy"])
+
+
+def test_compare_by_hand():
+    # 10 fakes: a gets 8 right that b misses one of... only_a = 6, only_b = 1, both right 2
+    labels = np.ones(10, int)
+    a = np.array([0.9] * 8 + [0.1] * 2)
+    b = np.array([0.9] * 2 + [0.1] * 6 + [0.9, 0.1])
+    result = compare(labels, a, b)
+    assert (result["only_a"], result["only_b"]) == (6, 1)
+    assert (result["right_a"], result["right_b"]) == (0.8, 0.3)
+    assert result["difference"] == pytest.approx(0.5)
+    assert result["p_value"] == pytest.approx(2 * (1 + 7) / 2**7)  # 7 coins, at most 1 head
+    assert result["low"] < 0.5 * 10 / 12 < result["high"]
+    assert math.isnan(result["auc_difference"])
+
+
+def test_compare_with_itself_finds_nothing(rng):
+    labels, scores = scored(rng)
+    result = compare(labels, scores, scores)
+    assert result["difference"] == result["auc_difference"] == 0
+    assert result["low"] < 0 < result["high"]
+    assert result["p_value"] == 1
+
+
+def test_compare_changes_sign_with_the_order(rng):
+    labels, a = scored(rng, shift=2.5)
+    _, b = scored(rng, shift=0.2)
+    ab, ba = compare(labels, a, b), compare(labels, b, a)
+    assert ab["low"] == pytest.approx(-ba["high"])
+    assert ab["auc_low"] == pytest.approx(-ba["auc_high"])
+    assert ab["auc_low"] > 0
+    assert ab["p_value"] == ba["p_value"] < 0.05
+
+
+def test_mcnemar_agrees_with_the_binomial_test(rng):
+    from scipy.stats import binomtest
+
+    for only_a, only_b in rng.integers(0, 300, size=(20, 2)).tolist():
+        expected = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+        assert mcnemar(only_a, only_b) == pytest.approx(expected, rel=1e-6)
+
+
+def test_paired_auc_difference_agrees_with_a_bootstrap(rng):
+    labels, a = scored(rng, shift=1.5)
+    b = np.clip(a + rng.normal(scale=0.25, size=len(a)), 0, 1)
+    result, draws = compare(labels, a, b), []
+    for _ in range(800):
+        pick = np.concatenate(
+            [rng.choice(np.flatnonzero(labels == k), sum(labels == k)) for k in (0, 1)]
+        )
+        draws.append(auc(labels[pick], a[pick])[0] - auc(labels[pick], b[pick])[0])
+    low, high = np.quantile(draws, [0.025, 0.975])
+    assert (result["auc_low"], result["auc_high"]) == pytest.approx((low, high), abs=0.025)

@@ -1,0 +1,57 @@
+import dataclasses
+
+import pytest
+
+from ddlib.protocol import MODELS, NAMES, Protocol, preset
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_preset_survives_a_round_trip(name, model):
+    protocol = preset(name, model)
+    assert Protocol.from_dict(protocol.to_dict()) == protocol
+    assert (protocol.ela_quality is None) == ("ela" not in model)
+
+
+def test_clean_changes_one_factor_at_a_time():
+    base = dataclasses.asdict(preset("clean", "gan"))
+    for model, factors in {
+        "gan+sd": {"model"},
+        "gan+ela": {"model", "ela_quality"},
+        "gan+sd+ela": {"model", "ela_quality"},
+    }.items():
+        other = dataclasses.asdict(preset("clean", model))
+        assert {field for field in base if base[field] != other[field]} == factors
+
+
+def test_paper_keeps_the_quirks_of_the_study():
+    paper = preset("paper", "gan")
+    assert paper.resize == "nearest"
+    assert paper.pixel_range == (0, 1)
+    assert paper.learning_rate == 1e-3  # Adam(lr=1e-5) was ignored
+    assert (paper.batch_size, paper.epochs, paper.trainable_layers) == (64, 5, 10)
+    ela = preset("paper", "gan+ela")
+    assert (ela.trainable_layers, ela.gan_share, ela.ela_inverted) == (20, 0.5, True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        ({"image_size": 7}, "image_size=7"),
+        ({"resize": "bicubic"}, "bicubic"),
+        ({"jpeg_quality": 0}, "jpeg_quality=0"),
+        ({"colour": "blue"}, "colour"),
+        ({"ela_quality": 90}, "ela_quality=90"),
+        ({"epochs": 0}, "epochs=0"),
+    ],
+)
+def test_an_impossible_field_is_named(wrong, names):
+    with pytest.raises(ValueError, match=names):
+        preset("clean", "gan", **wrong)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ValueError, match="choose from gan, gan\\+ela"):
+        preset("clean", "vgg")
+    with pytest.raises(ValueError, match="choose from paper, clean"):
+        preset("dirty")

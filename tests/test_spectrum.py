@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from ddlib.spectrum import FLOOR, mean_spectrum, radial_profile, residual
+
+S = 32
+
+
+def cosine(cycles, amplitude=10.0, axis=1):
+    """A wave whose mirror images at the edges continue it, so that nothing leaks."""
+    wave = amplitude * np.cos(2 * np.pi * cycles * (np.arange(S) + 0.5) / S)
+    grey = np.tile(wave, (S, 1)) if axis == 1 else np.tile(wave[:, None], (1, S))
+    return np.repeat(grey[..., None], 3, axis=2) + 128
+
+
+@pytest.mark.parametrize(("axis", "place"), [(1, (0, 5)), (0, (5, 0))])
+def test_a_cosine_is_two_points_of_known_power(axis, place):
+    spectrum = mean_spectrum([cosine(5, axis=axis)])
+    # amplitude a: |F| = a S^2 / 2 at +-f, power a^2 S^2 / 4, times the squared gain of the filter
+    gain = 1 - (1 + 2 * np.cos(2 * np.pi * 5 / S)) * 3 / 9
+    expected = np.log10(100 * S**2 / 4 * gain**2 + FLOOR)
+    middle = S // 2
+    for sign in (-1, 1):
+        there = (middle + sign * place[0], middle + sign * place[1])
+        assert spectrum[there] == pytest.approx(expected)
+        spectrum[there] = np.log10(FLOOR)
+    assert spectrum == pytest.approx(np.full((S, S), np.log10(FLOOR)), abs=1e-9)
+
+
+def test_the_profile_puts_a_cosine_at_its_frequency():
+    frequencies, values = radial_profile(mean_spectrum([cosine(8)]))
+    assert frequencies[np.argmax(values)] == 8 / S == 0.25
+    assert len(frequencies) == len(values) == S // 2
+    assert frequencies[-1] == 0.5
+
+
+def test_profile_by_hand():
+    spectrum = np.zeros((4, 4))
+    spectrum[2, 2] = 100  # zero frequency is no ring
+    spectrum[1, 2] = 8  # ring 1 has the 4 neighbours and the 4 diagonals (distance 1.41)
+    frequencies, values = radial_profile(spectrum)
+    assert frequencies.tolist() == [0.25, 0.5]
+    assert values.tolist() == [1.0, 0.0]
+
+
+def test_a_flat_picture_has_no_residual():
+    assert not residual(np.full((9, 7, 3), 77, np.uint8)).round(9).any()
+
+
+def test_residual_by_hand():
+    spot = np.zeros((5, 5))
+    spot[2, 2] = 9
+    expected = np.zeros((5, 5))
+    expected[1:4, 1:4] = -1
+    expected[2, 2] = 8
+    assert residual(spot) == pytest.approx(expected)
+
+
+def test_white_noise_keeps_its_variance_at_high_frequencies(rng):
+    images = rng.normal(0, 4, size=(200, 16, 16))
+    corner = mean_spectrum(images)[0, 0]  # (1/2, 1/2): the filter's gain is 1 - 1/9
+    # the mean log10 of an exponential variable's unit mean is -gamma / ln 10; (1/2, 1/2) is real
+    # valued, so its power is chi-squared with one degree: E ln = -gamma - ln 2
+    expected = np.log10(16 * (8 / 9) ** 2) - (np.euler_gamma + np.log(2)) / np.log(10)
+    assert corner == pytest.approx(expected, abs=0.2)
+
+
+def test_a_checkerboard_of_one_grey_level_stands_out_of_noise_once_averaged(rng):
+    board = np.indices((S, S)).sum(axis=0) % 2
+    plain = rng.normal(128, 3, size=(60, S, S))
+    gain = mean_spectrum(plain + 0.9 * board) - mean_spectrum(plain)
+    assert np.unravel_index(np.argmax(gain), gain.shape) == (0, 0)
+    assert gain[0, 0] > 1
+    assert np.abs(np.delete(gain.ravel(), 0)).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ([], "no images"),
+        ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], r"\(5, 4\) and \(4, 4\)"),
+        ([np.zeros(4)], r"got \(4,\)"),
+    ],
+)
+def test_bad_input_is_named(images, words):
+    with pytest.raises(ValueError, match=words):
+        mean_spectrum(images)
+
+
+def test_profile_needs_a_square():
+    with pytest.raises(ValueError, match=r"\(4, 6\)"):
+        radial_profile(np.zeros((4, 6)))

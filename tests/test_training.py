@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from ddlib import training
+from ddlib.batches import load_images, training_batches, validation_batches
+from ddlib.mobilenet import build_detector, build_from, split_prefix
+from ddlib.protocol import preset
+from ddlib.store import Store
+
+TINY = preset(
+    "clean",
+    "gan",
+    image_size=64,
+    alpha=0.25,
+    weights="random",
+    batch_size=8,
+    epochs=3,
+    trainable_layers=30,
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def sets(tiny):
+    sources = ["ffhq", "stylegan"]
+    return [tiny.select(source=sources, split=s) for s in ("train", "valid")]
+
+
+def test_training_on_features_repeats_plain_fit(sets, store):
+    lines = []
+    cached = training.train(*sets, TINY, store, "float32", lines.append)
+
+    plain = build_from(TINY)
+    rows = [load_images(part, TINY, store) for part in sets]
+    data = training_batches(rows[0], None, sets[0].labels, TINY)
+    check = validation_batches(rows[1], sets[1].labels, TINY)
+    history = training.fit(plain, data, check, TINY, lines.append)
+
+    for column in ("loss", "val_loss", "accuracy", "val_accuracy"):
+        assert np.allclose(cached.history[column], history[column], atol=1e-4)
+    images = rows[1].take(slice(None)).astype("float32")
+    assert np.allclose(cached.detector(images), plain(images, training=False), atol=1e-3)
+    assert len(lines) == 6
+    assert lines[0].startswith("gan  epoch  1/3  loss ")
+
+
+def test_the_best_epoch_is_restored(sets, store):
+    trained = training.train(*sets, TINY.but(learning_rate=0.01, epochs=4), store, say=len)
+    assert trained.best_epoch == trained.history["val_loss"].idxmin() + 1
+    rows = load_images(sets[1], TINY, store)
+    scores = trained.detector(rows.take(slice(None)).astype("float32"), training=False).numpy()[
+        :, 0
+    ]
+    y = sets[1].labels
+    loss = -np.mean(np.where(y == 1, np.log(scores), np.log1p(-scores)))
+    assert loss == pytest.approx(
+        trained.history["val_loss"].min(), rel=0.02
+    )  # features are float16
+
+
+def test_half_precision_features_agree(sets, store):
+    prefix, tail = split_prefix(build_from(TINY))
+    half, full = (
+        training.prefix_features(prefix, sets[1], TINY, store, precision=p)
+        for p in ("float16", "float32")
+    )
+    assert (half.dtype, full.dtype) == (np.float16, np.float32)
+    assert np.allclose(half.take(slice(None)), full.take(slice(None)), rtol=1e-3, atol=1e-3)
+    assert np.allclose(
+        training.score_features(tail, half), training.score_features(tail, full), atol=0.01
+    )
+
+
+def test_mirrored_features_are_those_of_mirrored_images(sets, store):
+    prefix, _ = split_prefix(build_from(TINY))
+    features = training.prefix_features(prefix, sets[1], TINY, store, True, "float32")
+    images = load_images(sets[1], TINY, store).take(slice(None))[:, :, ::-1].astype("float32")
+    assert np.allclose(features.take(slice(None)), prefix(images), atol=1e-5)
+
+
+def test_other_weights_never_meet_old_features(sets, store):
+    before = len(store.entries())
+    for seed in (11, 12, 11):
+        prefix, _ = split_prefix(build_detector(0.25, 64, "random", seed=seed))
+        training.prefix_features(prefix, sets[1], TINY, store)
+    assert len(store.entries()) == before + 2 * 2  # two seeds, two sources
+
+
+def test_a_loss_that_is_no_number_is_named():
+    lines = training.EpochLines(TINY, print)
+    lines.on_epoch_begin(0)
+    with pytest.raises(FloatingPointError, match="gan: the loss is nan in epoch 1; lower the"):
+        lines.on_epoch_end(0, {"loss": float("nan")})
