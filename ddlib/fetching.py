@@ -71,7 +71,7 @@ def fetch_git(url: str, folder) -> Path:
     _git(folder, "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", "HEAD")
     commit = _git(folder, "rev-parse", "FETCH_HEAD").strip()
     names = _names(_git(folder, "ls-tree", "-r", "-z", "--name-only", commit))
-    # git enters files in its index only once all of a call are written, so the index says what is done
+    # git enters files in its index once all of a call are written: the index says what is done
     done = set(_names(_git(folder, "ls-files", "-z")))
     missing = [name for name in names if name not in done or not (folder / name).is_file()]
     parts = sorted({PurePosixPath(name).parent for name in missing})

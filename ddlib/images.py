@@ -100,8 +100,8 @@ def probe_bytes(data: bytes, name: str | os.PathLike = "image") -> dict:
     """Do as `probe` does for bytes already in memory."""
     with _open(data, name) as picture:
         width, height = picture.size
-        # asking a PNG without EXIF for it would decode the whole picture
-        if picture.format != "PNG" or "exif" in picture.info:
+        # Pillow turns the size of a TIFF itself; a PNG without EXIF would be decoded to look for it
+        if picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info):
             orientation = picture.getexif().get(0x0112, 1)
             width, height = (height, width) if 5 <= orientation <= 8 else (width, height)
         tables = getattr(picture, "quantization", None)

@@ -93,7 +93,7 @@ def _examine_one(root: Path, path: str) -> dict:
             raise ImageError(f"{path}: the file is empty (0 bytes); fetch it again or remove it")
         facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         facts |= probe_bytes(data, path)
-        decode_image(data, path)
+        facts["height"], facts["width"] = decode_image(data, path).shape[:2]
     except ImageError as error:
         return {**facts, "problem": str(error).removeprefix(f"{path}: ")}
     if min(facts["width"], facts["height"]) < MIN_SIDE:

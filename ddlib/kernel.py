@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,13 @@ from ddlib.files import whole
 
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.
 FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
+# What libraries below Python print (TensorFlow's greetings, a crash) belongs in the log, neither in
+# the notebook nor on the terminal; ipykernel's own warnings are about its plumbing.
+LAUNCH = (
+    "import os, sys; os.dup2(os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND), 2); "
+    "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
+)
+QUIET = ("--IPKernelApp.capture_fd_output=False", "--log-level=ERROR")
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
@@ -42,7 +50,7 @@ def execute(
     parameters : dict
         Values for the cell tagged ``parameters``.
     log : text file
-        Gets what the cells print.
+        A file on disk, opened to append; gets what the cells print.
     progress : bool
         Whether to show a bar, cell by cell, on the terminal.
 
@@ -61,7 +69,12 @@ def execute(
     """
     failed = target.with_name(f"{notebook.stem}.failed.ipynb")
     failed.unlink(missing_ok=True)
-    with whole(target) as unfinished, _home_of_kernels(), _stoppable(), _Meter() as meter:
+    with (
+        whole(target) as unfinished,
+        _home_of_kernels(Path(log.name)),
+        _stoppable(),
+        _Meter() as meter,
+    ):
         try:
             _papermill(notebook, unfinished, parameters, log, progress)
         except NotebookError as error:
@@ -119,7 +132,7 @@ def _near(path: Path) -> Path:
 
 
 @contextmanager
-def _home_of_kernels() -> Iterator[None]:
+def _home_of_kernels(log_path: Path) -> Iterator[None]:
     """Point Jupyter at a passing folder whose only kernel is this Python with this ddlib.
 
     A kernel named python3 in the user's home or system may be any Python, a start-up file there
@@ -128,9 +141,8 @@ def _home_of_kernels() -> Iterator[None]:
     from ipykernel.kernelspec import write_kernel_spec
 
     with TemporaryDirectory(prefix="ddlib-", ignore_cleanup_errors=True) as place:
-        # its warnings are about its own plumbing: loopback without encryption
-        quiet = ["--log-level=ERROR"]
-        write_kernel_spec(Path(place, "kernels", "python3"), extra_arguments=quiet)
+        start = [sys.executable, "-c", LAUNCH, str(log_path.resolve()), "-f", "{connection_file}"]
+        write_kernel_spec(Path(place, "kernels", "python3"), {"argv": [*start, *QUIET]})
         package = str(Path(__file__).resolve().parents[1])
         search = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         changes = {

@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 COLUMNS = ("path", "label", "source", "split", "identity", "crop", *inventory.FACTS)
+TWICE = "listed twice"  # how this reason to set aside begins
 _GIVEN = ("path", "label", "source", "split")
 _TEXT = ("path", "label", "source", "split", "identity", "format", "sha256")
 
@@ -199,7 +200,7 @@ def build_manifest(files, root, cache=None, workers=None, progress=False, seed=0
     _check_words(files.assign(split=files["split"].fillna("train")))
     _check_inside(files["path"])
     twice = files["path"].duplicated()
-    aside = [set_aside(files[twice], "listed twice; the first row is kept")]
+    aside = [set_aside(files[twice], f"{TWICE}; the first row is kept")]
     files = files[~twice]
     facts = inventory.examine(root, list(files["path"]), cache, workers, progress)
     facts.index = files.index

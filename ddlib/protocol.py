@@ -15,6 +15,7 @@ LABELS = {"real": REAL, "fake": FAKE}
 
 MODELS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
 NAMES = ("paper", "clean")
+START_WEIGHTS = ("imagenet", "random", "residual")
 RESIZES = ("antialias", "nearest")
 
 
@@ -42,9 +43,10 @@ class Protocol:
     pixel_range: tuple[int, int] = (-1, 1)  # what ImageNet weights expect; the study: (0, 1)
     # the network
     alpha: float = 1.0
-    weights: str = "imagenet"  # "imagenet", "random" or the path of a weights file
+    weights: str = "imagenet"  # one of START_WEIGHTS or the path of a weights file
     trainable_layers: int = 20  # the study: 10, and 20 with ELA; 20 did better on valid for both
     dropout: float = 0.0
+    norm_momentum: float = 0.99  # of batch statistics; short trainings need less
     # the training data
     gan_share: float = 1.0  # part of the GAN set that is used; the study's ELA run used half
     equal_generators: bool = False  # the study: GAN fakes = SD fakes, reals = both
@@ -64,6 +66,7 @@ class Protocol:
         _within("image_size", self.image_size, 32, 1024)
         _within("gan_share", self.gan_share, 0.01, 1.0)
         _within("dropout", self.dropout, 0.0, 0.95)
+        _within("norm_momentum", self.norm_momentum, 0.0, 0.999)
         for quality in ("jpeg_quality", "ela_quality"):
             if getattr(self, quality) is not None:
                 _within(quality, getattr(self, quality), 1, 100)

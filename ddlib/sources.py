@@ -26,6 +26,7 @@ from ddlib.splits import SPLITS, set_aside
 
 DEFAULT = "default"
 MANIFEST = "manifest.csv"
+UNLISTED, UNCLAIMED = f"not listed in {MANIFEST}", "in no known layout"  # reasons to set aside
 _NEEDED = ("path", "label", "source", "split")
 _OPTIONAL = ("identity", "crop", "sha256")
 _ABOVE = tuple(f"{split}/" for split in SPLITS)
@@ -108,10 +109,10 @@ def survey(root, cache=DEFAULT, workers=None, progress=False):
         raise SourceError(f"{root}: there is no such folder; give the folder that holds the images")
     found = list_images(root)
     if (root / MANIFEST).is_file():
-        rows, reason = _listed(root), f"not listed in {MANIFEST}"
+        rows, reason = _listed(root), UNLISTED
     else:
         _reject_empty_classes(root, found)
-        rows, reason = _claimed(root, found), "in no known layout; data/README.md shows them"
+        rows, reason = _claimed(root, found), f"{UNCLAIMED}; data/README.md shows them"
     if not len(rows):
         known = "real/ and fake/<generator>/, or a set that `ddlib data list` names"
         raise SourceError(f"{root}: no images in a known layout ({len(found)} in others); {known}")

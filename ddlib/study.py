@@ -19,22 +19,23 @@ from ddlib import manifest as manifests
 from ddlib import results as result_table
 from ddlib.files import digest, file_digest, read_json, whole, write_json
 from ddlib.manifest import Manifest
-from ddlib.protocol import Protocol, preset
+from ddlib.protocol import START_WEIGHTS, Protocol, preset
 from ddlib.provenance import provenance
 from ddlib.sources import open_folder
 from ddlib.store import Store
 
 # What the simulated tier changes in every protocol: small enough to train from nothing in seconds.
-# Of the random start weights only the first convolution stays frozen.
+# The first block is frozen: fixed high-pass filters, then random weights.
 TOY_CHANGES = {
     "image_size": 128,
     "alpha": 0.25,
-    "weights": "random",
-    "trainable_layers": 83,
-    "learning_rate": 1e-3,
+    "weights": "residual",
+    "trainable_layers": 76,
+    "learning_rate": 2e-3,
     "batch_size": 32,
-    "epochs": 10,
+    "epochs": 8,
     "dropout": 0.0,
+    "norm_momentum": 0.9,
 }
 SMALL_CHANGES = {"epochs": 2}
 
@@ -234,7 +235,7 @@ def _run_key(protocol: Protocol, *parts: Manifest) -> str:
 
     code = [Path(module.__file__) for module in (batches, ela, images, mobilenet, training)]
     weights = protocol.weights
-    if weights not in ("imagenet", "random"):
+    if weights not in START_WEIGHTS:
         weights = file_digest(Path(weights))
     return digest(
         protocol.to_dict(),

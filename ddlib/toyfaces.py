@@ -1,9 +1,9 @@
 """The offline source: a simulated data set with the study's classes, sizes and splits.
 
-Simulated portraits are photographed by a simulated camera (real) or put through generator-like decoders
-(fake); see `ddlib.toyworld` and `ddlib.toygenerators`. It teaches how a detector behaves; it is never
-evidence about real generators. Size, format and JPEG quality have the same distribution in both classes,
-unless the study's flaw is asked for.
+Simulated portraits are photographed by a simulated camera (real) or put through generator-like
+decoders (fake); see `ddlib.toyportraits` and `ddlib.toygenerators`. It teaches how a detector
+behaves; it is never evidence about real generators. Size, format and JPEG quality have the same
+distribution in both classes, unless the study's flaw is asked for.
 """
 
 from __future__ import annotations
@@ -134,9 +134,9 @@ def make_toy(
 ):
     """Make the simulated data set under ``root``, or reuse it where it is already complete.
 
-    Every picture follows from (seed, its number) alone, so any number of workers writes the same bytes.
-    Pictures are made in a folder beside ``root`` that takes its place when all are there; an
-    interrupted run goes on from the pictures whose digests still hold.
+    Every picture follows from (seed, its number) alone, so any number of workers writes the same
+    bytes. Pictures are made in a folder beside ``root`` that takes its place when all are there;
+    an interrupted run goes on from the pictures whose digests still hold.
 
     Parameters
     ----------
@@ -157,8 +157,8 @@ def make_toy(
     Returns
     -------
     Manifest
-        The table is ``manifest.csv``; ``faces.csv`` beside it holds path, face_x0, face_y0, face_x1 and
-        face_y1 in pixels of the file.
+        The table is ``manifest.csv``; ``faces.csv`` beside it holds path, face_x0, face_y0,
+        face_x1 and face_y1 in pixels of the file.
 
     Raises
     ------
@@ -259,8 +259,8 @@ def _work(staging: Path, jobs: list[_Job], log: str) -> None:
 def _run(staging: Path, jobs: list[_Job], workers: int, progress) -> None:
     """Make the pictures that are still missing, with processes of our own.
 
-    Plain child processes, not a pool: they start alike on every system, in notebooks, and from scripts
-    that have no main guard.
+    Plain child processes, not a pool: they start alike on every system, in notebooks, and from
+    scripts that have no main guard.
     """
     done = _finished(staging)
     missing = [job for job in jobs if job.index not in done]

@@ -8,8 +8,8 @@ them apart are traces that the literature names, each simulated in a few lines:
 - `gan_decoder`: transposed convolutions whose output phases have unequal kernel sums, so a faint
   grid of period 2, 4, 8 and 16 multiplies the picture (Odena 2016; Zhang 2019; Durall 2020;
   Frank 2020).
-- `sd_decoder`: a latent at an eighth of the size, read back with an error of its own and without the
-  finest texture, then three times nearest-neighbour doubling and a convolution (Corvi 2023).
+- `sd_decoder`: a latent at an eighth of the size, read back with an error of its own and without
+  faint texture, then three times nearest-neighbour doubling and a convolution (Corvi 2023).
 - `vq_decoder`: every patch replaced by the nearest one of a small codebook (van den Oord 2017).
 """
 
@@ -20,9 +20,9 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageFilter
 
-GAN_UNEVENNESS = (0.012, 0.022, 0.016, 0.008)  # relative, for grids of period 16, 8, 4 and 2
-LATENT_ERROR = 1.5  # grey levels, standard deviation of a decoded latent's error
-SD_THRESHOLD = 5.0  # grey levels; fainter detail than this does not survive the latent
+GAN_UNEVENNESS = (0.013, 0.026, 0.016, 0.008)  # relative, for grids of period 16, 8, 4 and 2
+LATENT_ERROR = 1.0  # grey levels, standard deviation of a decoded latent's error
+SD_FAINT = 5.0  # grey levels; half of the detail as strong as this survives the latent
 LATENT_TO_RGB = np.float32(  # four latent channels, mostly brightness: their errors share a colour
     [[0.75, 0.75, 0.75], [0.55, 0.6, 0.55], [0.25, 0.0, -0.25], [-0.15, 0.15, -0.1]]
 )
@@ -173,15 +173,16 @@ def gan_decoder(rng, image):
 def sd_decoder(rng, image):
     """Decode a scene as Stable Diffusion does, from a latent at an eighth of the size.
 
-    The denoiser works on the latent and on halves of it, so both carry an error; faint detail is
-    taken for noise and lost at every scale, strong edges stay.
+    The denoiser works on the latent and on halves of it, so both carry an error; like Wiener's
+    filter it takes faint detail for noise at every scale and keeps strong edges.
     """
     scenes = _pyramid(image, 5)
     x = scenes[0]
     error = LATENT_ERROR * rng.uniform(0.8, 1.2)
     for level, (coarse, fine) in enumerate(zip(scenes, scenes[1:], strict=False)):
         detail = fine - double(coarse, 0.2)
-        x = double(x, 0.2) + detail - np.clip(detail, -SD_THRESHOLD, SD_THRESHOLD)
+        power = detail * detail
+        x = double(x, 0.2) + detail * (power / (power + np.float32(SD_FAINT**2)))
         if level < 2:
             latent = rng.standard_normal((*fine.shape[:2], 4), dtype=np.float32)
             x += latent @ LATENT_TO_RGB * np.float32(error)

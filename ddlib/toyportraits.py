@@ -64,7 +64,7 @@ def portrait(rng, size: int) -> Scene:
     Parameters
     ----------
     rng : numpy.random.Generator
-        Decides everything: pose, skin, hair, eyes, expression, glasses, beard, clothing, light, place.
+        Decides everything: pose, skin, hair, eyes, expression, glasses, beard, clothing, light.
     size : int
         Pixels of the square picture's side.
     """
@@ -151,8 +151,7 @@ class _Person:
         inside = step(_face_shape(u, v, self.width, self.jaw), 4 * canvas.edge)
         height, ridge, nose = _height(u, v, self.width, self.yaw, self.pitch, rng)
         lit = shade(height, self.light, 2 / canvas.size / canvas.scale)
-        mottle = 0.010 * texture(rng, *lit.shape)
-        tone = (rng.uniform(0.22, 0.42) + rng.uniform(0.72, 0.9) * lit + mottle)[..., None]
+        tone = (rng.uniform(0.22, 0.42) + rng.uniform(0.72, 0.9) * lit)[..., None]
         warm = np.float32([1.0, 0.985, 0.97]) ** ((1 - np.clip(tone, 0, 1)) * 12)
         face = self.skin * tone * warm
         for angle in (-0.62, 0.62):  # flushed cheeks

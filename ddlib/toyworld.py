@@ -73,9 +73,9 @@ def bump(u, v, cx, cy, rx, ry):
 class Canvas:
     """A picture being painted, with the subject's coordinates at every pixel.
 
-    x and y are the picture's own directions about the subject's centre, u and v the same turned with
-    the head: u to the right of the picture, v from the crown (-1) to the chin (+1). ``edge`` is a
-    pixel and a half in these units, the width of a crisp edge.
+    x and y are the picture's own directions about the subject's centre, u and v the same turned
+    with the head: u to the right, v from the crown (-1) to the chin (+1). ``edge`` is a pixel and a
+    half in these units, the width of a crisp edge.
     """
 
     def __init__(self, size, scale, tilt, shift):
@@ -143,7 +143,7 @@ def background(canvas, rng):
         picture += (rng.uniform(0.3, 0.9) * step(inside, rng.uniform(0.2, 0.9)))[..., None] * (
             colour - picture
         )
-    picture *= 1 + rng.uniform(0.01, 0.09) * texture(rng, n, n)[..., None]
+    picture *= 1 + rng.uniform(0.02, 0.07) * texture(rng, n, n)[..., None]
     small = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
     full = np.asarray(small.resize((canvas.size,) * 2, Image.Resampling.BICUBIC), np.float32) / 255
     canvas.image[:] = full
@@ -152,9 +152,10 @@ def background(canvas, rng):
 def finish(rng, picture, mask, size: int) -> Scene:
     """Enlarge to the native size, lay 1/f texture over everything and find the face's box."""
     picture *= rng.uniform(0.85, 1.1)  # exposure of the scene
+    picture *= 1 + np.float32(0.03) * texture(rng, *mask.shape)[..., None]  # skin, cloth, walls
     small = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
     image = np.asarray(small.resize((size, size), Image.Resampling.BICUBIC))
-    grain = texture(rng, size, size) * np.float32(0.02) + np.float32(1)
+    grain = texture(rng, size, size) * np.float32(0.015) + np.float32(1)
     image = np.minimum(image * grain[..., None], np.float32(255)).astype(np.uint8)
     soft = Image.fromarray((mask * 255).astype(np.uint8))
     inside = np.asarray(soft.resize((size, size), Image.Resampling.BILINEAR)) > 127

@@ -1,7 +1,9 @@
 """pyproject.toml, environment.yml and requirements.lock ask for the same packages."""
 
+import ast
 import re
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+# jupyterlab and papermill cannot do without them, and their documentation builds on them
+COMES_ALONG = {"nbformat", "nbconvert", "ipykernel", "ipython"}
+OPTIONAL = {"cv2": ["opencv-python-headless"]}  # may be absent where only pip install . was run
 SYSTEMS = (("linux", "posix"), ("darwin", "posix"), ("win32", "nt"))
 
 
@@ -92,3 +97,20 @@ def test_every_conda_line_says_why_it_is_there():
     assert len(packages) > 20
     for line in packages:
         assert re.search(r"  # \S.{8,}$", line), f"{line} does not say why"
+
+
+def test_every_package_that_ddlib_imports_is_asked_for():
+    distributions = {**OPTIONAL, **packages_distributions()}
+    names = {canonicalize_name(requirement.name) for requirement in asked()}
+    for path in sorted((ROOT / "ddlib").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module]
+            else:
+                modules = [alias.name for alias in getattr(node, "names", [])]
+                modules = modules if isinstance(node, ast.Import) else []
+            for module in {module.split(".")[0] for module in modules}:
+                if module in sys.stdlib_module_names or module == "ddlib":
+                    continue
+                owners = {canonicalize_name(name) for name in distributions.get(module, [module])}
+                assert owners & (names | COMES_ALONG), f"{path.name} imports {module}, undeclared"

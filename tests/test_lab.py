@@ -134,11 +134,14 @@ def test_a_failing_notebook_names_cell_line_and_error_and_resumes_after_the_mend
 
 
 def test_a_kernel_that_dies_is_told_and_its_copy_is_left(place):
-    write(place / "notebooks", "00_one", "print('here')", "import os; os._exit(9)")
+    dying = "import os; os.write(2, b'last words of a library'); os._exit(9)"
+    write(place / "notebooks", "00_one", "print('here')", dying)
     failed = run(place, "0")
     assert failed.returncode == 1
     assert "00_one.ipynb: its Python process ended before the notebook did" in failed.stderr
     assert outputs(place / "runs/toy/notebooks/00_one.failed.ipynb") == "here\n"
+    assert "last words of a library" in (place / "runs/toy/log.txt").read_text()
+    assert "last words" not in failed.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal to send here")

@@ -66,6 +66,17 @@ def test_the_same_seed_gives_the_same_start():
     assert first == second != other
 
 
+def test_residual_filters_are_blind_to_smooth_pictures():
+    bank = mobilenet.residual_filters(8)
+    assert bank.shape == (3, 3, 3, 8)
+    high_pass, smooth = bank[..., :7], bank[..., 7]
+    assert np.allclose(high_pass.sum((0, 1)), 0, atol=1e-5)
+    assert smooth.sum() == pytest.approx(2)
+    detector = build_detector(0.25, 64, "residual", trainable_layers=76)
+    assert np.array_equal(detector.get_layer("conv1").get_weights()[0], bank)
+    assert split_prefix(detector)[0].layers[-1].name == "conv_pw_1_relu"
+
+
 def test_a_frozen_detector_has_no_tail():
     detector = build_detector(0.25, 64, "random")
     detector.trainable = False

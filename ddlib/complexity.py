@@ -1,0 +1,89 @@
+"""What a network costs: parameters and multiply-adds, counted layer by layer.
+
+A multiply-add is one product and the sum that takes it up; papers on small networks (MobileNet,
+Howard et al. 2017) count these. Only convolutions and dense layers are counted, as they do;
+scaling, activations and batch normalisation (which folds into the convolution) are not.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import pandas as pd
+
+COLUMNS = ["layer", "kind", "parameters", "multiply_adds"]
+
+
+def cost(model) -> dict:
+    """Return the parameters and multiply-adds of a Keras model for one image.
+
+    Returns
+    -------
+    dict
+        parameters, multiply_adds; ints.
+
+    Raises
+    ------
+    ValueError
+        As `cost_by_layer` does.
+    """
+    table = cost_by_layer(model)
+    return {"parameters": model.count_params(), "multiply_adds": int(table["multiply_adds"].sum())}
+
+
+def cost_by_layer(model) -> pd.DataFrame:
+    """Return layer, kind, parameters and multiply_adds of each layer, nested models opened.
+
+    Raises
+    ------
+    ValueError
+        If the size of the input is open, or a layer multiplies in a way that is not known here.
+    """
+    return pd.DataFrame(_rows(model), columns=COLUMNS)
+
+
+def _rows(model) -> list[tuple]:
+    rows = []
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            rows += _rows(layer)
+        else:
+            kind = type(layer).__name__
+            rows.append((layer.name, kind, layer.count_params(), multiply_adds(layer)))
+    return rows
+
+
+def multiply_adds(layer) -> int:
+    """Return the multiply-adds of one built Keras layer for one image.
+
+    A convolution with a k x k kernel from C_in to C_out channels in g groups and an output of
+    h x w cells costs ``h w k k C_in / g C_out``, a depthwise one ``h w k k C_out``, a dense layer
+    ``C_in C_out`` for each place.
+    """
+    kind = type(layer).__name__
+    if kind not in _COUNTS:
+        if any(len(weight.shape) > 1 for weight in layer.weights):
+            known = ", ".join(_COUNTS)
+            raise ValueError(f"layer {layer.name} is a {kind}; only {known} can be counted")
+        return 0
+    places = layer.output.shape[1:-1]
+    if None in places:
+        raise ValueError(
+            f"layer {layer.name} has an output of open size {layer.output.shape}; "
+            "build the model for one image size, as input_shape=(224, 224, 3)"
+        )
+    return prod(places) * _COUNTS[kind](layer)
+
+
+def _separable(layer) -> int:
+    depthwise, pointwise = layer.depthwise_kernel, layer.pointwise_kernel
+    return prod(depthwise.shape) + prod(pointwise.shape)
+
+
+# Products for one place of the output: each number of a kernel is used there once.
+_COUNTS = {
+    "Conv2D": lambda layer: prod(layer.kernel.shape),
+    "DepthwiseConv2D": lambda layer: prod(layer.kernel.shape),
+    "SeparableConv2D": _separable,
+    "Dense": lambda layer: prod(layer.kernel.shape),
+}

@@ -1,0 +1,109 @@
+"""The Grad-CAM explorer: any model, any picture, and what the model goes by, answered at once.
+
+`show` is what a notebook calls: controls where somebody can use them, and a figure of the same
+(`static_grid`) in a headless run. `ddlib.explorer_live` holds the controls' behaviour,
+`ddlib.explorer_engine` the computing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ddlib import explorer_gallery as offered
+from ddlib import plots
+from ddlib.explorer_engine import Engine
+from ddlib.explorer_live import Explorer, need_models
+from ddlib.explorer_terms import Settings
+from ddlib.galleries import balanced
+from ddlib.gradcam import FUSED, overlay
+from ddlib.protocol import LABELS
+
+__all__ = ["Explorer", "show", "static_grid"]
+
+
+def show(study, **options):
+    """Return the explorer of a study, or its static twin where nobody can answer (headless).
+
+    Parameters
+    ----------
+    study : ddlib.study.Study
+    **options
+        As `Explorer` takes them.
+    """
+    return static_grid(study) if _headless() else Explorer(study, **options)
+
+
+def static_grid(
+    study,
+    models: Sequence[str] | None = None,
+    n: int = 6,
+    target: str = "fake",
+    layer: str | None = None,
+):
+    """Return a figure of what the explorer shows: pictures, and each model's map and verdict.
+
+    Parameters
+    ----------
+    study : ddlib.study.Study
+    models : sequence of str, optional
+        Names such as "clean-gan"; by default the first two that are trained.
+    n : int
+        Pictures, drawn so that right and wrong decisions of the first model are in balance.
+    target, layer
+        As in `ddlib.explorer_engine.Settings`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    FileNotFoundError
+        If the study has no trained model.
+    ValueError
+        If a model or a layer is unknown.
+    """
+    chosen = _chosen_models(study, models)
+    table = offered.gallery_table(study.manifest, offered.scores_of(next(iter(chosen.values()))))
+    settings = Settings(target=target, layer=layer)
+    engine, images, titles = Engine(), [], []
+    for row in table.iloc[_drawn(table, n)].itertuples():
+        picture = offered.picture_of(study.manifest.root, row)
+        views = engine.views(picture, chosen, settings)
+        images += [views[0].seen, *(overlay(view.seen, view.maps.heat[0]) for view in views)]
+        titles += [f"{row.source}\nis {row.label}"]
+        titles += [_title(view) for view in views]
+    where = {None: "the last convolution", FUSED: "all layers, fused"}.get(layer, layer)
+    title = f"Evidence for {target} at {where}; the number is P(fake) ({study.tier})"
+    columns = (1 + len(chosen)) * max(1, 6 // (1 + len(chosen)))
+    return plots.image_grid(images, titles, columns, title)
+
+
+def _chosen_models(study, models) -> dict:
+    found = need_models(study)
+    unknown = [name for name in models or () if name not in found]
+    if unknown:
+        raise ValueError(f"no trained model is called {unknown[0]!r}; there are {', '.join(found)}")
+    return {name: found[name] for name in models or list(found)[:2]}
+
+
+def _title(view) -> str:
+    empty = "" if view.maps.positive[0] else ", empty map"
+    return f"{view.model}\n{view.verdict} {view.score:.2f}{empty}"
+
+
+def _drawn(table, n: int):
+    """Return the places of n pictures: right and wrong decisions of both classes in balance."""
+    scores = table["score"].fillna(0.5)
+    places = balanced(table["label"].map(LABELS), scores, 4 * n)
+    return places[:: max(1, len(places) // n)][:n]
+
+
+def _headless() -> bool:
+    """Whether a program runs this cell: those that run it for a person let it ask questions."""
+    from IPython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    if kernel is None:
+        return True
+    return not kernel.get_parent("shell").get("content", {}).get("allow_stdin", False)

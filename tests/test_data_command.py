@@ -1,0 +1,160 @@
+"""``ddlib data``: what it prints and how it ends."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from ddlib.__main__ import main
+from ddlib.commands import data
+from ddlib.commands.data import shortcuts
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Call ``ddlib data ...`` with a cache of its own."""
+    monkeypatch.setenv("DDLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DDLIB_DATA", raising=False)
+
+    def call(*words):
+        return CliRunner().invoke(main, ["data", *map(str, words)])
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four reals and four fakes alike in form."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for place in ("real/phone", "fake/stylegan"):
+            for i in range(2):
+                path = tmp_path / "images" / split / place / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "images"
+
+
+def test_check_of_a_sound_folder(run, folder):
+    told = run("check", folder)
+    assert told.exit_code == 0, told.output
+    assert "8 files = 8 images + 0 set aside" in told.output
+    row = next(line for line in told.output.splitlines() if "stylegan" in line)
+    assert row.split() == ["fake", "stylegan", "2", "0", "2", "PNG", "32", "32"]
+    assert "warning" not in told.output
+    assert told.output.endswith("no problems found\n")
+
+
+def test_check_lists_broken_images_and_fails(run, folder):
+    (folder / "train/real/phone/empty.jpg").write_bytes(b"")
+    (folder / "train/fake/stylegan/text.jpg").write_text("text")
+    (folder / "stray.png").write_bytes(b"whatever")
+    told = run("check", folder)
+    assert told.exit_code == 1
+    assert "11 files = 8 images + 3 set aside" in told.output
+    assert "problem: 2 set aside" in told.output
+    assert "train/real/phone/empty.jpg: the file is empty" in told.output
+    assert "note: 1 set aside\n  stray.png: in no known layout" in told.output
+
+
+def test_check_notes_copies_and_fails_on_copies_across_splits(run, folder):
+    original = (folder / "train/real/phone/0.png").read_bytes()
+    (folder / "train/real/phone/copy.png").write_bytes(original)
+    told = run("check", folder)
+    assert told.exit_code == 0
+    assert "copy.png: exact duplicate of train/real/phone/0.png" in told.output
+    (folder / "test/real/phone/copy.png").write_bytes(original)
+    told = run("check", folder)
+    assert told.exit_code == 1
+    assert "problem: the same picture has more than one split" in told.output
+    assert "test/real/phone/copy.png (test)" in told.output
+
+
+def test_check_names_some_unless_asked_for_all(run, folder):
+    for i in range(9):
+        (folder / f"stray{i}.png").write_bytes(b"x")
+    assert "and 4 more (--all names them)" in run("check", folder).output
+    everything = run("check", folder, "--all").output
+    assert all(f"stray{i}.png" in everything for i in range(9))
+
+
+def test_errors_are_one_message_without_a_traceback(run, tmp_path):
+    told = run("check", tmp_path / "gone")
+    assert told.exit_code == 1
+    assert told.output.startswith("Error: ")
+    assert "there is no such folder" in told.output
+
+
+def test_list_shows_what_is_registered_and_what_is_here(run, folder):
+    told = run("list", "--data", folder)
+    assert told.exit_code == 0
+    lines = {line.split()[0]: line for line in told.output.splitlines()}
+    assert "70000 ffhq, 70000 stylegan" in lines["140k"]
+    assert "CC BY 4.0" in lines["sd9k"]
+    assert "4 phone" in lines["generic"]
+    assert folder.as_posix() in lines["generic"]
+    assert folder.as_posix() not in lines["lfw"]
+
+
+def test_list_works_without_a_data_folder(run, tmp_path):
+    assert run("list", "--data", tmp_path / "gone").exit_code == 0
+
+
+def test_locate(run, folder):
+    assert f"generic: {folder.as_posix()}" in run("locate", "--data", folder).output
+    told = run("locate", "lfw", "--data", folder)
+    assert told.exit_code == 1
+    assert "lfw: not under" in told.output
+    assert "known are 140k" in run("locate", "nothing", "--data", folder).output
+
+
+def test_fetch_prints_licence_and_place(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "fetch", lambda name, root, url, sha256: root / name)
+    told = run("fetch", "sd9k", "--data", tmp_path)
+    assert "licence: CC BY 4.0" in told.output
+    assert told.output.endswith(f"sd9k: complete in {(tmp_path / 'sd9k').as_posix()}\n")
+    monkeypatch.undo()
+    told = run("fetch", "nothing", "--data", tmp_path)
+    assert told.exit_code == 1
+    assert "no data set is named 'nothing'" in told.output
+
+
+class TestShortcuts:
+    @staticmethod
+    def table(real, fake, **columns):
+        base = {"format": "JPEG", "width": 256, "height": 256, "jpeg_quality": 75.0}
+        return pd.DataFrame(
+            [{"label": "real", **base} for _ in range(real)]
+            + [{"label": "fake", **base, **columns} for _ in range(fake)]
+        )
+
+    def test_equal_treatment_gives_nothing_away(self):
+        assert shortcuts(self.table(50, 20)) == []
+
+    def test_a_format_of_one_class_tells_everything(self):
+        found = shortcuts(self.table(50, 20, format="PNG", jpeg_quality=np.nan))
+        assert len(found) == 2
+        assert found[0].startswith("warning: format alone tells real from fake with 100%")
+        assert "JPEG quality" in found[1]
+
+    def test_the_accuracy_is_that_of_the_best_guess(self):
+        table = self.table(40, 20)
+        table.loc[table.index[-10:], "width"] = 512  # half of the fakes: (1 + 0.5) / 2
+        assert "size alone tells real from fake with 75%" in shortcuts(table)[0]
+
+    def test_values_that_hardly_occur_are_no_evidence(self):
+        table = self.table(20, 20)
+        table["width"] = range(40)
+        assert shortcuts(table) == []
+
+    def test_one_class(self):
+        assert "only one class" in shortcuts(self.table(5, 0))[0]
+
+
+def test_check_of_the_real_images(real_data):
+    told = CliRunner().invoke(main, ["data", "check", str(real_data)])
+    assert told.exit_code == 0
+    listed = len(pd.read_csv(real_data / "manifest.csv"))
+    assert f"{listed} files = " in told.output
+    assert "size alone tells real from fake" in told.output

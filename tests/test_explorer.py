@@ -1,0 +1,373 @@
+"""The explorer without a browser: what is computed, what the controls do, what is said of errors."""
+
+import datetime
+import io
+import threading
+import time
+
+import handmade
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddlib import explorer, explorer_gallery, panels
+from ddlib.batches import prepare
+from ddlib.explorer_engine import BAND, Engine, change
+from ddlib.explorer_rows import layer_choices, sentence
+from ddlib.explorer_terms import Picture, Settings
+from ddlib.gradcam import GradCAM
+from ddlib.images import ImageError, recompress
+from ddlib.latest import Latest
+from ddlib.mobilenet import load_detector
+from ddlib.study import open_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    data, runs = handmade.study(tmp_path_factory.mktemp("explorer"))
+    return open_study(data, runs, say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def models(study):
+    return explorer_gallery.find_models(study.folder)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return Engine()
+
+
+@pytest.fixture
+def shown(study):
+    found = explorer.Explorer(study)
+    assert found.wait()
+    return found
+
+
+def fake(study, number=0):
+    return Picture(f"stylegan-{number}.png", study.manifest.root / f"stylegan-{number}.png")
+
+
+def only(models):
+    return {"clean-gan": models["clean-gan"]}
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def uploaded(name, content):
+    now = datetime.datetime.now()
+    file = {"name": name, "type": "", "size": len(content), "content": memoryview(content)}
+    return ({**file, "last_modified": now},)
+
+
+class TestEngine:
+    def test_score_and_map_are_those_of_the_detector_itself(self, study, models, engine):
+        detector, protocol, _ = load_detector(models["clean-gan"])
+        given = prepare(np.asarray(Image.open(fake(study).where)), protocol)
+        (view,) = engine.views(fake(study), only(models), Settings(layer="conv_1"))
+        assert view.score == pytest.approx(float(detector.predict(given[None], verbose=0)[0, 0]))
+        expected = GradCAM(detector).maps(given[None], "fake", "conv_1")
+        np.testing.assert_allclose(view.maps.raw, expected.raw, rtol=1e-4, atol=1e-6)
+
+    def test_the_map_points_at_the_grid_and_real_evidence_elsewhere(self, study, models, engine):
+        (view,) = engine.views(fake(study), only(models), Settings())
+        heat = view.maps.heat[0]
+        quarter = heat[heat.shape[0] // 2 :, : heat.shape[1] // 2]
+        assert view.verdict == "fake" and quarter.sum() > 0.8 * heat.sum()
+
+    def test_recolouring_never_reaches_the_model(self, study, models, monkeypatch):
+        engine = Engine()
+        first = engine.answer(fake(study), models, Settings())
+        monkeypatch.setattr(GradCAM, "_passes", None)  # calling the model would raise
+        for settings in (
+            *(Settings(opacity=0.9), Settings(colormap="jet"), Settings(outline=False)),
+            *(Settings(layer="fused"), Settings(layer="conv_1"), Settings(ela=True)),
+        ):
+            assert engine.answer(fake(study), models, settings).png != first.png
+        with pytest.raises(TypeError):
+            engine.answer(fake(study), models, Settings(target="real"))
+
+    def test_resaving_and_resizing_change_what_the_model_sees(self, study, models, engine):
+        same, small, coarse = (
+            engine.views(fake(study), only(models), settings)[0]
+            for settings in (Settings(), Settings(resize=16), Settings(resave=5))
+        )
+        assert small.score < same.score - 0.2  # the grid does not survive
+        assert coarse.score != same.score
+        assert small.untouched_score == same.score == same.untouched_score
+
+    def test_change_is_resize_then_jpeg_and_keeps_the_shape(self, rng):
+        image = rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)
+        assert change(image) is image
+        assert change(image, resize=20).shape == (20, 40, 3)
+        np.testing.assert_array_equal(change(image, 40, 30), recompress(image, 30))
+        with pytest.raises(ValueError, match="resize=3 is too small"):
+            change(image, resize=3)
+
+    def test_a_file_written_anew_is_read_anew(self, study, models, tmp_path):
+        folder = tmp_path / "run"
+        path = handmade.keep_model(folder, "clean-gan", handmade.detector(), study.manifest)
+        engine = Engine()
+        before = engine.views(fake(study), {"m": path}, Settings())[0].score
+        handmade.keep_model(folder, "clean-gan", handmade.detector(0, 0), study.manifest)
+        assert engine.views(fake(study), {"m": path}, Settings())[0].score == 0.5 != before
+
+    def test_an_ela_model_shows_what_it_is_given(self, study, tmp_path, engine):
+        model = handmade.detector()
+        path = handmade.keep_model(
+            tmp_path, "clean-gan+ela", model, study.manifest, jpeg_quality=None
+        )
+        (view,) = engine.views(fake(study), {"m": path}, Settings())
+        _, protocol, _ = load_detector(path)
+        image = np.asarray(Image.open(fake(study).where))
+        np.testing.assert_array_equal(view.ela, prepare(image, protocol))
+        np.testing.assert_array_equal(view.seen, image)
+
+    def test_without_evidence_the_picture_is_left_alone_and_it_is_said(self, study, models, engine):
+        settings = Settings(target="real")  # every weight here speaks for fake
+        (view,) = engine.views(fake(study), only(models), settings)
+        assert not view.maps.positive[0]
+        drawn = pixels(engine.answer(fake(study), only(models), settings).png)
+        left, right = (drawn[116 : 116 + panels.SIDE, x : x + panels.SIDE] for x in (12, 24 + 384))
+        np.testing.assert_array_equal(left, right)
+
+    def test_two_models_stand_one_below_the_other(self, study, models, engine):
+        one = pixels(engine.answer(fake(study), only(models), Settings()).png)
+        two = pixels(engine.answer(fake(study), models, Settings()).png)
+        assert two.shape == (2 * one.shape[0], *one.shape[1:])
+        np.testing.assert_array_equal(two[: len(one)], one)
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            (Settings(layer="conv_9"), "no layer 'conv_9'"),
+            (Settings(target="cat"), "target='cat' is not known"),
+            (Settings(colormap="mud"), "colormap='mud'"),
+            (Settings(resave=0), "quality=0 is out of range"),
+        ],
+    )
+    def test_settings_out_of_range_are_named(self, study, models, engine, settings, words):
+        with pytest.raises(ValueError, match=words):
+            engine.answer(fake(study), models, settings)
+
+    def test_layers_run_from_output_to_input_with_their_resolution(self, models, engine):
+        words, values = zip(
+            *layer_choices(engine.load(models["clean-gan"]).cam.layers), strict=True
+        )
+        assert values == (None, "fused", "conv_1")
+        assert words[0] == "last: conv_2 (16 x 16)" and words[2] == "conv_1 (64 x 64)"
+
+
+class TestPanels:
+    def row(self, score):
+        grey = np.full((8, 8, 3), 128, np.uint8)
+        return panels.Row("model", "unsure", score, "", BAND, [panels.Panel("a", grey)] * 2)
+
+    def test_the_marker_moves_with_the_score(self):
+        columns = []
+        for score in (0.0, 0.25, 1.0):
+            bar = np.asarray(panels.draw([self.row(score)]))[61].sum(1)  # inside the bar
+            dark = np.flatnonzero(bar < 150)
+            columns.append(dark[len(dark) // 2])
+        width = 2 * panels.SIDE + panels.GAP
+        assert columns == sorted(columns)
+        assert columns[1] - 12 == pytest.approx(0.25 * width, abs=3)
+
+    def test_an_outline_has_black_and_white_so_that_it_shows_on_any_colour(self):
+        inside = np.zeros((20, 20), bool)
+        inside[5:15, 5:15] = True
+        for shade in (0, 128, 255):
+            drawn = panels.outline(np.full((20, 20, 3), shade, np.uint8), inside)
+            assert {0, 255} <= set(drawn.ravel().tolist())
+            assert (drawn[8:12, 8:12] == shade).all() and (drawn[:2] == shade).all()
+        everywhere = panels.outline(np.full((20, 20, 3), 7, np.uint8), np.ones((20, 20), bool))
+        assert (everywhere[5:15, 5:15] == 7).all()
+
+
+class TestLatest:
+    def test_overtaken_requests_are_dropped_and_the_last_one_is_answered(self):
+        gate, started, answers = threading.Event(), threading.Event(), []
+
+        def work(request):
+            started.set()
+            gate.wait(10)
+            return request
+
+        worker = Latest(work, lambda done: answers.append(done.result), pause=0)
+        worker.submit(0)
+        started.wait(10)
+        for request in range(1, 50):
+            worker.submit(request)
+        gate.set()
+        assert worker.wait(10)
+        assert answers == [0, 49] and worker.dropped == 48
+
+    def test_an_error_is_handed_on_and_the_next_request_still_works(self):
+        answers = []
+        worker = Latest(lambda x: 1 // x, answers.append, pause=0)
+        for request in (0, 1):
+            worker.submit(request)
+            assert worker.wait(10)
+        assert isinstance(answers[0].error, ZeroDivisionError) and answers[0].result is None
+        assert answers[1].result == 1 and answers[1].error is None
+
+    def test_all_work_is_on_one_thread(self):
+        seen = []
+        worker = Latest(lambda _: seen.append(threading.get_ident()), lambda done: None, pause=0)
+        for _ in range(3):
+            worker.submit(0)
+            assert worker.wait(10)
+        assert len(set(seen)) == 1 and threading.get_ident() not in seen
+
+    def test_waiting_gives_up(self):
+        worker = Latest(lambda _: time.sleep(0.5), lambda done: None)
+        worker.submit(0)
+        assert not worker.wait(0.01)
+
+
+class TestGallery:
+    def test_models_come_in_the_studys_order_and_only_when_finished(self, study, tmp_path):
+        for name in ("paper-gan", "clean-gan+sd", "clean-gan", "clean-gan-seed=1", "clean-gan+ela"):
+            (tmp_path / "models" / name).mkdir(parents=True)
+            (tmp_path / "models" / name / "detector.keras").touch()
+            if name != "clean-gan+ela":
+                (tmp_path / "models" / name / "finished.json").touch()
+        names = ["clean-gan", "clean-gan+sd", "paper-gan", "clean-gan-seed=1"]
+        assert list(explorer_gallery.find_models(tmp_path)) == names
+
+    def test_filters(self, study, models):
+        scores = explorer_gallery.scores_of(models["clean-gan+sd"])
+        table = explorer_gallery.gallery_table(study.manifest, scores)
+        assert len(explorer_gallery.matching(table)) == 12
+        assert set(explorer_gallery.matching(table, source="ffhq")["label"]) == {"real"}
+        some = explorer_gallery.matching(table, label="fake", scores=(0.6, 1.0))
+        assert len(some) and (some["score"] >= 0.6).all()
+        wrong = explorer_gallery.matching(table, decision="wrong")
+        right = explorer_gallery.matching(table, decision="right")
+        assert len(wrong) + len(right) == 12
+        assert ((wrong["score"] >= 0.5) != (wrong["label"] == "fake")).all()
+
+    def test_without_scores_there_are_no_decisions(self, study):
+        table = explorer_gallery.gallery_table(study.manifest)
+        assert set(table["decision"]) == {""}
+        assert len(explorer_gallery.matching(table)) == 12
+        assert len(explorer_gallery.matching(table, scores=(0.0, 0.9))) == 0
+
+    def test_a_picture_that_cannot_be_read_has_a_thumbnail_all_the_same(self, tmp_path):
+        small = explorer_gallery.thumbnail(Picture("gone.png", tmp_path / "gone.png"))
+        assert Image.open(io.BytesIO(small)).size == (explorer_gallery.THUMB,) * 2
+
+
+class TestControls:
+    def test_it_begins_with_a_picture_a_verdict_and_thumbnails(self, shown):
+        c = shown.controls
+        assert "clean-gan: <b>real</b>" in c.verdict.value and c.error.value == ""
+        assert pixels(c.image.value).ndim == 3
+        assert all(thumb.value for thumb in c.thumbs)
+        assert "12 of 12" in c.count.value and c.picks[0].description.startswith("▶")
+
+    def test_every_control_that_is_not_a_picture_has_words(self, shown):
+        c = shown.controls
+        for control in (c.model, c.file, c.position, *c.filters, *c.of_answer, c.reset, c.save):
+            assert control.description and control.tooltip
+
+    def test_next_previous_and_a_thumbnail_go_to_their_picture(self, shown):
+        c = shown.controls
+        for act, name in (
+            *((c.next, "ffhq-1"), (c.previous, "ffhq-0"), (c.previous, "stylegan-5")),
+            *((c.next, "ffhq-0"), (c.picks[6], "stylegan-0")),
+        ):
+            act.click()
+            assert shown.wait() and name in c.verdict.value
+        assert c.picks[6].description.startswith("▶")
+
+    def test_moving_a_slider_turns_its_change_on(self, shown):
+        c = shown.controls
+        c.position.value = 7
+        assert shown.wait()
+        before = c.verdict.value
+        c.resize.value = 16
+        assert shown.wait()
+        assert c.resize_on.value and c.verdict.value != before
+
+    def test_filters_that_nothing_passes_say_so_and_reset_puts_all_back(self, shown):
+        c = shown.controls
+        start = c.image.value
+        c.opacity.value, c.target.value, c.second.value = 0.1, "real", "clean-gan+sd"
+        c.source.value, c.label.value = "ffhq", "fake"
+        assert shown.wait() and "No picture passes" in c.error.value and c.next.disabled
+        c.reset.click()
+        assert shown.wait() and c.error.value == "" and not c.next.disabled
+        assert c.image.value == start and c.source.value is None and c.second.value is None
+
+    def test_a_picture_of_ones_own_and_back(self, shown):
+        c = shown.controls
+        content = (shown.study.manifest.root / "stylegan-0.png").read_bytes()
+        c.upload.value = uploaded("mine <3.png", content)
+        assert shown.wait()
+        assert "mine &lt;3.png. clean-gan: <b>fake</b>" in c.verdict.value
+        assert not any(pick.description.startswith("▶") for pick in c.picks)
+        c.picks[0].click()
+        assert shown.wait() and "ffhq-0.png" in c.verdict.value
+
+    def test_a_bad_file_gives_a_sentence_and_no_stale_picture(self, shown):
+        c = shown.controls
+        c.upload.value = uploaded("notes.txt", b"no picture at all")
+        assert shown.wait()
+        assert "Notes.txt: the content is no image known here" in c.error.value
+        assert c.image.layout.visibility == "hidden" and c.save.disabled
+        c.next.click()
+        assert shown.wait() and c.error.value == "" and c.image.layout.visibility == "visible"
+
+    def test_a_model_file_is_added_or_refused_with_a_sentence(self, shown, tmp_path):
+        c = shown.controls
+        c.file.value = str(tmp_path / "none.keras")
+        assert "none.keras is missing" in c.error.value
+        path = handmade.keep_model(
+            tmp_path, "clean-gan", handmade.detector(0, 0), shown.study.manifest
+        )
+        path.with_name("scores.csv").unlink()
+        c.file.value = str(path)
+        assert shown.wait() and c.model.value == str(path)
+        assert "<b>unsure</b>, P(fake) 0.500" in c.verdict.value and c.decision.disabled
+
+    def test_saving_writes_what_is_shown(self, shown):
+        shown.controls.save.click()
+        (file,) = (shown.study.folder / "explorer").glob("*.png")
+        assert file.read_bytes() == shown.controls.image.value
+        assert file.name in shown.controls.said.value and "download=" in shown.controls.said.value
+
+    def test_exported_pages_get_the_picture_instead_of_the_controls(self, shown):
+        bundle = shown._repr_mimebundle_()
+        assert "application/vnd.jupyter.widget-view+json" in bundle and "image/png" in bundle
+
+
+def test_the_static_twin_is_shown_where_nobody_can_answer(study):
+    figure = explorer.show(study)
+    assert len([ax for ax in figure.axes if ax.images]) == 6 * 3
+    texts = " ".join(ax.get_title(loc="center") for ax in figure.axes)
+    assert "clean-gan+sd" in texts and "fake 0." in texts and "is real" in texts
+    with pytest.raises(ValueError, match="no trained model is called 'clean-cat'"):
+        explorer.static_grid(study, ["clean-cat"])
+
+
+def test_without_a_trained_model_it_says_what_to_run(study, tmp_path):
+    from dataclasses import replace
+
+    with pytest.raises(FileNotFoundError, match="run notebook 02"):
+        explorer.Explorer(replace(study, folder=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ImageError("a.jpg: empty; remove it"), "A.jpg: empty; remove it."),
+        (KeyError("gone"), "This did not work (KeyError: gone)."),
+        (ValueError(""), "This did not work (ValueError: )."),
+    ],
+)
+def test_errors_are_told_as_sentences(error, words):
+    assert sentence(error) == words

@@ -1,0 +1,285 @@
+"""Reading every kind of image file, and refusing those that cannot be read, by name."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddlib.images import (
+    MAX_SIDE,
+    ImageError,
+    center_crop,
+    decode_image,
+    encode_jpeg,
+    jpeg_quality,
+    probe,
+    probe_bytes,
+    read_image,
+    recompress,
+    resize,
+)
+
+
+@pytest.fixture
+def image(rng):
+    """A smooth (40, 60, 3) picture whose four corners differ."""
+    y, x = np.mgrid[:40, :60]
+    return np.stack([x * 4, y * 6, 255 - x * 2 - y * 3], -1).clip(0, 255).astype(np.uint8)
+
+
+def png(width, height, bits, colour, rows):
+    """Build a PNG from raw rows, for modes that Pillow cannot write or sizes nobody would."""
+
+    def chunk(name, data):
+        body = name + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def saved(picture, format, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+class TestReading:
+    @pytest.mark.parametrize("name", ["plain.png", "with space.png", "кот ß 猫.png"])
+    def test_lossless_files_come_back_exactly_whatever_their_name(self, tmp_path, image, name):
+        Image.fromarray(image).save(tmp_path / name)
+        read = read_image(tmp_path / name)
+        assert read.dtype == np.uint8
+        np.testing.assert_array_equal(read, image)
+
+    def test_heic_under_a_jpg_name_opens(self, tmp_path, image):
+        heif = pytest.importorskip("pillow_heif")
+        heif.from_pillow(Image.fromarray(image)).save(tmp_path / "cat.heic", quality=95)
+        (tmp_path / "cat.heic").rename(tmp_path / "cat.jpg")
+        facts = probe(tmp_path / "cat.jpg")
+        assert facts["format"] == "HEIF"
+        assert np.isnan(facts["jpeg_quality"])
+        read = read_image(tmp_path / "cat.jpg")
+        assert read.shape == (40, 60, 3)
+        assert abs(read.astype(int) - image).mean() < 8
+
+    def test_the_study_s_own_heic_opens(self, real_data):
+        assert read_image(real_data / "cats" / "mycat.jpg").shape == (922, 922, 3)
+
+    def test_cmyk_becomes_rgb(self):
+        data = saved(Image.new("CMYK", (20, 20), (0, 255, 255, 0)), "TIFF")
+        assert (decode_image(data) == [255, 0, 0]).all()
+
+    def test_cmyk_jpeg_is_not_inverted(self, image):
+        cmyk = saved(Image.fromarray(image).convert("CMYK"), "JPEG", quality=95)
+        assert abs(decode_image(cmyk).astype(int) - image).mean() < 8
+
+    def test_palette_and_greyscale(self):
+        palette = Image.new("P", (20, 20), 1)
+        palette.putpalette([0, 0, 0, 10, 200, 30])
+        assert (decode_image(saved(palette, "PNG")) == [10, 200, 30]).all()
+        assert (decode_image(saved(Image.new("L", (20, 20), 77), "PNG")) == 77).all()
+        assert (decode_image(saved(Image.new("1", (20, 20), 1), "PNG")) == 255).all()
+
+    @pytest.mark.parametrize(
+        ("mode", "colour", "expected"),
+        [
+            ("RGBA", (255, 0, 0, 0), [255, 255, 255]),
+            ("RGBA", (0, 0, 0, 51), [204, 204, 204]),  # a fifth of black over white
+            ("LA", (100, 255), [100, 100, 100]),
+        ],
+    )
+    def test_transparency_lies_over_white(self, mode, colour, expected):
+        assert (decode_image(saved(Image.new(mode, (20, 20), colour), "PNG")) == expected).all()
+
+    def test_transparent_palette_entry_lies_over_white(self):
+        palette = Image.new("P", (20, 20), 0)
+        palette.putpalette([9, 9, 9])
+        assert (decode_image(saved(palette, "GIF", transparency=0)) == 255).all()
+
+    @pytest.mark.parametrize("value", [0, 128, 257, 25700, 40000, 65535])
+    def test_16_bit_grey_is_scaled_not_clipped(self, value):
+        row = b"\0" + struct.pack(">H", value) * 20
+        assert (decode_image(png(20, 20, 16, 0, row * 20)) == round(value / 257)).all()
+
+    def test_16_bit_rgb_is_scaled_not_clipped(self):
+        row = b"\0" + struct.pack(">HHH", 65535, 25700, 0) * 20
+        assert (decode_image(png(20, 20, 16, 2, row * 20)) == [255, 100, 0]).all()
+
+    def test_16_bit_tiff(self):
+        ramp = np.linspace(0, 65535, 400).astype(np.uint16).reshape(20, 20)
+        expected = np.rint(ramp / 257).astype(np.uint8)
+        read = decode_image(saved(Image.fromarray(ramp), "TIFF"))
+        np.testing.assert_array_equal(read[..., 0], expected)
+
+    def test_floating_point_pixels_are_refused(self):
+        data = saved(Image.fromarray(np.zeros((20, 20), np.float32)), "TIFF")
+        with pytest.raises(ImageError, match=r"scan\.tif: floating-point"):
+            decode_image(data, "scan.tif")
+
+    @pytest.mark.parametrize("format", ["TIFF", "PNG", "WEBP"])
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_exif_rotation_is_applied(self, image, orientation, format):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        lossless = {"lossless": True} if format == "WEBP" else {}
+        data = saved(Image.fromarray(image), format, exif=exif, **lossless)
+        undo = {
+            1: image,
+            2: image[:, ::-1],
+            3: image[::-1, ::-1],
+            4: image[::-1],
+            5: image.transpose(1, 0, 2),
+            6: np.rot90(image, -1),
+            7: np.rot90(image, 2).transpose(1, 0, 2),
+            8: np.rot90(image),
+        }
+        read = decode_image(data)
+        np.testing.assert_array_equal(read, undo[orientation])
+        facts = probe_bytes(data)
+        assert (facts["height"], facts["width"]) == read.shape[:2]
+
+    @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+    def test_of_an_animation_the_first_frame_is_taken(self, format):
+        first, second = (Image.new("RGB", (20, 20), colour) for colour in ("red", "blue"))
+        options = {"lossless": True} if format == "WEBP" else {}
+        data = saved(first, format, save_all=True, append_images=[second], **options)
+        assert (decode_image(data) == [255, 0, 0]).all()
+
+    def test_one_pixel_is_readable(self):
+        assert decode_image(saved(Image.new("RGB", (1, 1), "red"), "PNG")).tolist() == [
+            [[255, 0, 0]]
+        ]
+
+
+class TestRefusing:
+    @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+    def test_truncated(self, tmp_path, rng, format):
+        noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        data = saved(Image.fromarray(noise), format)
+        (tmp_path / "cut.img").write_bytes(data[: len(data) * 2 // 3])
+        with pytest.raises(ImageError, match=r"cut\.img: .*(damaged|no image known)"):
+            read_image(tmp_path / "cut.img")
+
+    def test_truncated_progressive_jpeg(self, rng):
+        noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        data = saved(Image.fromarray(noise), "JPEG", progressive=True)
+        with pytest.raises(ImageError, match="cut short"):
+            decode_image(data[: len(data) // 2])
+
+    def test_truncated_heic(self, image):
+        heif = pytest.importorskip("pillow_heif")
+        buffer = io.BytesIO()
+        heif.from_pillow(Image.fromarray(image)).save(buffer)
+        with pytest.raises(ImageError, match=r"x\.heic"):
+            decode_image(buffer.getvalue()[:-60], "x.heic")
+
+    @pytest.mark.parametrize(
+        ("name", "content", "said"),
+        [
+            ("zero.jpg", b"", "empty"),
+            ("text.jpg", b"this is no picture at all", "no image known.*this is no pic"),
+            ("head.jpg", b"\xff\xd8\xff\xe0", "zero|damaged|no image known"),
+        ],
+    )
+    def test_what_is_no_image(self, tmp_path, name, content, said):
+        (tmp_path / name).write_bytes(content)
+        for read in (read_image, probe):
+            with pytest.raises(ImageError, match=f"{name}.*({said})"):
+                read(tmp_path / name)
+
+    def test_missing_files_and_folders(self, tmp_path):
+        with pytest.raises(ImageError, match=r"gone\.png: there is no such file"):
+            read_image(tmp_path / "gone.png")
+        with pytest.raises(ImageError, match=tmp_path.name):
+            read_image(tmp_path)
+
+    def test_30000_pixels_wide(self):
+        row = b"\0" + bytes(3 * 30_000)
+        with pytest.raises(ImageError, match=rf"wide\.png: 30000 x 20 .*{MAX_SIDE}"):
+            decode_image(png(30_000, 20, 8, 2, row * 20), "wide.png")
+
+    @pytest.mark.parametrize("side", [9_000, 12_000, 60_000])
+    @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+    def test_decompression_bombs_are_refused_by_their_header(self, side):
+        with pytest.raises(ImageError, match=r"bomb\.png.*too large"):
+            decode_image(png(side, side, 8, 2, b"\0"), "bomb.png")
+
+
+class TestProbe:
+    def test_header_of_a_jpeg(self, tmp_path, image):
+        Image.fromarray(image).save(tmp_path / "a.png", "JPEG", quality=83)
+        size = (tmp_path / "a.png").stat().st_size
+        expected = {"width": 60, "height": 40, "format": "JPEG", "bytes": size, "jpeg_quality": 83}
+        assert probe(tmp_path / "a.png") == expected
+
+    def test_every_standard_quality_is_recognised(self, image):
+        found = [
+            probe_bytes(saved(Image.fromarray(image), "JPEG", quality=q))["jpeg_quality"]
+            for q in range(1, 101)
+        ]
+        assert found == list(range(1, 101))
+
+    def test_another_table_gets_the_nearest_quality(self, image):
+        data = saved(Image.fromarray(image), "JPEG", quality=60)
+        table = np.array(Image.open(io.BytesIO(data)).quantization[0])
+        table[0] += 1
+        assert jpeg_quality(table) == 60
+
+
+class TestPixels:
+    def test_nearest_takes_the_pixels_that_keras_s_loader_takes(self, rng):
+        large = rng.integers(0, 256, (512, 768, 3), dtype=np.uint8)
+        rows, columns = (np.arange(4) + 0.5) * 128, (np.arange(4) + 0.5) * 192
+        expected = large[rows.astype(int)][:, columns.astype(int)]
+        np.testing.assert_array_equal(resize(large, 4, "nearest"), expected)
+
+    def test_antialias_averages_what_nearest_aliases(self):
+        stripes = np.zeros((64, 64, 3), np.uint8)
+        stripes[:, ::2] = 255
+        assert set(np.unique(resize(stripes, 16, "nearest"))) == {255} or set(
+            np.unique(resize(stripes, 16, "nearest"))
+        ) == {0}
+        inner = resize(stripes, 16)[:, 2:-2]
+        assert abs(inner.astype(int) - 127.5).max() < 3
+
+    def test_resize_keeps_a_picture_of_the_right_size(self, rng):
+        exact = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        for method in ("antialias", "nearest"):
+            np.testing.assert_array_equal(resize(exact, 32, method), exact)
+
+    def test_unknown_method_and_wrong_arrays(self, image):
+        with pytest.raises(ValueError, match="'cubic'.*antialias, nearest"):
+            resize(image, 8, "cubic")
+        with pytest.raises(ValueError, match=r"\(40, 60\) uint8"):
+            resize(image[..., 0], 8)
+        with pytest.raises(ValueError, match="float32"):
+            center_crop(image.astype(np.float32))
+
+    def test_center_crop(self):
+        numbered = np.repeat(np.arange(60, dtype=np.uint8)[None, :, None], 40, 0).repeat(3, 2)
+        assert center_crop(numbered)[0, :, 0].tolist() == list(range(10, 50))
+        assert center_crop(numbered, 0.5)[0, :, 0].tolist() == list(range(20, 40))
+        with pytest.raises(ValueError, match="share=1.5"):
+            center_crop(numbered, 1.5)
+
+    def test_recompress_equals_a_file_on_disk(self, tmp_path, image):
+        Image.fromarray(image).save(tmp_path / "a.jpg", quality=75)
+        np.testing.assert_array_equal(recompress(image, 75), read_image(tmp_path / "a.jpg"))
+
+    def test_encode_jpeg_keeps_what_is_asked(self, image):
+        for sampling, expected in {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}.items():
+            from PIL import JpegImagePlugin
+
+            data = encode_jpeg(image, 90, sampling)
+            assert JpegImagePlugin.get_sampling(Image.open(io.BytesIO(data))) == expected
+        with pytest.raises(ValueError, match="quality=0"):
+            encode_jpeg(image, 0)

@@ -1,0 +1,408 @@
+"""The table of images: nothing lost, nothing on two sides, and the mixes that protocols ask for."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ddlib import inventory
+from ddlib.manifest import (
+    COLUMNS,
+    Manifest,
+    ManifestError,
+    build_manifest,
+    check,
+    drop_duplicates,
+    drop_shared_identities,
+    split_by_identity,
+    test_sets,
+    training_manifest,
+    validation_manifest,
+)
+from ddlib.protocol import preset
+
+
+def picture(path, seed=0, size=(32, 32)):
+    """Write a picture that no other seed gives."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def row(path, label="real", source="ffhq", split="train", **more):
+    return {"path": path, "label": label, "source": source, "split": split, **more}
+
+
+def table_of(counts, width=256):
+    """Make a manifest without files: {(source, label, split): n or (n, width)}."""
+    rows = []
+    for (source, label, split), n in counts.items():
+        n, wide = n if isinstance(n, tuple) else (n, width)
+        for i in range(n):
+            name = f"{source}/{split}/{wide}-{i}.jpg"
+            rows.append(row(name, label, source, split, width=wide, sha256=f"sha of {name}"))
+    return Manifest(Path("somewhere"), pd.DataFrame(rows).reindex(columns=list(COLUMNS)))
+
+
+def counts(manifest):
+    return manifest.table["source"].value_counts().to_dict()
+
+
+class TestBuild:
+    def test_every_file_is_in_the_manifest_or_set_aside_with_a_reason(self, tmp_path):
+        for i, name in enumerate(["a.png", "b c.png", "ü/кот.png", "d.png"]):
+            picture(tmp_path / name, i)
+        picture(tmp_path / "small.png", 9, (1, 1))
+        (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+        (tmp_path / "text.jpg").write_text("not a picture")
+        (tmp_path / "zero.jpg").write_bytes(b"")
+        whole = (tmp_path / "d.png").read_bytes()
+        (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+        names = ["a.png", "b c.png", "ü/кот.png", "d.png", "copy.png", "a.png", "gone.png"]
+        names += ["small.png", "text.jpg", "zero.jpg", "cut.png"]
+        manifest, aside = build_manifest([row(name) for name in names], tmp_path)
+        assert list(manifest.table["path"]) == names[:4]
+        assert len(manifest) + len(aside) == len(names)
+        reasons = aside.groupby("path")["reason"].first()
+        assert reasons["a.png"].startswith("listed twice")
+        assert reasons["copy.png"] == "exact duplicate of a.png"
+        assert "1 x 1 pixels is too small" in reasons["small.png"]
+        for name, said in {"gone": "opened", "text": "no image", "zero": "empty"}.items():
+            assert said in reasons[reasons.index.str.startswith(name)].iloc[0]
+        assert "cut short" in reasons["cut.png"]
+
+    def test_facts_are_those_of_the_file(self, tmp_path):
+        Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png", "JPEG", quality=81)
+        manifest, _ = build_manifest([row("a.png", identity="00012")], tmp_path)
+        facts = manifest.table.iloc[0]
+        assert (facts.width, facts.height, facts.format) == (40, 30, "JPEG")
+        assert (facts.jpeg_quality, facts.crop, facts.identity) == (81, 1.0, "00012")
+        assert facts.bytes == (tmp_path / "a.png").stat().st_size
+        assert manifest.paths == [tmp_path / "a.png"]
+
+    def test_a_file_of_other_content_than_listed_is_set_aside(self, tmp_path):
+        picture(tmp_path / "a.png")
+        manifest, aside = build_manifest([row("a.png", sha256="0" * 64)], tmp_path)
+        assert len(manifest) == 0
+        assert "differs from the listed sha256" in aside["reason"].iloc[0]
+
+    def test_no_files_make_an_empty_manifest(self, tmp_path):
+        manifest, aside = build_manifest([], tmp_path)
+        assert len(manifest) == len(aside) == 0
+        check(manifest)
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            (row("a.png", label="Fake"), r"label must be one of real, fake.*a\.png \('Fake'\)"),
+            (row("a.png", split="dev"), r"split must be one of.*a\.png \('dev'\)"),
+            (row("../a.png"), r"outside the data root: \.\./a\.png"),
+            (row("x/../../a.png"), "outside"),
+            (row("/a.png"), "outside"),
+            (row("C:/a.png"), "outside"),
+            (row(r"..\a.png"), "outside"),
+            ({"path": "a.png", "label": "real"}, "no column source, split"),
+        ],
+    )
+    def test_wrong_rows_are_errors_that_name_them(self, tmp_path, wrong, said):
+        with pytest.raises(ManifestError, match=said):
+            build_manifest([wrong], tmp_path)
+
+    def test_missing_splits_are_drawn_and_copies_never_straddle(self, tmp_path):
+        for i in range(40):
+            picture(tmp_path / f"{i}.png", i // 2)
+        files = [row(f"{i}.png", split=None, identity=f"person {i}") for i in range(40)]
+        manifest, aside = build_manifest(files, tmp_path)
+        assert (len(manifest), len(aside)) == (20, 20)
+        assert set(manifest.table["split"]) <= {"train", "valid", "test"}
+        check(manifest)
+
+
+class TestCache:
+    def test_a_second_look_reads_only_what_changed(self, tmp_path, monkeypatch):
+        root, cache = tmp_path / "images", tmp_path / "cache"
+        for i in range(3):
+            picture(root / f"{i}.png", i)
+        (root / "bad.png").write_bytes(b"nothing")
+        names = ["bad.png", "2.png", "0.png", "1.png"]
+        first = inventory.examine(root, names, cache)
+        assert list(first["path"]) == names
+        read = []
+        one = inventory._examine_one
+        monkeypatch.setattr(
+            inventory, "_examine_one", lambda root, path: read.append(path) or one(root, path)
+        )
+        pd.testing.assert_frame_equal(inventory.examine(root, names, cache), first)
+        assert read == []
+        picture(root / "1.png", 7, (48, 48))
+        again = inventory.examine(root, names, cache)
+        assert read == ["1.png"]
+        assert again.set_index("path").loc["1.png", "width"] == 48
+        (root / "2.png").unlink()
+        assert "opened" in inventory.examine(root, ["2.png"], cache)["problem"].iloc[0]
+
+    def test_a_cache_that_cannot_be_written_costs_only_time(self, tmp_path):
+        picture(tmp_path / "a.png")
+        (tmp_path / "file").write_text("in the way")
+        with pytest.warns(UserWarning, match="cannot be written"):
+            found = inventory.examine(tmp_path, ["a.png"], tmp_path / "file" / "cache")
+        assert found["problem"].isna().all()
+
+
+class TestManifest:
+    def test_round_trip_keeps_every_value(self, tmp_path):
+        picture(tmp_path / "кот, ein.png")
+        picture(tmp_path / "b.png", 1)
+        files = [row("кот, ein.png", identity="00012"), row("b.png", "fake", "stylegan", crop=0.7)]
+        manifest, _ = build_manifest(files, tmp_path)
+        manifest.save(tmp_path / "m.csv")
+        loaded = Manifest.load(tmp_path / "m.csv", tmp_path)
+        pd.testing.assert_frame_equal(loaded.table, manifest.table, check_dtype=False)
+        assert loaded.digest() == manifest.digest()
+        assert loaded.labels.tolist() == [0, 1]
+
+    def test_missing_columns_are_listed(self, tmp_path):
+        (tmp_path / "m.csv").write_text("path,label,source\na.png,real,ffhq\n")
+        with pytest.raises(ManifestError, match=r"m\.csv has no column split, identity"):
+            Manifest.load(tmp_path / "m.csv", tmp_path)
+        (tmp_path / "empty.csv").write_text("")
+        with pytest.raises(ManifestError, match=r"empty\.csv: not readable as CSV"):
+            Manifest.load(tmp_path / "empty.csv", tmp_path)
+
+    def test_select(self):
+        manifest = table_of({("ffhq", "real", "train"): 3, ("sd21", "fake", "test"): 2})
+        assert len(manifest.select(source="sd21")) == 2
+        assert len(manifest.select(source=["sd21", "ffhq"], split="train")) == 3
+        assert len(manifest.select(label="fake", split=["test", "valid"])) == 2
+        assert len(manifest.select(source="sd15")) == 0
+        with pytest.raises(ManifestError, match="split='validation'.*train, valid, test"):
+            manifest.select(split="validation")
+
+    @given(small=st.integers(0, 30), large=st.integers(0, 30), seed=st.integers(0, 5))
+    @settings(max_examples=20, deadline=None)
+    def test_samples_are_nested_and_independent_of_the_order(self, small, large, seed):
+        small, large = sorted([small, large])
+        manifest = table_of({("ffhq", "real", "train"): 30})
+        backwards = Manifest(manifest.root, manifest.table[::-1])
+        inner, outer = manifest.sample(small, seed), backwards.sample(large, seed)
+        assert len(inner) == small
+        assert set(inner.table["path"]) <= set(outer.table["path"])
+        assert list(inner.table["path"]) == [
+            path for path in manifest.table["path"] if path in set(inner.table["path"])
+        ]
+
+    def test_samples_beyond_the_table_are_refused(self):
+        with pytest.raises(ManifestError, match="cannot draw 4 images of 3"):
+            table_of({("ffhq", "real", "train"): 3}).sample(4)
+
+    def test_digest_sees_content_and_role_but_not_order(self):
+        manifest = table_of({("ffhq", "real", "train"): 3})
+        backwards = Manifest(manifest.root, manifest.table[::-1])
+        other_root = Manifest("elsewhere", manifest.table)
+        assert manifest.digest() == backwards.digest() == other_root.digest()
+        for column in ("path", "label", "source", "split", "sha256"):
+            changed = manifest.table.copy()
+            changed.loc[1, column] = "other"
+            assert Manifest(manifest.root, changed).digest() != manifest.digest()
+
+    def test_concat_needs_one_root(self):
+        manifest = table_of({("ffhq", "real", "train"): 3})
+        assert len(manifest.concat(manifest)) == 6
+        with pytest.raises(ManifestError, match="two roots"):
+            manifest.concat(Manifest("elsewhere", manifest.table))
+
+
+class TestStraddling:
+    def test_a_picture_in_two_splits_is_an_error_that_names_both(self, tmp_path):
+        picture(tmp_path / "a.png")
+        picture(tmp_path / "b.png")
+        manifest, _ = build_manifest([row("a.png"), row("b.png", split="test")], tmp_path)
+        with pytest.raises(ManifestError, match=r"split: a\.png \(train\), b\.png \(test\)"):
+            check(manifest)
+
+    def test_a_picture_under_two_labels_is_an_error(self, tmp_path):
+        picture(tmp_path / "a.png")
+        picture(tmp_path / "b.png")
+        manifest, _ = build_manifest([row("a.png"), row("b.png", "fake")], tmp_path)
+        with pytest.raises(ManifestError, match=r"label: a\.png \(real\), b\.png \(fake\)"):
+            check(manifest)
+
+    def test_drop_duplicates_keeps_the_first(self):
+        table = pd.DataFrame([row(name, sha256="same") for name in "abc"] + [row("d", sha256="x")])
+        kept, gone = drop_duplicates(table)
+        assert list(kept["path"]) == ["a", "d"]
+        assert gone.to_numpy().tolist() == [[name, "exact duplicate of a"] for name in "bc"]
+
+    def test_people_of_the_test_split_leave_the_others(self):
+        people = {"train": "ann bob cyd", "valid": "bob dan", "test": "ann eve"}
+        rows = [
+            row(f"{split}/{who}", source="lfw", split=split, identity=who)
+            for split, names in people.items()
+            for who in names.split()
+        ]
+        rows.append(row("nobody", source="lfw", identity=None))
+        kept, gone = drop_shared_identities(pd.DataFrame(rows))
+        assert set(kept["path"]) == {
+            *("train/cyd", "valid/bob", "valid/dan", "test/ann", "test/eve", "nobody")
+        }
+        assert dict(gone.to_numpy()) == {
+            "train/ann": "same person as images of the test split (ann)",
+            "train/bob": "same person as images of the valid split (bob)",
+        }
+
+    @given(st.lists(st.integers(0, 20) | st.none(), min_size=1, max_size=60), st.integers(0, 3))
+    @settings(max_examples=30, deadline=None)
+    def test_identities_never_straddle_and_new_files_move_no_old_one(self, people, seed):
+        table = pd.DataFrame(
+            {
+                "identity": [None if who is None else f"p{who}" for who in people],
+                "sha256": [f"sha{i}" for i in range(len(people))],
+            }
+        )
+        split = split_by_identity(table, seed=seed)
+        assert (split.groupby("identity")["split"].nunique() <= 1).all()
+        half = split_by_identity(table[: len(people) // 2], seed=seed)
+        assert list(half["split"]) == list(split["split"])[: len(half)]
+
+    def test_shares_are_met_and_seeds_differ(self):
+        table = pd.DataFrame({"identity": None, "sha256": [f"sha{i}" for i in range(4000)]})
+        found = split_by_identity(table)["split"].value_counts(normalize=True)
+        for split, share in {"train": 0.7, "valid": 0.1, "test": 0.2}.items():
+            assert abs(found[split] - share) < 4 * (share * (1 - share) / 4000) ** 0.5
+        assert not split_by_identity(table, seed=1).equals(split_by_identity(table, seed=0))
+        with pytest.raises(ManifestError, match="add up to 1"):
+            split_by_identity(table, {"train": 0.5, "test": 0.4})
+
+
+REAL = table_of(
+    {
+        ("ffhq", "real", "train"): 70,
+        ("stylegan", "fake", "train"): 70,
+        ("sd21", "fake", "train"): 50,
+        ("lfw", "real", "train"): 9,
+        ("ffhq", "real", "valid"): 10,
+        ("stylegan", "fake", "valid"): 10,
+        ("sd21", "fake", "valid"): 4,
+        ("ffhq", "real", "test"): 20,
+        ("stylegan", "fake", "test"): 16,
+        ("sd14", "fake", "test"): 7,
+        ("sd21", "fake", "test"): 20,
+        ("sdxl", "fake", "test"): 8,
+        ("lfw", "real", "test"): 30,
+        ("photo", "real", "test"): 5,
+        ("photoshop", "fake", "test"): 6,
+        ("gan-cats", "fake", "test"): 3,
+    }
+)
+TOY = table_of(
+    {
+        ("toy-gan", "fake", "train"): 30,
+        ("toy-sd512", "fake", "train"): (8, 512),
+        ("toy-sd1024", "fake", "train"): (8, 1024),
+        ("toy-gan", "fake", "test"): 10,
+        ("toy-sd512", "fake", "test"): (6, 512),
+        ("toy-cat-vq", "fake", "test"): 3,
+    }
+).concat(table_of({("toy-camera", "real", "train"): 30, ("toy-camera", "real", "test"): 10}))
+TOY = TOY.concat(table_of({("toy-camera", "real", "train"): (8, 512)}))
+TOY = TOY.concat(table_of({("toy-camera", "real", "train"): (8, 1024)}))
+TOY = TOY.concat(table_of({("toy-camera", "real", "test"): (6, 512)}))
+
+
+class TestMixes:
+    def test_gan_takes_the_gan_set(self):
+        assert counts(training_manifest(REAL, preset("clean", "gan"))) == {
+            "ffhq": 70,
+            "stylegan": 70,
+        }
+        assert counts(validation_manifest(REAL, preset("clean", "gan"))) == {
+            "ffhq": 10,
+            "stylegan": 10,
+        }
+
+    def test_half_of_the_gan_set_is_half_of_each_class(self):
+        half = training_manifest(REAL, preset("paper", "gan+ela"))
+        assert counts(half) == {"ffhq": 35, "stylegan": 35}
+        whole = training_manifest(REAL, preset("clean", "gan"))
+        assert set(half.table["path"]) < set(whole.table["path"])
+
+    def test_sd_fakes_are_added(self):
+        mix = training_manifest(REAL, preset("clean", "gan+sd"))
+        assert counts(mix) == {"ffhq": 70, "stylegan": 70, "sd21": 50}
+
+    def test_equal_generators(self):
+        mix = training_manifest(REAL, preset("paper", "gan+sd"))
+        assert counts(mix) == {"ffhq": 70, "stylegan": 50, "sd21": 50}
+        valid = validation_manifest(REAL, preset("paper", "gan+sd"))
+        assert counts(valid) == {"ffhq": 8, "stylegan": 4, "sd21": 4}
+
+    def test_toy_photographs_of_sd_sizes_belong_to_sd_mixes(self):
+        gan = training_manifest(TOY, preset("clean", "gan"))
+        assert counts(gan) == {"toy-camera": 30, "toy-gan": 30}
+        assert set(gan.table["width"]) == {256}
+        mix = training_manifest(TOY, preset("clean", "gan+sd"))
+        both = mix.table.groupby(["width", "label"]).size().unstack()
+        assert (both["real"] == both["fake"]).all()
+        assert counts(mix)["toy-camera"] == 46
+        paper = training_manifest(TOY, preset("paper", "gan+sd"))
+        assert counts(paper)["toy-gan"] == 16
+        assert counts(paper)["toy-camera"] == 32
+        assert (paper.table.query("source == 'toy-camera'")["width"] == 256).sum() == 16
+
+    def test_what_is_missing_is_named(self):
+        one = REAL.select(label="fake")
+        with pytest.raises(
+            ManifestError, match=r"train images of clean gan lack ffhq reals;.*sd21"
+        ):
+            training_manifest(one, preset("clean", "gan"))
+        no_sd = REAL.select(source=["ffhq", "stylegan"])
+        with pytest.raises(ManifestError, match=r"gan\+sd lack Stable Diffusion fakes"):
+            training_manifest(no_sd, preset("clean", "gan+sd"))
+        with pytest.raises(ManifestError, match="the manifest is empty"):
+            training_manifest(REAL.select(source="none"), preset("clean", "gan"))
+
+    def test_sets_of_the_real_tier(self):
+        sets = test_sets(REAL)
+        assert list(sets)[:2] == ["gan", "sd"]
+        assert counts(sets["gan"]) == {"ffhq": 16, "stylegan": 16}
+        assert counts(sets["sd"]) == {"sd21": 20, "sdxl": 8, "ffhq": 20, "lfw": 8}
+        assert counts(sets["ciplab"]) == {"photoshop": 6, "photo": 5}
+        assert counts(sets["cats"]) == {"gan-cats": 3}
+        assert {name: len(sets[name]) for name in ("sd14", "sd21", "sdxl", "lfw")} == {
+            "sd14": 7,
+            "sd21": 20,
+            "sdxl": 8,
+            "lfw": 30,
+        }
+        assert set(sets) == {"gan", "sd", "sd14", "sd21", "sdxl", "lfw", "ciplab", "cats"}
+        for name, images in sets.items():
+            assert set(images.table["split"]) == {"test"}, name
+
+    def test_sets_of_the_toy_tier(self):
+        sets = test_sets(TOY)
+        assert counts(sets["gan"]) == {"toy-camera": 10, "toy-gan": 10}
+        assert set(sets["gan"].table["width"]) == {256}
+        assert counts(sets["sd"]) == {"toy-camera": 6, "toy-sd512": 6}
+        assert set(sets["sd"].table["width"]) == {512}
+        assert list(sets) == ["gan", "sd", "toy-sd512", "cats"]
+
+    def test_confounded_toy_reals_stand_in_where_none_match(self):
+        confounded = Manifest(TOY.root, TOY.table.query("source != 'toy-camera' or width == 256"))
+        assert set(test_sets(confounded)["sd"].select(label="real").table["width"]) == {256}
+
+    def test_a_single_source_is_a_test_set(self):
+        assert {name: len(s) for name, s in test_sets(REAL.select(source="sd21")).items()} == {
+            "sd21": 20
+        }
+
+
+def test_the_real_images_add_up(real_data, tmp_path):
+    listed = pd.read_csv(real_data / "manifest.csv")
+    first = listed.groupby("source").head(4)[["path", "label", "source", "split", "sha256"]]
+    manifest, aside = build_manifest(first, real_data, tmp_path)
+    assert len(manifest) + len(aside) == len(first)
+    assert list(aside["path"]) == []

@@ -1,0 +1,305 @@
+"""The simulated data set: determinism, equal distributions, and the traces meant to be there."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ddlib import toycats, toyfaces, toygenerators, toyportraits, toyworld
+from ddlib.images import read_image
+from ddlib.manifest import check
+from ddlib.toyfaces import face_boxes, face_mask, make_toy, planted
+
+TINY = {
+    "train": {"gan": 8, "sd": 1},
+    "valid": {"gan": 2, "sd": 1},
+    "test": {"gan": 2, "sd": 1, "cat": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return make_toy(tmp_path_factory.mktemp("toy") / "set", TINY, workers=1)
+
+
+def _scenes(n, size=256):
+    return [toyportraits.portrait(np.random.default_rng((5, i)), size) for i in range(n)]
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return _scenes(24)
+
+
+def _spectrum(pictures):
+    """Return the mean log amplitude of grey pictures."""
+    grey = np.stack([p.astype(float).mean(2) for p in pictures])
+    return np.log(abs(np.fft.fft2(grey - grey.mean((1, 2), keepdims=True))) + 1e-3).mean(0)
+
+
+def _peak(spectrum, period):
+    """Return how far the line of a horizontal period stands above its neighbours (log units)."""
+    k = spectrum.shape[1] // period
+    beside = [k + d for d in ((-4, -3, -2) if period == 2 else (-4, -3, -2, 2, 3, 4))]
+    return spectrum[0, k] - spectrum[0, beside].mean()
+
+
+def _pictures(decoder, scenes):
+    return [decoder(np.random.default_rng(i), s.image) for i, s in enumerate(scenes)]
+
+
+def test_counts_follow_the_plan_and_the_manifest_is_valid(toy):
+    check(toy)
+    table = toy.table
+    assert len(table) == 2 * (8 + 2 + 2) + 6 * (1 + 1 + 1) + 2 * 2
+    per_source = table[table.split == "train"].groupby("source").size()
+    assert per_source["toy-gan"] == 8
+    assert per_source["toy-sd768"] == 1
+    assert per_source["toy-camera"] == 8 + 3 * 1
+    assert set(table.source[table.identity.notna() & table.source.str.contains("cat")]) == {
+        "toy-cat-camera",
+        "toy-cat-vq",
+    }
+    assert set(table.split[table.source.str.contains("cat")]) == {"test"}
+
+
+def test_the_table_agrees_with_the_files(toy):
+    for row, path in zip(toy.table.itertuples(), toy.paths, strict=True):
+        assert read_image(path).shape == (row.height, row.width, 3)
+        assert path.stat().st_size == row.bytes
+    assert sorted(toy.paths) == sorted(p for p in toy.root.rglob("*.jpg"))
+
+
+def test_no_identity_is_in_two_splits(toy):
+    assert toy.table.groupby("identity").split.nunique().max() == 1
+
+
+def test_same_seed_same_bytes_whatever_the_number_of_workers(tmp_path):
+    counts = {"train": {"gan": 16}, "test": {"gan": 1}}
+    one = make_toy(tmp_path / "one", counts, workers=1)
+    two = make_toy(tmp_path / "two", counts, workers=2)
+    other = make_toy(tmp_path / "other", {"train": {"gan": 1}}, seed=1)
+    pd.testing.assert_frame_equal(one.table, two.table)
+    assert not set(other.table.sha256) & set(one.table.sha256)
+
+
+def test_classes_share_size_format_and_quality(tmp_path, monkeypatch):
+    monkeypatch.setattr(toyfaces, "toyportraits", _Tiles)
+    monkeypatch.setattr(toyfaces, "DECODERS", dict.fromkeys(toyfaces.DECODERS, lambda rng, x: x))
+    table = make_toy(tmp_path / "set", {"train": {"gan": 150, "sd": 4}}, workers=1).table
+    real, fake = (table[table.label == label] for label in ("real", "fake"))
+    assert set(table.format) == {"JPEG"}
+    assert (real.groupby("width").size() == fake.groupby("width").size()).all()
+    for pictures in (real, fake):
+        assert pictures.jpeg_quality.between(80, 95).all()
+        assert pictures.jpeg_quality.nunique() == 16
+    assert abs(real.jpeg_quality.mean() - fake.jpeg_quality.mean()) < 1.5  # five standard errors
+
+
+class _Tiles:
+    """A world of coloured tiles, where only the files matter."""
+
+    @staticmethod
+    def portrait(rng, size):
+        image = np.kron(rng.integers(0, 256, (2, 2, 3)), np.ones((size // 2,) * 2 + (1,)))
+        image = image.astype(np.uint8)
+        return toyworld.Scene(image, (0, 0, size, size), np.ones((size, size), bool))
+
+
+def test_confounded_gives_the_format_and_the_size_away(tmp_path):
+    table = make_toy(tmp_path / "set", {"test": {"gan": 1, "sd": 1}}, confounded=True).table
+    sd = table[table.source.str.startswith("toy-sd")]
+    assert set(sd.format) == {"PNG"}
+    assert sorted(sd.width) == [512, 768, 1024]
+    assert sd.jpeg_quality.isna().all()
+    real = table[table.label == "real"]
+    assert set(real.width) == {256}
+    assert set(real.format) == {"JPEG"}
+    assert len(real) == 1 + 3
+
+
+def test_a_finished_set_is_reused_and_other_settings_replace_it(tmp_path):
+    counts = {"test": {"gan": 2}}
+    first = make_toy(tmp_path / "set", counts)
+    before = [path.stat().st_mtime_ns for path in first.paths]
+    again = make_toy(tmp_path / "set", counts)
+    assert [path.stat().st_mtime_ns for path in again.paths] == before
+    assert len(make_toy(tmp_path / "set", {"test": {"gan": 1}})) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def test_an_interrupted_run_goes_on_and_trusts_no_torn_file(tmp_path, monkeypatch):
+    counts = {"test": {"gan": 4}}
+    whole = make_toy(tmp_path / "whole", counts, workers=1)
+    real_make, made = toyfaces._make, []
+
+    def dies_after_five(job, root):
+        if len(made) == 5:
+            raise KeyboardInterrupt
+        made.append(job.path)
+        return real_make(job, root)
+
+    monkeypatch.setattr(toyfaces, "_make", dies_after_five)
+    with pytest.raises(KeyboardInterrupt):
+        make_toy(tmp_path / "set", counts, workers=1)
+    assert not (tmp_path / "set").exists()
+    staging = tmp_path / ".set.unfinished"
+    (staging / made[0]).write_bytes(b"torn")
+    with (staging / "rows-0.jsonl").open("a") as log:
+        log.write('\n{"path": "test/toy-')
+
+    again = []
+    monkeypatch.setattr(
+        toyfaces, "_make", lambda job, root: again.append(job.path) or real_make(job, root)
+    )
+    resumed = make_toy(tmp_path / "set", counts, workers=1)
+    assert made[0] in again
+    assert not set(made[1:]) & set(again)
+    pd.testing.assert_frame_equal(resumed.table, whole.table)
+
+
+def test_a_folder_of_someone_else_is_left_alone(tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="no simulated data set"):
+        make_toy(tmp_path, {"test": {"gan": 1}})
+    assert (tmp_path / "holiday.jpg").read_bytes() == b"mine"
+
+
+def test_a_worker_that_fails_is_an_error(tmp_path):
+    plan = toyfaces._plan(toyfaces._check_counts({"test": {"gan": 20}}), 0, False)
+    broken = [toyfaces._Job(job.index, 0, "test", "no-such-source", 256) for job in plan]
+    staging = tmp_path / "staging"
+    toyfaces._prepare(staging, {}, broken)
+    with pytest.raises(RuntimeError, match="exit status"):
+        toyfaces._run(staging, broken, 2, lambda done, wanted: None)
+
+
+@pytest.mark.parametrize(
+    "counts", [{"tset": {"gan": 1}}, {"test": {"dog": 1}}, {"test": {"gan": -1}}]
+)
+def test_wrong_counts_name_what_is_allowed(tmp_path, counts):
+    with pytest.raises(ValueError, match="allowed are splits train, valid, test"):
+        make_toy(tmp_path / "set", counts)
+
+
+def test_the_gan_grid_stands_out_in_an_averaged_spectrum_and_the_camera_has_none(scenes):
+    gan = _spectrum(_pictures(toygenerators.gan_decoder, scenes))
+    camera = _spectrum(_pictures(toygenerators.camera, scenes))
+    for period in (2, 4, 8):
+        assert _peak(gan, period) > _peak(camera, period) + 0.5, period
+    assert all(abs(_peak(camera, period)) < 0.5 for period in (4, 8))
+
+
+def test_gan_peaks_vanish_with_even_phases(scenes):
+    rng = np.random.default_rng(0)
+    even = toygenerators.gan_upsampling(rng, scenes[0].image, (0, 0, 0, 0))
+    assert np.allclose(even, scenes[0].image, atol=0.01)
+
+
+def test_traces_are_faint(scenes):
+    rng = np.random.default_rng(0)
+    for scene in scenes[:4]:
+        trace = toygenerators.gan_upsampling(rng, scene.image) - scene.image
+        assert 0.3 < abs(trace).mean() < 4  # grey levels
+    for scene in _scenes(2, 512):
+        trace = toygenerators.sd_decoder(rng, scene.image).astype(float) - scene.image
+        assert 0.3 < abs(trace).mean() < 6
+
+
+def test_demosaicing_keeps_flat_colour_and_correlates_noise():
+    flat = np.broadcast_to(np.float32([0.2, 0.5, 0.7]), (8, 8, 3))
+    assert np.allclose(toygenerators.demosaic(toygenerators._bayer(flat)), flat)
+    noise = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
+    red = toygenerators.demosaic(noise)[..., 0]
+    neighbours = np.corrcoef(red[:, :-1].ravel(), red[:, 1:].ravel())[0, 1]
+    assert neighbours > 0.4  # white before, half its neighbours' mean after
+
+
+def test_doubling_by_hand():
+    row = np.float32([[[0], [4]]])
+    assert toygenerators.double(row, 0.25)[0, :, 0].tolist() == [0, 1, 3, 4]
+    assert toygenerators.double(row, 0)[1, :, 0].tolist() == [0, 0, 4, 4]
+
+
+def test_sd_loses_faint_texture_and_keeps_strong_edges():
+    rng = np.random.default_rng(0)
+    image = np.full((256, 256, 3), 60, np.uint8)
+    image[:, 128:] = 190
+    texture = rng.normal(0, 2, (256, 256, 1))
+    decoded = toygenerators.sd_decoder(rng, (image + texture).astype(np.uint8)).astype(float)
+    fine = np.diff(decoded[:, 32:96].mean(2), axis=1).std()
+    assert fine < 0.5 * np.diff(texture[:, 32:96, 0], axis=1).std()
+    assert decoded[:, 140].mean() - decoded[:, 115].mean() > 100
+
+
+def test_vq_patches_come_from_the_codebook(scenes):
+    image = scenes[0].image
+    x = image.astype(np.float32)
+    base = toygenerators.double(toygenerators.double(toygenerators._halve(toygenerators._halve(x))))
+    decoded = toygenerators.vq_decoder(None, image).astype(float) - base
+    patches = decoded.mean(2).reshape(64, 4, 64, 4).swapaxes(1, 2).reshape(-1, 16)
+    gaps = ((patches[:, None] - toygenerators._codebook()) ** 2).mean(2).min(1)
+    unclipped = ((base > 60) & (base < 190)).all(2).reshape(64, 4, 64, 4).all((1, 3)).ravel()
+    assert unclipped.sum() > 100
+    assert np.quantile(gaps[unclipped], 0.95) < 0.5  # rounding to whole grey levels
+
+
+def test_texture_falls_as_one_over_f():
+    power = abs(np.fft.fft2(toyworld.tile(0))) ** 2
+    low, high = power[0, 8:16].mean(), power[0, 64:128].mean()
+    assert 1.5 < np.log2(low / high) / 3 < 2.5  # power falls as f to the -2
+
+
+def test_portraits_vary_and_boxes_hold_the_mask(scenes):
+    pixels = np.stack([s.image[::8, ::8] for s in scenes]).astype(float)
+    assert pixels.std(0).mean() > 25
+    for scene in scenes:
+        x0, y0, x1, y1 = scene.face_box
+        rows, columns = np.nonzero(scene.face_mask)
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x0, y0, x1, y1)
+        assert 0.05 < scene.face_mask.mean() < 0.6
+        filled = face_mask(scene.face_box, 256, 256)
+        assert (filled & scene.face_mask).sum() / (filled | scene.face_mask).sum() > 0.75
+
+
+def test_cats_have_a_place_too():
+    scene = toycats.cat(np.random.default_rng(0), 256)
+    assert scene.image.shape == (256, 256, 3)
+    assert scene.face_mask[scene.face_box[1] : scene.face_box[3]].any()
+
+
+def test_face_boxes_lie_in_their_pictures(toy):
+    boxes = face_boxes(toy)
+    assert boxes.path.tolist() == toy.table.path.tolist()
+    assert (boxes.face_x0 >= 0).all()
+    assert (boxes.face_x0 < boxes.face_x1).all()
+    assert (boxes.face_x1 <= toy.table.width).all()
+    assert (boxes.face_y1 <= toy.table.height).all()
+
+
+@pytest.mark.parametrize("kind", ["grid", "latent"])
+def test_a_planted_trace_stays_in_its_box(scenes, kind):
+    image = toygenerators.camera(np.random.default_rng(0), scenes[0].image)
+    changed = (planted(image, (64, 96, 160, 128), kind) != image).any(2)
+    assert changed[96:128, 64:160].mean() > 0.3
+    changed[96:128, 64:160] = False
+    assert not changed.any()
+
+
+def test_planting_rejects_boxes_outside_and_unknown_kinds(scenes):
+    with pytest.raises(ValueError, match="does not lie in a picture of 256 x 256"):
+        planted(scenes[0].image, (200, 0, 300, 10))
+    with pytest.raises(ValueError, match="choose from grid, latent"):
+        planted(scenes[0].image, (0, 0, 10, 10), "stripe")
+
+
+def test_workers_are_plain_processes_that_need_no_tensorflow(tmp_path):
+    code = (
+        "import sys, json, ddlib.toyfaces; "
+        "print(json.dumps([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules]))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(out.stdout) == []
