@@ -19,7 +19,7 @@ from ddlib.metrics import auc
 from ddlib.mobilenet import without_score
 from ddlib.proportions import wilson
 from ddlib.protocol import Protocol
-from ddlib.scorer import quiet
+from ddlib.scorer import Scorer, quiet
 
 KINDS = ("float32", "float16", "int8")
 REPRESENTATIVE = 200  # pictures that int8 ranges are measured on; more changed nothing here
@@ -87,6 +87,10 @@ def _representative(images, shape) -> np.ndarray:
             f"representative pictures are {chosen.shape[1:]} of {chosen.dtype}; "
             f"this detector takes {shape[1:]} of uint8"
         )
+    # The input's range is measured like any other. Only if it is 0..255 does a raw pixel stand for
+    # itself, so the first picture gets one pixel of either end.
+    chosen = chosen.copy()
+    chosen[0, 0, :2] = [[0], [255]]
     return chosen
 
 
@@ -142,6 +146,7 @@ def ship(
         _deflate(unfinished)
     with whole(lite_file) as unfinished:
         unfinished.write_bytes(convert(detector, "float16"))
+        _check_twin(detector, unfinished)
     facts = {
         "provenance": {},
         **(card or {}),
@@ -151,6 +156,20 @@ def ship(
     }
     write_json(keras_file.with_suffix(".json"), facts)
     return keras_file
+
+
+def _check_twin(detector: keras.Model, lite_file: Path) -> None:
+    """Raise if half precision changed the logits: weights above 65,504 have no place in it."""
+    scorer = Scorer(lite_file, 1)
+    shape = (4, scorer.image_size, scorer.image_size, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    twin = without_score(detector)(noise.astype("float32"), training=False).numpy()[:, 0]
+    apart = float(np.abs(scorer.logits(noise) - twin).max())
+    if not apart <= 0.1 + 0.05 * np.abs(twin).max():
+        raise ValueError(
+            f"the float16 twin of {detector.name} differs by {apart:.3g} in its logit (here up to "
+            f"{np.abs(twin).max():.3g}); its weights do not fit half precision"
+        )
 
 
 def round_weights(detector: keras.Model) -> None:

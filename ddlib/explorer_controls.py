@@ -10,7 +10,8 @@ import ipywidgets as w
 from ddlib.explorer_gallery import PAGE, THUMB
 from ddlib.explorer_terms import Settings
 
-ANY, NONE = ("any", None), ("none", None)
+# the empty word, not None: a choice whose value is None shows nothing at all
+ANY, NONE = ("any", ""), ("none", "")
 COLORMAPS = [("inferno (even steps)", "inferno"), ("viridis (even steps)", "viridis")]
 COLORMAPS += [("jet (the study's)", "jet")]
 _LABEL = {"description_width": "92px"}
@@ -119,7 +120,7 @@ class Controls:
         options = [("fake: what speaks for fake", "fake"), ("real: what speaks for real", "real")]
         self.target = _choice("Evidence for", options, tip)
         tip = "Late layers see large parts of the picture, early ones small parts"
-        self.layer = _choice("Layer", [("last convolution", None)], tip)
+        self.layer = _choice("Layer", [("last convolution", "")], tip)
         tip = "Share of the heat map's colour"
         more = {"kind": w.FloatSlider, "step": 0.05, "readout_format": ".2f"}
         self.opacity = _slider("Opacity", tip, 0.0, 1.0, 0.5, **more)
@@ -158,7 +159,7 @@ class Controls:
         picks = [w.VBox(pair) for pair in zip(self.thumbs, self.picks, strict=True)]
         gallery = [
             w.HBox([self.source, self.label, self.decision, self.scores], layout=w.Layout(**row)),
-            w.HBox(picks, layout=w.Layout(flex_flow="row wrap", grid_gap="4px 8px")),
+            w.HBox(picks, layout=w.Layout(flex_flow="row wrap", grid_gap="4px")),
             w.HBox(
                 [self.previous, self.next, self.position, self.count, self.upload],
                 layout=w.Layout(**row),
@@ -169,16 +170,17 @@ class Controls:
         controls += [self.outline, self.ela, self.ela_quality, head("Change the picture")]
         controls += [self.resize_on, self.resize, self.resave_on, self.resave]
         controls.append(w.HBox([self.reset, self.save], layout=w.Layout(margin="8px 0")))
-        left = w.VBox(controls, layout=w.Layout(flex="1 1 290px", max_width="360px"))
+        left = w.VBox(controls, layout=w.Layout(flex="1 1 240px", max_width="360px"))
         shown = [self.verdict, self.error, self.image, self.said]
-        right = w.VBox(shown, layout=w.Layout(flex="3 1 420px", min_width="0"))
+        right = w.VBox(shown, layout=w.Layout(flex="3 1 460px", min_width="0"))
         columns = w.Layout(flex_flow="row wrap", grid_gap="4px 24px", align_items="flex-start")
         return w.VBox([w.HTML(STYLE), *gallery, w.HBox([left, right], layout=columns)])
 
     def settings(self) -> Settings:
         """Return what the controls say."""
         return Settings(
-            **{name: getattr(self, name).value for name in ("target", "layer", "opacity")},
+            **{name: getattr(self, name).value for name in ("target", "opacity")},
+            layer=self.layer.value or None,
             **{name: getattr(self, name).value for name in ("colormap", "outline", "ela")},
             ela_quality=self.ela_quality.value,
             resize=self.resize.value if self.resize_on.value else None,

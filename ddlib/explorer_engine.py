@@ -17,7 +17,7 @@ from PIL import Image
 
 from ddlib import batches, ela, images, panels
 from ddlib.calibration import verdicts
-from ddlib.explorer_rows import row
+from ddlib.explorer_rows import shown
 from ddlib.explorer_terms import Answer, Picture, Settings, View
 from ddlib.gradcam import GradCAM, HeatMaps
 from ddlib.mobilenet import load_detector
@@ -67,8 +67,8 @@ class Engine:
             If the picture cannot be read, a file is no detector or a setting is out of range.
         """
         views = self.views(picture, models, settings)
-        rows = [row(view, settings, self.band) for view in views]
-        return Answer(picture, views, panels.png(panels.draw(rows)))
+        drawn = panels.draw(shown(views, picture, settings, self.band))
+        return Answer(picture, views, panels.png(drawn))
 
     def views(self, picture: Picture, models: dict[str, Path], settings: Settings) -> list[View]:
         """Return the same without drawing it."""
@@ -90,7 +90,7 @@ class Engine:
         untouched = maps if not any(change) else self._untouched(loaded, picture, settings.target)
         score = float(maps[layer].scores[0])
         verdict = str(verdicts([score], self.band)[0])
-        note, error_levels = self._ela_of(loaded, picture, settings)
+        note, error_levels = self._ela_of(name, loaded, picture, settings)
         before = float(untouched[layer].scores[0])
         found = maps[layer]
         return View(
@@ -111,7 +111,7 @@ class Engine:
     def _change_anew(self, picture: Picture, resize, resave) -> np.ndarray:
         return change(self._read(picture), resize, resave)
 
-    def _ela_of(self, loaded: Loaded, picture: Picture, settings: Settings):
+    def _ela_of(self, name: str, loaded: Loaded, picture: Picture, settings: Settings):
         """Return a note and the map: the one asked for, or the one that the model is given."""
         key = (loaded, picture, settings.resize, settings.resave)
         if settings.ela:
@@ -119,7 +119,7 @@ class Engine:
             return note, self._error_levels(*key, settings.ela_quality)
         if loaded.protocol.ela_quality is not None:
             quality = loaded.protocol.ela_quality
-            return f"ELA, quality {quality}: what the model sees", self._error_levels(*key, None)
+            return f"ELA {quality}: what {name} sees", self._error_levels(*key, None)
         return "", None
 
     def _error_levels_anew(self, loaded, picture, resize, resave, quality) -> np.ndarray:

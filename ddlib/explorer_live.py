@@ -126,7 +126,7 @@ class Explorer:
         with self._quietly():
             _set_options(c.source, [ANY, *same(sorted(self.table["source"].unique()))])
             if scores is None:
-                c.decision.value, c.scores.value = None, (0.0, 1.0)
+                c.decision.value, c.scores.value = "", (0.0, 1.0)
         self._filter()
 
     @guarded
@@ -134,7 +134,7 @@ class Explorer:
         if self._quiet:
             return
         c, before = self.controls, self._path()
-        wanted = {name: getattr(c, name).value for name in ("source", "label", "decision")}
+        wanted = {name: getattr(c, name).value or None for name in ("source", "label", "decision")}
         self.matching = offered.matching(self.table, **wanted, scores=c.scores.value)
         paths = list(self.matching["path"])
         for control in (c.position, c.previous, c.next):

@@ -6,39 +6,39 @@ import html
 from pathlib import Path
 
 from ddlib import panels
-from ddlib.explorer_terms import Answer, Settings, View
+from ddlib.explorer_terms import Answer, Picture, Settings, View
 from ddlib.gradcam import FUSED, overlay, upsample
 
 HOT = 0.5  # the outline is drawn where the heat is at least this share of its peak
 
 
-def layer_choices(layers: dict) -> list[tuple[str, str | None]]:
+def layer_choices(layers: dict) -> list[tuple[str, str]]:
     """Return (words, value) for every layer that can be shown, from output to input."""
     names = list(reversed(layers))
-    shown = {name: f"{name} ({layers[name][0]} x {layers[name][1]})" for name in names}
-    first = [(f"last: {shown[names[0]]}", None), (f"fused: mean of {len(names)} layers", FUSED)]
-    return first + [(shown[name], name) for name in names[1:]]
+    words = {name: f"{name} ({layers[name][0]} x {layers[name][1]})" for name in names}
+    first = [(f"last: {words[names[0]]}", ""), (f"fused: mean of {len(names)} layers", FUSED)]
+    return first + [(words[name], name) for name in names[1:]]
 
 
-def row(view: View, settings: Settings, band) -> panels.Row:
-    """Return the panels that show one model's view."""
-    size = view.seen.shape[0]
-    shown = [
-        panels.Panel(", ".join(["Input", *settings.changes]), view.seen),
-        _heat_panel(view, settings),
-    ]
-    if view.ela is not None:
-        shown.append(panels.Panel(view.ela_note, view.ela))
-    remark = f"   (before the change: {view.untouched_score:.3f})" if settings.changes else ""
-    title = f"{view.model}, sees {size} x {size} pixels"
-    return panels.Row(title, view.verdict, view.score, remark, band, shown)
+def shown(answered: list[View], picture: Picture, settings: Settings, band) -> list[panels.Panel]:
+    """Return the panels of an answer: the input, each model's map, then ELA maps."""
+    first = answered[0]
+    known = f"It is {picture.label}, from {picture.source}" if picture.label else "Own picture"
+    changes = ", ".join(settings.changes) or "as it is"
+    caption = f"Input, {changes}, {first.seen.shape[0]} px"
+    found = [panels.Panel(caption, first.seen, head=[Path(picture.name).name, known])]
+    found += [_heat_panel(view, settings, band) for view in answered]
+    wanted = answered[:1] if settings.ela else answered
+    return found + [panels.Panel(v.ela_note, v.ela) for v in wanted if v.ela is not None]
 
 
-def _heat_panel(view: View, settings: Settings) -> panels.Panel:
+def _heat_panel(view: View, settings: Settings, band) -> panels.Panel:
+    remark = f" (before: {view.untouched_score:.3f})" if settings.changes else ""
+    head = panels.Verdict(view.model, view.verdict, view.score, remark, band)
     maps, what = view.maps, f"evidence for {settings.target}"
     picture = panels.enlarge(view.seen)
     if not maps.positive[0]:
-        return panels.Panel(f"No {what} at {maps.layer}", picture)
+        return panels.Panel(f"No {what} at {maps.layer}", picture, head=head)
     heat = upsample(maps.heat[0], panels.SIDE)
     drawn = overlay(picture, heat, settings.opacity, settings.colormap)
     if settings.outline:
@@ -47,7 +47,7 @@ def _heat_panel(view: View, settings: Settings) -> panels.Panel:
     unit = "of each layer's peak" if maps.layer == FUSED else "logit a cell"
     scale = (settings.colormap, "0", f"{maps.raw[0].max():.2g} {unit}")
     caption = f"{what.capitalize()}, {maps.layer} ({height} x {width})"
-    return panels.Panel(caption, drawn, scale)
+    return panels.Panel(caption, drawn, scale, head)
 
 
 def told(answer: Answer, mark: str = "{}") -> str:

@@ -1,4 +1,4 @@
-"""The explorer's picture: for each model a verdict, a score bar, and panels side by side.
+"""The explorer's picture: the input and each model's map side by side, each with its verdict.
 
 Drawn with Pillow, since a Matplotlib figure takes too long to follow a slider. Every statement is
 made in words or lines as well as in colour: the verdict is written, the bar's zones are named, and
@@ -17,13 +17,25 @@ from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 384  # pixels of a panel
 GAP = 12
-INK, FAINT, PAPER, UNSURE = (34, 34, 34), (110, 110, 110), (255, 255, 255), (225, 225, 225)
-_HEADER, _CAPTION, _KEY = 94, 22, 26  # heights in pixels
+COLUMNS = 3  # panels in a row, at most
+INK, FAINT, PAPER, UNSURE = (34, 34, 34), (100, 100, 100), (255, 255, 255), (225, 225, 225)
+HEAD, CAPTION, SCALE = 98, 26, 30  # heights in pixels of what stands around a panel
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a model says: a verdict in a word, P(fake), and the band that is called unsure."""
+
+    model: str
+    word: str
+    score: float
+    remark: str
+    band: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture with a line above it, and maybe a colour scale below.
+    """One picture with a line above it, and maybe a verdict or words above and a scale below.
 
     `image` is (H, W, 3) uint8 of any square size; `scale` is a colour map's name and the words at
     its two ends.
@@ -32,30 +44,25 @@ class Panel:
     caption: str
     image: np.ndarray
     scale: tuple[str, str, str] | None = None
+    head: Verdict | list[str] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
-    """What is shown of one model."""
-
-    title: str
-    verdict: str  # "real", "unsure" or "fake"
-    score: float
-    remark: str  # more about the score, or nothing
-    band: tuple[float, float]
-    panels: list[Panel]
-
-
-def draw(rows: list[Row]) -> Image.Image:
-    """Return all rows, one below the other."""
-    width = max(len(row.panels) for row in rows) * (SIDE + GAP) + GAP
-    height = _HEADER + _CAPTION + SIDE + _KEY + GAP
-    canvas = Image.new("RGB", (width, height * len(rows)), PAPER)
-    for number, row in enumerate(rows):
-        top = number * height
-        _header(canvas, row, GAP, top + 8)
-        for place, panel in enumerate(row.panels):
-            _panel(canvas, panel, GAP + place * (SIDE + GAP), top + _HEADER)
+def draw(panels: list[Panel]) -> Image.Image:
+    """Return the panels from left to right and top down."""
+    rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
+    tops, height = [], 8
+    for row in rows:
+        tops.append(height)
+        height += HEAD * any(panel.head is not None for panel in row)
+        height += CAPTION + SIDE + SCALE
+    width = min(len(panels), COLUMNS) * (SIDE + GAP) + GAP
+    canvas = Image.new("RGB", (width, height), PAPER)
+    for top, row in zip(tops, rows, strict=True):
+        below = top + HEAD * any(panel.head is not None for panel in row)
+        for place, panel in enumerate(row):
+            left = GAP + place * (SIDE + GAP)
+            _head(canvas, panel.head, left, top)
+            _panel(canvas, panel, left, below)
     return canvas
 
 
@@ -96,44 +103,52 @@ def _spread(mask: np.ndarray) -> np.ndarray:
     return grown
 
 
-def _header(canvas: Image.Image, row: Row, left: int, top: int) -> None:
+def _head(canvas: Image.Image, head: Verdict | list[str] | None, left: int, top: int) -> None:
     pen = ImageDraw.Draw(canvas)
-    pen.text((left, top), row.title, INK, _font(13))
-    verdict = f"Verdict: {row.verdict}"
-    pen.text((left, top + 17), verdict, INK, _font(18, bold=True))
-    after = left + int(_font(18, bold=True).getlength(verdict)) + 14
-    pen.text((after, top + 21), f"P(fake) {row.score:.3f}{row.remark}", INK, _font(14))
-    _bar(pen, row, left, top + 46, 2 * SIDE + GAP)
+    if isinstance(head, Verdict):
+        _verdict(pen, head, left, top)
+    for number, line in enumerate(head if isinstance(head, list) else []):
+        shown = _shortened(line, _font(15))
+        pen.text((left, top + 22 * number), shown, INK, _font(15))
 
 
-def _bar(pen: ImageDraw.ImageDraw, row: Row, left: int, top: int, width: int) -> None:
+def _verdict(pen: ImageDraw.ImageDraw, said: Verdict, left: int, top: int) -> None:
+    pen.text((left, top), _shortened(said.model, _font(15)), INK, _font(15))
+    bold = _font(20, bold=True)
+    pen.text((left, top + 21), said.word, INK, bold)
+    after = left + int(bold.getlength(said.word)) + 12
+    pen.text((after, top + 26), f"P(fake) {said.score:.3f}{said.remark}", INK, _font(15))
+    _bar(pen, said, left, top + 58)
+
+
+def _bar(pen: ImageDraw.ImageDraw, said: Verdict, left: int, top: int) -> None:
     """Draw the score from 0 to 1 with its zones named and a marker."""
-    bottom, (low, high) = top + 14, (round(left + share * width) for share in row.band)
+    bottom, (low, high) = top + 14, (round(left + share * SIDE) for share in said.band)
     pen.rectangle((low, top, high, bottom), UNSURE)
-    pen.rectangle((left, top, left + width, bottom), outline=FAINT)
+    pen.rectangle((left, top, left + SIDE, bottom), outline=FAINT)
     for word, start, end in (("real", left, low), ("unsure", low, high), ("fake", high, None)):
-        end = left + width if end is None else end
-        if end - start > _font(12).getlength(word):
-            pen.text(((start + end) / 2, bottom + 3), word, FAINT, _font(12), anchor="ma")
-    at = left + row.score * width
+        end = left + SIDE if end is None else end
+        if end - start > _font(14).getlength(word):
+            pen.text(((start + end) / 2, bottom + 3), word, FAINT, _font(14), anchor="ma")
+    at = left + said.score * SIDE
     pen.polygon([(at - 7, top - 6), (at + 7, top - 6), (at, top + 3)], INK)
     pen.line((at, top, at, bottom), INK, 3)
 
 
 def _panel(canvas: Image.Image, panel: Panel, left: int, top: int) -> None:
     pen = ImageDraw.Draw(canvas)
-    pen.text((left, top + 2), _shortened(panel.caption), INK, _font(13))
-    top += _CAPTION
+    pen.text((left, top + 2), _shortened(panel.caption, _font(15)), INK, _font(15))
+    top += CAPTION
     canvas.paste(Image.fromarray(enlarge(panel.image)), (left, top))
     if panel.scale is None:
         return
     name, start, end = panel.scale
-    ends = [int(_font(12).getlength(word)) + 8 for word in (start, end)]
+    ends = [int(_font(14).getlength(word)) + 8 for word in (start, end)]
     top += SIDE + 6
-    pen.text((left, top), start, INK, _font(12))
-    pen.text((left + SIDE, top), end, INK, _font(12), anchor="ra")
+    pen.text((left, top), start, INK, _font(14))
+    pen.text((left + SIDE, top), end, INK, _font(14), anchor="ra")
     ramp = _ramp(name, SIDE - sum(ends))
-    canvas.paste(Image.fromarray(ramp), (left + ends[0], top + 2))
+    canvas.paste(Image.fromarray(ramp), (left + ends[0], top + 3))
 
 
 def _ramp(name: str, width: int) -> np.ndarray:
@@ -143,9 +158,9 @@ def _ramp(name: str, width: int) -> np.ndarray:
     return np.repeat(colours[None].round().astype(np.uint8), 12, axis=0)
 
 
-def _shortened(text: str) -> str:
+def _shortened(text: str, font: ImageFont.FreeTypeFont) -> str:
     """Cut a line to the width of a panel."""
-    while _font(13).getlength(text) > SIDE:
+    while font.getlength(text) > SIDE:
         text = text.rstrip("…")[:-1].rstrip() + "…"
     return text
 

@@ -20,9 +20,9 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageFilter
 
-GAN_UNEVENNESS = (0.013, 0.026, 0.016, 0.008)  # relative, for grids of period 16, 8, 4 and 2
-LATENT_ERROR = 1.0  # grey levels, standard deviation of a decoded latent's error
-SD_FAINT = 5.0  # grey levels; half of the detail as strong as this survives the latent
+GAN_UNEVENNESS = (0.012, 0.026, 0.012, 0.008)  # relative, for grids of period 16, 8, 4 and 2
+LATENT_ERROR = 0.8  # grey levels, standard deviation of a decoded latent's error
+SD_FAINT = 6.0  # grey levels; half of the detail as strong as this survives the latent
 LATENT_TO_RGB = np.float32(  # four latent channels, mostly brightness: their errors share a colour
     [[0.75, 0.75, 0.75], [0.55, 0.6, 0.55], [0.25, 0.0, -0.25], [-0.15, 0.15, -0.1]]
 )
@@ -163,11 +163,11 @@ def gan_upsampling(rng, image, unevenness=GAN_UNEVENNESS):
 
 def gan_decoder(rng, image):
     """Decode a scene as a GAN does; its noise inputs imitate the grain of photographs."""
-    look = blur(blur(image, rng.uniform(0.1, 0.2)), -rng.uniform(0.05, 0.12))
+    look = blur(blur(image, rng.uniform(0.2, 0.25)), -rng.uniform(0.05, 0.12))
     x = gan_upsampling(rng, look)
     grain = rng.standard_normal(image.shape[:2], dtype=np.float32)
     grain = grain * 0.8 + _right(grain) * 0.4 + _down(grain) * 0.4
-    return _uint8(x + grain[..., None] * np.float32(rng.uniform(2, 4)))
+    return _uint8(x + grain[..., None] * np.float32(rng.uniform(1, 2)))
 
 
 def sd_decoder(rng, image):

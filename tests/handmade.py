@@ -1,4 +1,4 @@
-"""A study in a folder without training: drawn pictures, and detectors whose weights are set by hand.
+"""A study in a folder without training: drawn pictures, detectors whose weights are set by hand.
 
 The detectors measure how rough a picture is. Fakes here carry a grid and are rough, reals are
 smooth, so the scores are right, differ from picture to picture, and move with JPEG and resizing.

@@ -1,4 +1,4 @@
-"""The explorer without a browser: what is computed, what the controls do, what is said of errors."""
+"""The explorer without a browser: what is computed, what controls do, what is said of errors."""
 
 import datetime
 import io
@@ -20,6 +20,8 @@ from ddlib.images import ImageError, recompress
 from ddlib.latest import Latest
 from ddlib.mobilenet import load_detector
 from ddlib.study import open_study
+
+PANELS = slice(8 + panels.HEAD + panels.CAPTION, 8 + panels.HEAD + panels.CAPTION + panels.SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -131,14 +133,16 @@ class TestEngine:
         (view,) = engine.views(fake(study), only(models), settings)
         assert not view.maps.positive[0]
         drawn = pixels(engine.answer(fake(study), only(models), settings).png)
-        left, right = (drawn[116 : 116 + panels.SIDE, x : x + panels.SIDE] for x in (12, 24 + 384))
+        left, right = (
+            drawn[PANELS, x : x + panels.SIDE] for x in (panels.GAP, 2 * panels.GAP + panels.SIDE)
+        )
         np.testing.assert_array_equal(left, right)
 
-    def test_two_models_stand_one_below_the_other(self, study, models, engine):
+    def test_two_models_stand_side_by_side(self, study, models, engine):
         one = pixels(engine.answer(fake(study), only(models), Settings()).png)
         two = pixels(engine.answer(fake(study), models, Settings()).png)
-        assert two.shape == (2 * one.shape[0], *one.shape[1:])
-        np.testing.assert_array_equal(two[: len(one)], one)
+        assert two.shape == (one.shape[0], one.shape[1] + panels.SIDE + panels.GAP, 3)
+        np.testing.assert_array_equal(two[:, : one.shape[1]], one)
 
     @pytest.mark.parametrize(
         ("settings", "words"),
@@ -157,24 +161,31 @@ class TestEngine:
         words, values = zip(
             *layer_choices(engine.load(models["clean-gan"]).cam.layers), strict=True
         )
-        assert values == (None, "fused", "conv_1")
+        assert values == ("", "fused", "conv_1")
         assert words[0] == "last: conv_2 (16 x 16)" and words[2] == "conv_1 (64 x 64)"
 
 
 class TestPanels:
-    def row(self, score):
+    @pytest.mark.parametrize("score", [0.0, 0.25, 1.0])
+    def test_the_marker_stands_at_the_score(self, score):
+        said = panels.Verdict("model", "unsure", score, "", BAND)
         grey = np.full((8, 8, 3), 128, np.uint8)
-        return panels.Row("model", "unsure", score, "", BAND, [panels.Panel("a", grey)] * 2)
+        bar = np.asarray(panels.draw([panels.Panel("", grey, head=said)]))[8 + 58 + 7].sum(1)
+        dark = np.flatnonzero(bar < 150)
+        assert dark.mean() - panels.GAP == pytest.approx(score * panels.SIDE, abs=2)
 
-    def test_the_marker_moves_with_the_score(self):
-        columns = []
-        for score in (0.0, 0.25, 1.0):
-            bar = np.asarray(panels.draw([self.row(score)]))[61].sum(1)  # inside the bar
-            dark = np.flatnonzero(bar < 150)
-            columns.append(dark[len(dark) // 2])
-        width = 2 * panels.SIDE + panels.GAP
-        assert columns == sorted(columns)
-        assert columns[1] - 12 == pytest.approx(0.25 * width, abs=3)
+    @pytest.mark.parametrize(("n", "columns", "rows"), [(1, 1, 1), (3, 3, 1), (4, 3, 2)])
+    def test_a_fourth_panel_begins_a_row(self, n, columns, rows):
+        grey = np.full((8, 8, 3), 128, np.uint8)
+        width, height = panels.draw([panels.Panel("words", grey)] * n).size
+        assert width == columns * panels.SIDE + (columns + 1) * panels.GAP
+        assert height == 8 + rows * (panels.CAPTION + panels.SIDE + panels.SCALE)
+
+    def test_long_words_are_cut_to_the_panel(self):
+        grey = np.full((8, 8, 3), 255, np.uint8)
+        drawn = np.asarray(panels.draw([panels.Panel("long " * 50, grey), panels.Panel("", grey)]))
+        between = slice(panels.GAP + panels.SIDE, None)
+        assert (drawn[:, between] == 255).all()
 
     def test_an_outline_has_black_and_white_so_that_it_shows_on_any_colour(self):
         inside = np.zeros((20, 20), bool)
@@ -273,6 +284,8 @@ class TestControls:
         c = shown.controls
         for control in (c.model, c.file, c.position, *c.filters, *c.of_answer, c.reset, c.save):
             assert control.description and control.tooltip
+        for control in (c.source, c.label, c.decision, c.second, c.layer):
+            assert control.index == 0  # a choice of None would show nothing
 
     def test_next_previous_and_a_thumbnail_go_to_their_picture(self, shown):
         c = shown.controls
@@ -301,7 +314,7 @@ class TestControls:
         assert shown.wait() and "No picture passes" in c.error.value and c.next.disabled
         c.reset.click()
         assert shown.wait() and c.error.value == "" and not c.next.disabled
-        assert c.image.value == start and c.source.value is None and c.second.value is None
+        assert c.image.value == start and c.source.value == "" == c.second.value
 
     def test_a_picture_of_ones_own_and_back(self, shown):
         c = shown.controls

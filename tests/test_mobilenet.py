@@ -74,7 +74,7 @@ def test_residual_filters_are_blind_to_smooth_pictures():
     assert smooth.sum() == pytest.approx(2)
     detector = build_detector(0.25, 64, "residual", trainable_layers=76)
     assert np.array_equal(detector.get_layer("conv1").get_weights()[0], bank)
-    assert split_prefix(detector)[0].layers[-1].name == "conv_pw_1_relu"
+    assert split_prefix(detector)[0].layers[-1].name == "conv_pad_2"
 
 
 def test_a_frozen_detector_has_no_tail():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import tempfile
 from importlib.util import find_spec
@@ -37,12 +38,14 @@ def command(data, runs, alpha, small, port, browser):
         page = write_page(Path(folder), data, str(Path(runs).resolve()), alpha, small)
         arguments, environment = server(page, port, browser)
         process = subprocess.Popen(arguments, env=environment)
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
-            status = process.wait()
+            process.wait()
         except KeyboardInterrupt:  # the server got it too and ends its kernels
             process.wait()
-            status = 0
-    raise SystemExit(status)
+        finally:
+            process.terminate()  # does nothing where it has ended
+    raise SystemExit(max(process.returncode, 0))
 
 
 def _need_models(data, runs, alpha, small) -> None:

@@ -1,0 +1,48 @@
+"""Multiply-adds against hand-worked numbers and the figures of the papers."""
+
+import keras
+import pytest
+
+from ddlib.complexity import cost, cost_by_layer, multiply_adds
+
+L = keras.layers
+
+
+def test_single_layers_by_hand():
+    image = keras.Input((8, 6, 3))
+    layers = {
+        L.Conv2D(5, 3, strides=2, padding="same"): 4 * 3 * 3 * 3 * 3 * 5,
+        L.Conv2D(6, (1, 5), padding="valid", groups=3): 8 * 2 * 5 * 1 * 6,
+        L.DepthwiseConv2D(3, padding="same", depth_multiplier=2): 8 * 6 * 9 * 3 * 2,
+        L.SeparableConv2D(7, 3, padding="same"): 8 * 6 * (9 * 3 + 3 * 7),
+        L.Dense(4): 8 * 6 * 3 * 4,
+        L.ReLU(): 0,
+        L.BatchNormalization(): 0,
+    }
+    for layer, count in layers.items():
+        layer(image)
+        assert multiply_adds(layer) == count, layer.name
+
+
+def test_nested_models_are_opened():
+    inner = keras.Sequential([keras.Input((4, 4, 2)), L.Conv2D(3, 1), L.Flatten()], name="inner")
+    model = keras.Sequential([keras.Input((4, 4, 2)), inner, L.Dense(5)])
+    table = cost_by_layer(model)
+    assert list(table["kind"]) == ["Conv2D", "Flatten", "Dense"]
+    expected = {"parameters": 2 * 3 + 3 + 48 * 5 + 5, "multiply_adds": 16 * 6 + 48 * 5}
+    assert cost(model) == expected
+    assert table["parameters"].sum() == expected["parameters"]
+
+
+def test_mobilenet_has_the_papers_569_million():
+    model = keras.applications.MobileNet(weights=None)
+    told = cost(model)
+    assert round(told["multiply_adds"] / 1e6) == 569
+    assert round(told["parameters"] / 1e6, 1) == 4.3
+
+
+def test_what_cannot_be_counted_is_an_error():
+    with pytest.raises(ValueError, match="open size"):
+        cost(keras.Sequential([keras.Input((None, None, 3)), L.Conv2D(2, 1)]))
+    with pytest.raises(ValueError, match="is a Conv1D; only Conv2D"):
+        cost(keras.Sequential([keras.Input((5, 3)), L.Conv1D(2, 1)]))

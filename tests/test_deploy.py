@@ -1,0 +1,119 @@
+"""Exported detectors against their Keras twin."""
+
+import keras
+import numpy as np
+import pytest
+import toydetector
+
+from ddlib import deploy, detectors
+from ddlib.scorer import Scorer
+
+
+@pytest.fixture(scope="module")
+def unseen():
+    return toydetector.pictures(60, seed=1)
+
+
+@pytest.mark.parametrize(("kind", "apart"), [("float32", 1e-3), ("float16", 0.05), ("int8", 1.0)])
+def test_an_export_gives_its_twins_logits_from_raw_pixels(kind, apart, unseen):
+    images, labels = unseen
+    scorer = Scorer(toydetector.converted(kind))
+    assert scorer.kind == kind
+    ours, twin = scorer.logits(images), toydetector.keras_logits(images)
+    assert np.ptp(twin) > 3  # the toy detector does tell them apart
+    assert np.abs(ours - twin).max() < apart
+    same = deploy.agreement(1 / (1 + np.exp(-ours)), 1 / (1 + np.exp(-twin)), labels)
+    assert abs(same["auc_loss"]) <= 0.01
+    assert same["flip_rate"] <= 0.05
+
+
+def test_smaller_kinds_are_smaller():
+    full, half, eighth = (len(toydetector.converted(kind)) for kind in deploy.KINDS)
+    assert half < 0.6 * full and eighth < 0.6 * half * 1.2
+    weights = toydetector.detector().count_params()
+    assert weights * 4 * 0.9 < full < weights * 4 * 1.15
+
+
+def test_int8_needs_pictures_of_its_size():
+    model = toydetector.detector()
+    images = toydetector.pictures()[0]
+    with pytest.raises(ValueError, match="representative"):
+        deploy.convert(model, "int8")
+    with pytest.raises(ValueError, match="representative"):
+        deploy.convert(model, "int8", images[:0])
+    with pytest.raises(ValueError, match=r"takes \(64, 64, 3\)"):
+        deploy.convert(model, "int8", images[:, :32, :32])
+    with pytest.raises(ValueError, match="float32, float16, int8"):
+        deploy.convert(model, "int4")
+
+
+def test_rounding_keeps_eleven_significant_bits():
+    class Model:
+        weights = [np.array([1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-11, 1e-30, -3.0], "float32")]
+
+        def get_weights(self):
+            return self.weights
+
+        def set_weights(self, weights):
+            self.weights = weights
+
+    model = Model()
+    deploy.round_weights(model)
+    (rounded,) = model.weights
+    # ties go to the even neighbour; a number too small for half precision stays
+    assert rounded[:3].tolist() == [1 + 2**-10, 1.0, 1 + 2**-9]
+    assert rounded[3] == pytest.approx(1e-30, rel=2**-11) and rounded[4] == -3
+
+
+def test_a_shipped_detector_is_small_whole_and_loads_anywhere(tmp_path):
+    model = keras.models.clone_model(toydetector.detector())
+    model.set_weights(toydetector.detector().get_weights())
+    card = {"temperature": 2.0, "unsure": [0.3, 0.6], "licence": "MIT"}
+    path = deploy.ship(model, tmp_path, "small", toydetector.PROTOCOL, card)
+    found = detectors.open_detector(path)
+    again = found.keras_model()
+    pairs = zip(again.get_weights(), model.get_weights(), strict=True)
+    assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+    assert path.stat().st_size < 0.75 * 4 * model.count_params()
+    assert found.protocol == toydetector.PROTOCOL
+    assert (found.temperature, found.unsure, found.card["licence"]) == (2.0, (0.3, 0.6), "MIT")
+    images = toydetector.pictures(6, seed=2)[0]
+    score = again(images.astype("float32"), training=False).numpy()[:, 0]
+    logits = found.scorer(1).logits(images)
+    assert np.allclose(1 / (1 + np.exp(-logits)), score, atol=5e-3)
+
+
+def test_weights_that_do_not_fit_half_precision_are_found(tmp_path):
+    model = keras.models.clone_model(toydetector.detector())
+    model.set_weights(toydetector.detector().get_weights())
+    features, logit = model.get_layer("features"), model.get_layer("logit")
+    features.set_weights([1e-6 * weight for weight in features.get_weights()])
+    logit.set_weights([1e6 * logit.get_weights()[0], logit.get_weights()[1]])
+    with pytest.raises(ValueError, match="do not fit half precision"):
+        deploy.ship(model, tmp_path, "wide", toydetector.PROTOCOL)
+    assert not (tmp_path / "wide.tflite").exists()
+
+
+def test_export_writes_a_card_that_is_about_the_new_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(deploy, "convert", lambda *_: toydetector.converted("float32"))
+    card = {"protocol": toydetector.PROTOCOL.to_dict(), "sha256": "a" * 64, "temperature": 3.0}
+    card |= {"numbers": [{"auc": 1.0}], "default": True}
+    found = detectors.open_detector(deploy.export(None, tmp_path / "out" / "x.tflite", card))
+    assert found.temperature == 3 and found.card["kind"] == "float32"
+    assert not found.has(".keras") and {"numbers", "default"}.isdisjoint(found.card)
+    assert found.file(".tflite").read_bytes() == toydetector.converted("float32")
+    with pytest.raises(ValueError, match="must end in .tflite"):
+        deploy.export(None, tmp_path / "x.bin", card)
+
+
+def test_agreement_by_hand():
+    told = deploy.agreement([0.2, 0.6, 0.7, 0.9], [0.3, 0.4, 0.7, 0.5], [0, 1, 0, 1])
+    assert (told["n"], told["flips"], told["flip_rate"]) == (4, 1, 0.25)
+    assert told["max_difference"] == pytest.approx(0.4)
+    assert told["mean_difference"] == pytest.approx((0.1 + 0.2 + 0 + 0.4) / 4)
+    assert told["auc_loss"] == pytest.approx(0.5 - 0.75)  # the twin orders 2 of 4 pairs right
+    assert np.isnan(deploy.agreement([0.1], [0.2])["auc_loss"])
+    with pytest.raises(ValueError, match="one set"):
+        deploy.agreement([0.1], [0.1, 0.2])
+    with pytest.raises(ValueError, match="one set"):
+        deploy.agreement([], [])

@@ -1,0 +1,105 @@
+"""Scoring many pictures: right values, in order, in bounded memory, with clear errors."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import toydetector
+
+from ddlib.scorer import ModelError, Scorer, in_order
+from ddlib.store import Rows
+
+
+@pytest.fixture(scope="module")
+def model():
+    return toydetector.converted("float32")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_logits_are_the_keras_models_in_order(model, workers):
+    images = toydetector.pictures(37, seed=4)[0]
+    logits = Scorer(model, workers).logits(images)
+    assert logits.shape == (37,) and logits.dtype == np.float64
+    assert np.allclose(logits, toydetector.keras_logits(images), atol=1e-3)
+
+
+def test_rows_on_disk_and_single_pictures_score_the_same(model):
+    images = toydetector.pictures(20, seed=4)[0]
+    rows = Rows([images[10:], images[:10]], np.arange(20) // 10 ^ 1, np.arange(20) % 10)
+    scorer = Scorer(model, 2)
+    expected = scorer.logits(images)
+    assert np.array_equal(scorer.logits(rows), expected)
+    assert [scorer.logit(image) for image in images[:3]] == expected[:3].tolist()
+    assert scorer.logits(images[:0]).shape == (0,)
+    assert (scorer.image_size, scorer.kind, scorer.bytes) == (64, "float32", len(model))
+
+
+def test_pictures_of_another_size_or_type_are_refused(model):
+    scorer = Scorer(model, 1)
+    with pytest.raises(ValueError, match=r"takes pictures \(N, 64, 64, 3\) of uint8; got"):
+        scorer.logits(np.zeros((2, 32, 32, 3), np.uint8))
+    with pytest.raises(ValueError, match="of float32"):
+        scorer.logit(np.zeros((64, 64, 3), np.float32))
+    assert np.isfinite(scorer.logit(np.zeros((64, 64, 3), np.uint8)))  # and it still works
+
+
+def test_what_is_no_model_is_refused(model, tmp_path):
+    (tmp_path / "noise.tflite").write_bytes(b"no model at all" * 9)
+    with pytest.raises(ModelError, match=r"noise.tflite cannot be read"):
+        Scorer(tmp_path / "noise.tflite")
+    with pytest.raises(ModelError, match="cannot be read"):
+        Scorer(model[: len(model) // 2])
+
+
+def test_a_model_of_another_shape_is_refused():
+    import tensorflow as tf
+
+    run = tf.function(lambda x: x * 2, input_signature=[tf.TensorSpec((1, 4), tf.float32)])
+    convert = tf.lite.TFLiteConverter.from_concrete_functions([run.get_concrete_function()])
+    with pytest.raises(ModelError, match=r"takes \(1, 4\) of float32"):
+        Scorer(convert.convert())
+
+
+def test_in_order_keeps_order_takes_little_ahead_and_raises_in_turn():
+    taken = []
+
+    def items():
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    def work(number):
+        time.sleep(0.002 * (number % 3))
+        if number == 7:
+            raise KeyError(number)
+        return number
+
+    results = in_order(work, items(), workers=2)
+    assert [next(results) for _ in range(7)] == list(range(7))
+    assert len(taken) <= 7 + 2 * 2 + 1
+    with pytest.raises(KeyError):
+        next(results)
+    assert len(taken) < 20
+
+
+def test_in_order_runs_at_once():
+    together = threading.Barrier(2, timeout=20)
+    assert list(in_order(lambda _: together.wait() >= 0, range(4), workers=2)) == [True] * 4
+
+
+def test_scoring_needs_no_tensorflow(model, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    (tmp_path / "m.tflite").write_bytes(model)
+    code = (
+        "import sys, numpy as np; from ddlib.scorer import Scorer\n"
+        "print(Scorer(sys.argv[1]).logit(np.zeros((64, 64, 3), np.uint8)) < 1e9, "
+        "{'tensorflow', 'keras'} & set(sys.modules))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "m.tflite")], capture_output=True, text=True
+    )
+    assert told.stdout.strip() == "True set()", told.stderr
+    assert told.stderr == ""  # the runtime's announcement is kept from the terminal

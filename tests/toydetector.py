@@ -1,0 +1,74 @@
+"""A detector made in a second: random MobileNet, its last layer solved for two kinds of noise."""
+
+from functools import cache
+
+import numpy as np
+
+from ddlib.protocol import preset
+
+SIZE = 64
+PROTOCOL = preset("clean", "gan", alpha=0.25, image_size=SIZE, jpeg_quality=None)
+
+
+@cache
+def pictures(n=80, seed=0):
+    """Return images (n, 64, 64, 3) uint8 and labels (n,); every second one carries a grid."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(90, 6, (n, SIZE, SIZE, 3)) + rng.normal(0, 6, (n, 1, 1, 3))
+    labels = np.arange(n) % 2
+    strength = rng.uniform(20, 80, (n, 1, 1, 1))  # weak ones are hard to tell
+    images[:, ::4] += strength * np.where(labels, 1, 0.3)[:, None, None, None]
+    return images.clip(0, 255).astype(np.uint8), labels
+
+
+@cache
+def detector():
+    """Return the Keras detector; its logits are about -3 for plain and 3 for grid pictures."""
+    import keras
+
+    from ddlib.mobilenet import build_detector
+
+    model = build_detector(0.25, SIZE, "random")
+    images, labels = pictures()
+    rng = np.random.default_rng(0)
+    for layer in model.layers[:-3]:
+        if kernels := [weight for weight in layer.weights if len(weight.shape) == 4]:
+            shape = kernels[0].shape  # He 2015: every layer passes on as much as it gets
+            fan_in = shape[0] * shape[1] * (shape[2] if shape[3] > 1 else 1)
+            layer.set_weights([rng.normal(0, (2 / fan_in) ** 0.5, shape)])
+    inner = keras.Model(model.input, model.get_layer("features").output)
+    x = inner(images.astype("float32"), training=False).numpy().astype(np.float64)
+    middle = x.mean(0)
+    kernel = (x - middle) @ (x - middle).T
+    ridge = kernel + 0.03 * np.trace(kernel) / len(x) * np.eye(len(x))
+    slope = (x - middle).T @ np.linalg.solve(ridge, 6.0 * labels - 3.0)
+    model.get_layer("logit").set_weights([slope[:, None], np.array([-middle @ slope])])
+    return model
+
+
+@cache
+def converted(kind):
+    """Return the detector as LiteRT bytes."""
+    from ddlib.deploy import convert
+
+    return convert(detector(), kind, pictures()[0] if kind == "int8" else None)
+
+
+def keras_logits(images):
+    """Return the logits (N,) of the Keras detector."""
+    from ddlib.mobilenet import without_score
+
+    given = np.asarray(images, "float32")
+    return without_score(detector())(given, training=False).numpy()[:, 0].astype(np.float64)
+
+
+def write(folder, name="toy", **card):
+    """Write the float32 .tflite and its card; return its path."""
+    from ddlib.files import file_digest, write_json
+
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.tflite"
+    path.write_bytes(converted("float32"))
+    facts = {"protocol": PROTOCOL.to_dict(), "tflite_sha256": file_digest(path)}
+    write_json(path.with_suffix(".json"), facts | card)
+    return path
