@@ -71,13 +71,7 @@ def _walk(model):
     Returns the input, [(layer, output)], the model's output and its head: the name of the last
     activation and the value before it.
     """
-    inputs = getattr(model, "inputs", None) or []
-    if not _is_graph(model) or len(inputs) != 1:
-        raise ValueError(
-            f"model {model.name!r} is a {type(model).__name__} with {len(inputs)} known inputs; "
-            "needed is a functional or Sequential model built on one image input"
-        )
-    image = keras.Input(batch_shape=(None, *inputs[0].shape[1:]), dtype="float32")
+    image = _input_of(model)
     calls, heads = [], {}
 
     def visit(layer, *args, **kwargs):
@@ -102,6 +96,17 @@ def _walk(model):
             model, input_tensors=image, clone_function=lambda layer: layer, call_function=visit
         ).output
     return image, calls, output, heads.get(id(output), ("linear", output))
+
+
+def _input_of(model):
+    """Return a new input like the model's one; an error says what else it is."""
+    inputs = getattr(model, "inputs", None) or []
+    if not _is_graph(model) or len(inputs) != 1:
+        raise ValueError(
+            f"model {model.name!r} is a {type(model).__name__} with {len(inputs)} known inputs; "
+            "needed is a functional or Sequential model built on one image input"
+        )
+    return keras.Input(batch_shape=(None, *inputs[0].shape[1:]), dtype="float32")
 
 
 def _is_graph(model) -> bool:

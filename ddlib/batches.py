@@ -13,7 +13,7 @@ from ddlib import ela, images
 from ddlib.files import code_digest, digest, file_digest
 from ddlib.manifest import Manifest
 from ddlib.protocol import Protocol
-from ddlib.store import Rows, Store
+from ddlib.store import Rows, Store, StoredArray
 
 _CHUNK = 256  # prepared images held in memory at once
 
@@ -84,7 +84,7 @@ def block_key(block: Manifest, protocol: Protocol) -> dict:
     return {**where, "files": files, "preparation": protocol.preparation(), "code": code}
 
 
-def _image_block(block: Manifest, protocol: Protocol, store: Store) -> np.ndarray:
+def _image_block(block: Manifest, protocol: Protocol, store: Store) -> StoredArray:
     size = protocol.image_size
 
     def chunks() -> Iterator[np.ndarray]:

@@ -48,29 +48,51 @@ def convert(detector: keras.Model, kind: str = "float32", images=None) -> bytes:
 
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is not known; choose from {', '.join(KINDS)}")
-    shape = (1, *detector.input_shape[1:])
-    logit = without_score(detector)
-    # The int8 converter puts the step from uint8 in itself, and calibrates on float input.
-    given = tf.TensorSpec(shape, tf.float32 if kind == "int8" else tf.uint8, name="image")
-    run = tf.function(
-        lambda image: {"logit": logit(tf.cast(image, tf.float32), training=False)},
-        input_signature=[given],
-    )
-    with quiet():  # it advises a way that loses the variables of Keras 3 models
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([run.get_concrete_function()])
-    if kind != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter = _int8(detector, images) if kind == "int8" else _float(detector)
     if kind == "float16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-    if kind == "int8":
-        chosen = _representative(images, shape)
-        converter.representative_dataset = lambda: ([x[None].astype("float32")] for x in chosen)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-        converter.inference_output_type = tf.float32
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return converter.convert()
+
+
+def _float(detector: keras.Model):
+    import tensorflow as tf
+
+    logit = without_score(detector)
+    return _converter(
+        lambda image: logit(tf.cast(image, tf.float32), training=False), detector, tf.uint8
+    )
+
+
+def _int8(detector: keras.Model, images):
+    """Start after the scaling: the input's own step, 2/255 or 1/255, then stands for it.
+
+    As operations on 8 bits, multiplying and adding would lose grey levels, and with them the faint
+    traces that matter here. The input's zero is a whole byte, so -1..1 shifts by half a level.
+    """
+    import tensorflow as tf
+
+    scaling, logit = detector.get_layer("pixels"), detector.get_layer("logit")
+    unscaled = keras.Model(scaling.output, logit.output)
+    chosen = scaling(_representative(images, detector.input_shape).astype("float32")).numpy()
+    converter = _converter(lambda image: unscaled(image, training=False), detector, tf.float32)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in chosen)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.float32
+    return converter
+
+
+def _converter(run, detector: keras.Model, dtype):
+    import tensorflow as tf
+
+    given = tf.TensorSpec((1, *detector.input_shape[1:]), dtype, name="image")
+    traced = tf.function(run, input_signature=[given]).get_concrete_function()
+    with quiet():  # it advises a way that loses the variables of Keras 3 models
+        return tf.lite.TFLiteConverter.from_concrete_functions([traced])
 
 
 def _representative(images, shape) -> np.ndarray:
@@ -81,15 +103,14 @@ def _representative(images, shape) -> np.ndarray:
     if hasattr(images, "chunks"):  # rows on disk
         chosen = next(iter(images.chunks(REPRESENTATIVE)))
     else:
-        chosen = np.asarray(images[:REPRESENTATIVE])
+        chosen = np.array(images[:REPRESENTATIVE])
     if chosen.shape[1:] != shape[1:] or chosen.dtype != np.uint8:
         raise ValueError(
             f"representative pictures are {chosen.shape[1:]} of {chosen.dtype}; "
             f"this detector takes {shape[1:]} of uint8"
         )
-    # The input's range is measured like any other. Only if it is 0..255 does a raw pixel stand for
-    # itself, so the first picture gets one pixel of either end.
-    chosen = chosen.copy()
+    # The input's range is measured like any other. Only if it is that of 0..255 does a raw pixel
+    # stand for itself, so the first picture gets one pixel of either end.
     chosen[0, 0, :2] = [[0], [255]]
     return chosen
 

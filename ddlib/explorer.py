@@ -74,7 +74,8 @@ def static_grid(
         titles += [f"{row.source}\nis {row.label}"]
         titles += [_title(view) for view in views]
     where = {None: "the last convolution", FUSED: "all layers, fused"}.get(layer, layer)
-    title = f"Evidence for {target} at {where}; the number is P(fake) ({study.tier})"
+    title = f"Evidence for {target} at {where}; the number is P(fake)"
+    title += " (simulated)" if study.simulated else ""
     columns = (1 + len(chosen)) * max(1, 6 // (1 + len(chosen)))
     return plots.image_grid(images, titles, columns, title)
 

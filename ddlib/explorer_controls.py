@@ -156,12 +156,13 @@ class Controls:
         row = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "4px 14px"}
         for control in (self.source, self.label, self.decision, self.scores, self.position):
             control.layout.flex, control.layout.width = "1 1 210px", "auto"
+        self.position.layout.flex = "3 1 270px"
         picks = [w.VBox(pair) for pair in zip(self.thumbs, self.picks, strict=True)]
         gallery = [
             w.HBox([self.source, self.label, self.decision, self.scores], layout=w.Layout(**row)),
             w.HBox(picks, layout=w.Layout(flex_flow="row wrap", grid_gap="4px")),
             w.HBox(
-                [self.previous, self.next, self.position, self.count, self.upload],
+                [self.previous, self.next, self.position, self.upload, self.count],
                 layout=w.Layout(**row),
             ),
         ]
@@ -170,9 +171,9 @@ class Controls:
         controls += [self.outline, self.ela, self.ela_quality, head("Change the picture")]
         controls += [self.resize_on, self.resize, self.resave_on, self.resave]
         controls.append(w.HBox([self.reset, self.save], layout=w.Layout(margin="8px 0")))
-        left = w.VBox(controls, layout=w.Layout(flex="1 1 240px", max_width="360px"))
+        left = w.VBox(controls, layout=w.Layout(flex="1 1 264px", max_width="360px"))
         shown = [self.verdict, self.error, self.image, self.said]
-        right = w.VBox(shown, layout=w.Layout(flex="3 1 460px", min_width="0"))
+        right = w.VBox(shown, layout=w.Layout(flex="3 1 440px", min_width="0"))
         columns = w.Layout(flex_flow="row wrap", grid_gap="4px 24px", align_items="flex-start")
         return w.VBox([w.HTML(STYLE), *gallery, w.HBox([left, right], layout=columns)])
 

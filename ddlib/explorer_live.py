@@ -142,7 +142,7 @@ class Explorer:
         with self._quietly():
             c.position.max = max(len(paths), 1)
             c.position.value = paths.index(before) + 1 if before in paths else 1
-        c.count.value = f"{len(paths)} of {len(self.table)} pictures; the numbers are P(fake)"
+        c.count.value = f"{len(paths)} of {len(self.table)} pictures; numbers are P(fake)"
         self._turn_page()
         if not paths:
             raise ValueError("No picture passes these filters; widen one of them.")

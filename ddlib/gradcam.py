@@ -14,55 +14,20 @@ Every layer comes from one forward and one backward pass through one model with 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ddlib.activations import expose
+from ddlib.heatmaps import HeatMaps, fuse, normalise, overlay, sigmoid, upsample
+
+__all__ = ["FUSED", "SIGNS", "GradCAM", "HeatMaps", "conv_layers", "overlay", "sigmoid", "upsample"]
 
 SIGNS = {"fake": 1.0, "real": -1.0}
 FUSED = "fused"
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
-
-
-@dataclass(frozen=True, eq=False)
-class HeatMaps:
-    """Grad-CAM maps of N images.
-
-    Attributes
-    ----------
-    heat : ndarray, (N, h, w) float32
-        Each map divided by its own maximum, in [0, 1]; all zeros where `positive` is False.
-    positive : ndarray, (N,) bool
-        Whether any cell speaks for the target class. False is a finding, not a failure.
-    raw : ndarray, (N, h, w) float32
-        The map before the division, >= 0, at the layer's own resolution (in logits per cell, so
-        that images can be compared). For the fused map, the mean before its last division.
-    logits, scores : ndarray, (N,) float32
-        The logit of "fake" and P(fake), whatever the target.
-    target : {"fake", "real"}
-    layer : str
-        The layer's name, or "fused".
-    """
-
-    heat: np.ndarray
-    positive: np.ndarray
-    raw: np.ndarray
-    logits: np.ndarray
-    scores: np.ndarray
-    target: str
-    layer: str
-
-    def __len__(self):
-        return len(self.heat)
-
-    def upsampled(self, size) -> HeatMaps:
-        """Return the same maps with `heat` at another size, as `upsample` makes it."""
-        return dataclasses.replace(self, heat=upsample(self.heat, size))
 
 
 class GradCAM:
@@ -158,7 +123,7 @@ class GradCAM:
         for evidence, chunk_logits in self._passes(images, names):
             raw = {name: np.maximum(SIGNS[target] * evidence[name], 0) for name in names}
             if FUSED in wanted:
-                raw[FUSED] = _fuse([_normalise(raw[name])[0] for name in names], images.shape[1:3])
+                raw[FUSED] = fuse([normalise(raw[name])[0] for name in names], images.shape[1:3])
             for name in wanted:
                 raws[name].append(raw[name])
             logits.append(chunk_logits)
@@ -167,7 +132,7 @@ class GradCAM:
         found = {}
         for name in wanted:
             raw = np.concatenate(raws[name])
-            found[name] = HeatMaps(*_normalise(raw), raw, logits, scores, target, name)
+            found[name] = HeatMaps(*normalise(raw), raw, logits, scores, target, name)
         return found if size is None else {k: maps.upsampled(size) for k, maps in found.items()}
 
     def _passes(self, images, names) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
@@ -233,75 +198,6 @@ def conv_layers(model: keras.Model) -> list[str]:
     whose output is a single cell (squeeze and excitation) is left out: it has no place to show.
     """
     return _choose(expose(model).layers, None)
-
-
-def upsample(heat: np.ndarray, size) -> np.ndarray:
-    """Resize maps (N, h, w) or one map (h, w) bilinearly to `size`, an int or (height, width).
-
-    Values stay in their range; a peak between the centres of new pixels comes out a little lower.
-    """
-    heat = np.asarray(heat, np.float32)
-    size = (size, size) if np.isscalar(size) else tuple(size)
-    if heat.shape[-2:] == size:
-        return heat
-    stack = heat.reshape(-1, *heat.shape[-2:], 1)
-    return tf.image.resize(stack, size, "bilinear").numpy().reshape(*heat.shape[:-2], *size)
-
-
-def overlay(
-    image: np.ndarray, heat: np.ndarray, opacity: float = 0.5, colormap: str = "inferno"
-) -> np.ndarray:
-    """Lay one heat map over its image.
-
-    Parameters
-    ----------
-    image : ndarray, (H, W, 3) uint8
-    heat : ndarray, (h, w), values in [0, 1]
-        Resized to the image. A map of zeros (no positive evidence) leaves the image untouched.
-    opacity : float in [0, 1]
-        Share of the colour, the same everywhere.
-    colormap : str
-        A Matplotlib name: "inferno" and "viridis" are perceptually uniform, the study used "jet".
-
-    Returns
-    -------
-    ndarray, (H, W, 3) uint8
-    """
-    from matplotlib import colormaps
-
-    if colormap not in colormaps:
-        raise ValueError(f"colormap={colormap!r} is not one of Matplotlib's; try inferno or jet")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity={opacity!r} is out of range; allowed is 0 to 1")
-    image, heat = np.asarray(image), np.asarray(heat)
-    if image.ndim != 3 or image.shape[2] != 3 or heat.ndim != 2:
-        raise ValueError(
-            f"one image (H, W, 3) and one map (h, w) are needed, not {image.shape} and {heat.shape}"
-        )
-    if not heat.any():
-        return image.astype(np.uint8)
-    colour = colormaps[colormap](upsample(heat, image.shape[:2]))[..., :3] * 255
-    return np.rint((1 - opacity) * image + opacity * colour).clip(0, 255).astype(np.uint8)
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-logits)), without overflow and with small scores exact."""
-    return np.exp(-np.logaddexp(0, -logits))
-
-
-def _normalise(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Divide each map by its maximum; return the maps and which of them have one above zero."""
-    peak = raw.max((1, 2))
-    positive = peak > 0
-    return raw / np.where(positive, peak, 1)[:, None, None], positive
-
-
-def _fuse(heats: list[np.ndarray], size) -> np.ndarray:
-    """Average maps of many resolutions; resizing is linear, so equal ones are added before it."""
-    totals = {}
-    for heat in heats:
-        totals[heat.shape] = totals.get(heat.shape, 0) + heat
-    return sum(upsample(total, size) for total in totals.values()) / len(heats)
 
 
 def _choose(inside, layers) -> list[str]:

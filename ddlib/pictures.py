@@ -94,19 +94,20 @@ def overlay_grid(
     else:
         plain = [False] * n
     figure, panels = _gallery(len(images), titles, columns, title)
+    over = {"cmap": colormap, "vmin": 0, "vmax": 1, "alpha": opacity}
     for ax, image, heat, skip in zip(panels, images, heats, plain, strict=True):
-        height, width = np.shape(image)[:2]
         ax.imshow(image)
-        if skip:
-            continue
-        if heat is None or not np.nan_to_num(heat).any():
-            ax.set_xlabel(NO_EVIDENCE, fontsize=8)
-            continue
-        over = {"cmap": colormap, "vmin": 0, "vmax": 1, "alpha": opacity}
-        ax.imshow(
-            heat, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="bilinear", **over
-        )
+        if not skip:
+            _lay_over(ax, np.shape(image), heat, over)
     return figure
+
+
+def _lay_over(ax, shape, heat, over: dict) -> None:
+    if heat is None or not np.nan_to_num(heat).any():
+        ax.set_xlabel(NO_EVIDENCE, fontsize=8)
+        return
+    extent = (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
+    ax.imshow(heat, extent=extent, interpolation="bilinear", **over)
 
 
 @looks

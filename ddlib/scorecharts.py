@@ -24,8 +24,7 @@ def score_histogram(sets: dict, threshold: float = 0.5, bins: int = 25, title: s
         Of equal width on [0, 1].
     title : str, optional
     """
-    columns = min(2, len(sets))
-    rows = -(-len(sets) // columns)
+    columns, rows = min(2, len(sets)), -(-len(sets) // 2)
     title = title or "Where the scores of reals and fakes lie"
     figure, axes = chart(0.9 + 1.75 * rows, rows, columns, title, sharex=True)
     looks_of = {REAL: (BLUE, "real", ""), FAKE: (VERMILLION, "fake", "////")}
@@ -51,10 +50,8 @@ def score_histogram(sets: dict, threshold: float = 0.5, bins: int = 25, title: s
         Patch(ec=color, fc=(color, 0.3), hatch=hatch, label=word)
         for color, word, hatch in looks_of.values()
     ]
-    key(
-        figure,
-        [*handles, Line2D([], [], color=INK, lw=1, ls="--", label=f"threshold {threshold:g}")],
-    )
+    line = Line2D([], [], color=INK, lw=1, ls="--", label=f"threshold {threshold:g}")
+    key(figure, [*handles, line])
     return figure
 
 

@@ -49,7 +49,7 @@ class Store:
 
     def array(
         self, kind: str, key: dict, shape: Sequence[int], dtype, chunks: Callable[[], Iterable]
-    ) -> np.memmap:
+    ) -> StoredArray:
         """Return the stored array of this key, making it first if it is not there.
 
         Parameters
@@ -76,7 +76,7 @@ class Store:
             self._make_room(int(np.prod(shape)) * np.dtype(dtype).itemsize)
             self._write(folder, key, tuple(shape), np.dtype(dtype), chunks)
         os.utime(folder)  # the time of last use decides what is removed first
-        return np.load(folder / "array.npy", mmap_mode="r")
+        return StoredArray(folder / "array.npy")
 
     def _write(self, folder: Path, key: dict, shape, dtype, chunks) -> None:
         unfinished = self.root / f".unfinished-{uuid.uuid4().hex}"
@@ -143,6 +143,50 @@ class Store:
         return freed
 
 
+class StoredArray:
+    """An array in a .npy file whose rows are read when asked for.
+
+    Plain reads, not a memory map: what was read does not stay in the process's memory, so its peak
+    is bounded however large the file is.
+
+    Parameters
+    ----------
+    path : path
+        A file in NumPy's format 1.0, rows contiguous.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        with self.path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(file)
+            self._start = file.tell()
+        self._row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows) -> np.ndarray:
+        """Return rows (slice or 1-D int array) as one array in memory."""
+        rows = np.arange(len(self))[rows]
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        edges = np.flatnonzero(np.diff(rows) != 1) + 1
+        with self.path.open("rb", buffering=0) as file:
+            for first, last in zip([0, *edges], [*edges, len(rows)], strict=True):
+                if last > first:  # neighbours in the file are read at once
+                    file.seek(self._start + int(rows[first]) * self._row_bytes)
+                    _read_exactly(file, memoryview(out[first:last]).cast("B"), self.path)
+        return out
+
+
+def _read_exactly(file, into: memoryview, path: Path) -> None:
+    while into:
+        n = file.readinto(into)
+        if not n:
+            raise StoreError(f"{path} ends too early; run `ddlib cache clear`")
+        into = into[n:]
+
+
 def _write_rows(path: Path, shape, dtype, chunks) -> None:
     # Plain writes, not a writable memory map: on a full disk a write fails with an error that
     # names the reason, a memory map kills the process.
@@ -165,7 +209,7 @@ class Rows:
 
     Parameters
     ----------
-    arrays : list of (n_i, ...) arrays of one dtype and row shape
+    arrays : list of (n_i, ...) arrays or `StoredArray` of one dtype and row shape
     array_of, row_of : (N,) int arrays
         Where each row lies: the number of its array, and its row there.
     """

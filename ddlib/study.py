@@ -139,17 +139,10 @@ class Study:
         scores = _score_table(scored, trainer.score_features(tail, features))
         facts = {
             "key": run.key,
-            "seconds_training": round(trained.seconds, 2),
             "seconds_scoring": round(time.perf_counter() - start, 2),
-            "best_epoch": trained.best_epoch,
-            "n_training": training.table["label"].value_counts().to_dict(),
-            "data_hash": self.manifest.digest(),
             "training_hash": training.digest(),
-            "start_weights_hash": trained.start_digest,
-            "parameters": trained.detector.count_params(),
-            "protocol": run.protocol.to_dict(),
-            "tier": self.tier,
-            "provenance": provenance(),
+            "n_training": training.table["label"].value_counts().to_dict(),
+            **self._facts(run, trained),
         }
         mobilenet.save_detector(
             trained.detector, run.folder / "detector.keras", run.protocol, facts
@@ -159,6 +152,18 @@ class Study:
                 table.to_csv(unfinished, index=False)
         write_json(run.folder / "finished.json", facts)
         run.__dict__["detector"] = trained.detector
+
+    def _facts(self, run: Run, trained) -> dict:
+        return {
+            "seconds_training": round(trained.seconds, 2),
+            "best_epoch": trained.best_epoch,
+            "data_hash": self.manifest.digest(),
+            "start_weights_hash": trained.start_digest,
+            "parameters": trained.detector.count_params(),
+            "protocol": run.protocol.to_dict(),
+            "tier": self.tier,
+            "provenance": provenance(),
+        }
 
     def evaluate(self, model: str, name: str = "clean", **changes) -> pd.DataFrame:
         """Train a model if need be, measure it on every test set and keep the results.

@@ -30,6 +30,7 @@ COATS = np.float32(
         [0.7, 0.62, 0.5],
     ]
 )
+BLACK = np.float32([0.04, 0.03, 0.03])
 CAT_EYES = np.float32([[0.72, 0.66, 0.2], [0.5, 0.66, 0.32], [0.35, 0.6, 0.72], [0.75, 0.5, 0.16]])
 
 
@@ -93,38 +94,32 @@ def _cat_ear(canvas, side, ragged, fur):
 
 
 def _cat_features(canvas, rng):
-    """Paint eyes with slit pupils, nose, mouth and whiskers."""
+    """Paint eyes, nose, mouth and whiskers."""
     u, v, e = canvas.u, canvas.v, canvas.edge
-    iris = CAT_EYES[rng.integers(len(CAT_EYES))]
-    slit, black = rng.uniform(0.025, 0.11), np.float32([0.04, 0.03, 0.03])
+    _cat_eyes(canvas, rng)
+    width = np.maximum(0.13 - 0.9 * np.maximum(v - 0.3, 0), 0.01)
+    nose = step(1 - abs(u) / width - np.maximum(0.27 - v, 0) * 40, 0.5) * step(0.43 - v, 0.02)
+    canvas.paint(nose, rng.uniform(0.15, 0.75) * np.float32([1, 0.7, 0.68]))
+    bow = abs(v - 0.62 + 4.4 * (abs(u) - 0.13) ** 2) + 9 * np.maximum(abs(u) - 0.25, 0)
+    stem = abs(u) + 9 * np.maximum(abs(v - 0.5) - 0.09, 0)
+    canvas.paint(0.7 * step(0.012 - np.minimum(bow, stem), 3 * e), BLACK)
+    for side in (-1, 1):
+        off = u * side
+        reach = 0.55 * step(off - 0.22, 0.1) * step(1.15 - off, 0.3)
+        for lift in (-0.12, 0.0, 0.13):
+            line = abs(v - 0.5 - lift * (off - 0.1) * 1.6 - 0.1 * (off - 0.3) ** 2)
+            canvas.paint(reach * step(0.006 - line, 2 * e), np.float32([0.93, 0.92, 0.9]))
+
+
+def _cat_eyes(canvas, rng):
+    """Paint both eyes with their slit pupils."""
+    u, v, e = canvas.u, canvas.v, canvas.edge
+    iris, slit = CAT_EYES[rng.integers(len(CAT_EYES))], rng.uniform(0.025, 0.11)
     for side in (-1, 1):
         du, dv = (u - 0.4 * side), v - 0.02 + 0.25 * (abs(u) - 0.4)
         ball = 1 - abs(du / 0.2) ** 2 - abs(dv / 0.155) ** 2
-        canvas.paint(step(ball + 0.25, 0.2), black)
-        canvas.paint(
-            step(ball, 8 * e), iris * np.clip(0.6 + 2.2 * (dv + 0.12), 0.5, 1.2)[..., None]
-        )
-        canvas.paint(step(1 - abs(du / slit) ** 1.6 - abs(dv / 0.145) ** 2, 8 * e), black)
+        canvas.paint(step(ball + 0.25, 0.2), BLACK)
+        glow = np.clip(0.6 + 2.2 * (dv + 0.12), 0.5, 1.2)[..., None]
+        canvas.paint(step(ball, 8 * e), iris * glow)
+        canvas.paint(step(1 - abs(du / slit) ** 1.6 - abs(dv / 0.145) ** 2, 8 * e), BLACK)
         canvas.paint(bump(u, v, 0.4 * side + 0.05, -0.04, 0.03, 0.03), np.float32([1, 1, 1]))
-    nose = (
-        1
-        - abs(u) / np.maximum(0.13 - 0.9 * np.maximum(v - 0.3, 0), 0.01)
-        - np.maximum(0.27 - v, 0) * 40
-    )
-    canvas.paint(
-        step(nose, 0.5) * step(0.43 - v, 0.02),
-        rng.uniform(0.15, 0.75) * np.float32([1, 0.7, 0.68]),
-    )
-    mouth = abs(v - 0.58 + 0.55 * (abs(u) - 0.13) ** 2 * 8 - 0.04) + 9 * np.maximum(
-        abs(u) - 0.25, 0
-    )
-    stem = abs(u) + 9 * np.maximum(abs(v - 0.5) - 0.09, 0)
-    canvas.paint(0.7 * step(0.012 - np.minimum(mouth, stem), 3 * e), black)
-    for side in (-1, 1):
-        for lift in (-0.12, 0.0, 0.13):
-            off = u * side
-            line = abs(v - 0.5 - lift * (off - 0.1) * 1.6 - 0.1 * (off - 0.3) ** 2)
-            canvas.paint(
-                0.55 * step(0.006 - line, 2 * e) * step(off - 0.22, 0.1) * step(1.15 - off, 0.3),
-                np.float32([0.93, 0.92, 0.9]),
-            )

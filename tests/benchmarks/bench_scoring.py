@@ -1,0 +1,98 @@
+"""How long a picture takes to score: every engine on the same pictures, in one run.
+
+    python tests/benchmarks/bench_scoring.py [--alpha 0.75] [--size 256] [--images 64]
+
+Wall time and processor time (all threads) of each picture; the best of several rounds. On a busy
+machine the processor time is the one to compare. Random weights: they cost what trained ones do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+from ddlib.deploy import convert
+from ddlib.mobilenet import build_detector, without_score
+from ddlib.scorer import Scorer, _runtime
+from ddlib.training import compiled
+
+
+def engines(alpha: float, images: np.ndarray) -> dict:
+    """Return a function that scores all images, by name of the engine."""
+    detector = build_detector(alpha, images.shape[1], "random")
+    logit = without_score(detector)
+    fast = compiled(logit)
+    content = {kind: convert(detector, kind, images) for kind in ("float32", "float16", "int8")}
+
+    def in_batches(run, size):
+        return lambda: [run(images[i : i + size]) for i in range(0, len(images), size)]
+
+    found = {
+        "model.predict, one by one": in_batches(lambda x: detector.predict(x, verbose=0), 1),
+        "Keras call, one by one": in_batches(lambda x: logit(x.astype("float32")), 1),
+        "tf.function, one by one": in_batches(fast, 1),
+        "tf.function, batches of 16": in_batches(fast, 16),
+    }
+    for kind, model in content.items():
+        for threads in (1, 2):
+            run = interpreter(model, threads)
+            found[f"LiteRT {kind}, {threads} threads in one"] = in_batches(run, 1)
+        run = interpreter(model, 2, 8)
+        found[f"LiteRT {kind}, batches of 8, 2 threads"] = in_batches(run, 8)
+        scorer = Scorer(model, 2)
+        found[f"Scorer {kind}, 2 workers"] = lambda scorer=scorer: scorer.logits(images)
+    return found
+
+
+def interpreter(model: bytes, threads: int, batch: int = 1):
+    """Return a bare LiteRT interpreter as a function of `batch` images."""
+    bare = _runtime()(model_content=model, num_threads=threads)
+    given = bare.get_input_details()[0]
+    bare.resize_tensor_input(given["index"], (batch, *given["shape"][1:]))
+    bare.allocate_tensors()
+    answer = bare.get_output_details()[0]["index"]
+
+    def run(images):
+        bare.set_tensor(given["index"], images)
+        bare.invoke()
+        return bare.get_tensor(answer)
+
+    return run
+
+
+def best_times(run, rounds: int = 3) -> tuple[float, float]:
+    """Return the best wall and processor seconds of several rounds, after one to warm up."""
+    run()
+    wall, processor = [], []
+    for _ in range(rounds):
+        start = time.perf_counter(), time.process_time()
+        run()
+        wall.append(time.perf_counter() - start[0])
+        processor.append(time.process_time() - start[1])
+    return min(wall), min(processor)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--alpha", type=float, default=0.75)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--images", type=int, default=64)
+    told = parser.parse_args()
+    shape = (told.images - told.images % 16, told.size, told.size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    print(f"alpha {told.alpha}, {told.size} pixels, {len(images)} images, {os.cpu_count()} cores")
+    print(f"{'':40} {'wall ms':>9} {'processor ms':>13}")
+    for name, run in engines(told.alpha, images).items():
+        wall, processor = (1e3 * seconds / len(images) for seconds in best_times(run))
+        print(f"{name:40} {wall:9.2f} {processor:13.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""``ddlib predict`` and ``ddlib export`` as a user calls them."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import toydetector
+from click.testing import CliRunner
+from PIL import Image
+
+from ddlib import faces, images, prediction
+from ddlib.__main__ import main
+from ddlib.detectors import open_detector
+from ddlib.mobilenet import save_detector
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """The file of a toy detector whose verdicts are unsure between 0.4 and 0.6."""
+    return toydetector.write(tmp_path_factory.mktemp("toy"), unsure=[0.4, 0.6], temperature=1.5)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight sound pictures, one in a folder below, and one file that is none."""
+    place = tmp_path / "some pictures"
+    (place / "below").mkdir(parents=True)
+    for i, image in enumerate(toydetector.pictures(8, seed=6)[0]):
+        Image.fromarray(image).save(place / ("below" if i == 7 else "") / f"é{i}.png")
+    (place / "broken.jpg").write_bytes(b"no picture")
+    (place / "notes.txt").write_text("not looked at")
+    return place
+
+
+def call(*words, **more):
+    return CliRunner().invoke(main, list(map(str, words)), **more)
+
+
+def rows(*words, **more):
+    told = call("predict", *words, "--json", **more)
+    return json.loads(told.stdout)["predictions"], told.exit_code
+
+
+def test_a_folder_is_scored_in_order_and_one_bad_file_is_one_row(folder, toy):
+    found, status = rows(folder, "--detector", toy)
+    names = [os.path.relpath(row["file"], folder).replace(os.sep, "/") for row in found]
+    assert names == ["below/é7.png", "broken.jpg", *(f"é{i}.png" for i in range(7))]
+    assert status == 1
+    assert "is no image" in found[1]["error"] and found[1]["score"] is None
+    pictures = toydetector.pictures(8, seed=6)[0][[7, *range(7)]]
+    expected = 1 / (1 + np.exp(-toydetector.keras_logits(pictures) / 1.5))
+    scores = [row["score"] for row in found if not row["error"]]
+    assert np.allclose(scores, expected, atol=1e-3)
+    for row in found:
+        if not row["error"]:
+            band = "real" if row["score"] < 0.4 else "fake" if row["score"] >= 0.6 else "unsure"
+            assert row["verdict"] == band
+
+
+def test_table_and_csv_say_the_same_as_json(folder, toy):
+    found, _ = rows(folder, "--detector", toy)
+    table = call("predict", folder, "--detector", toy)
+    assert "no face cut out" in table.stdout and "unsure from 0.40 to 0.60" in table.stdout
+    lines = table.stdout.splitlines()[2:]
+    assert len(lines) == len(found) and sum("error" in line for line in lines) == 1
+    text = call("predict", folder, "--detector", toy, "--csv").stdout
+    for line, row, entry in zip(lines, found, csv.DictReader(io.StringIO(text)), strict=True):
+        assert row["file"] == entry["file"] and row["file"] in line
+        assert entry["verdict"] == (row["verdict"] or "")
+        if row["score"] is not None:
+            assert float(entry["score"]) == pytest.approx(row["score"], abs=1e-6)
+            assert line.split()[0] == f"{row['score']:.3f}"
+
+
+def test_exit_status_0_when_all_are_read_2_when_there_is_nothing(folder, toy, tmp_path):
+    assert call("predict", folder / "below", "--detector", toy).exit_code == 0
+    (tmp_path / "empty").mkdir()
+    told = call("predict", tmp_path / "empty", "--detector", toy)
+    assert told.exit_code == 2 and "there is no picture" in told.stderr and told.stdout == ""
+    assert call("predict").exit_code == 2
+    missing = call("predict", tmp_path / "gone.jpg", "--detector", toy)
+    assert missing.exit_code == 1 and "no such file" in missing.stdout
+    assert call("predict", folder, "--detector", "nobody").exit_code == 1
+
+
+def test_patterns_and_lists_are_expanded(folder, toy, monkeypatch):
+    found, status = rows(folder / "é[0-2].png", "--detector", toy)
+    assert [row["file"][-6:] for row in found] == ["é0.png", "é1.png", "é2.png"] and status == 0
+    assert len(rows(folder / "**" / "*.png", "--detector", toy)[0]) == 8
+    assert rows(folder / "x*.png", "--detector", toy)[1] == 1
+    listed = f"{folder / 'é3.png'}\r\n\n{folder / 'below'}\n"
+    found, status = rows("-", "--detector", toy, input=listed)
+    assert [row["file"][-6:] for row in found] == ["é3.png", "é7.png"] and status == 0
+    assert call("predict", "-", "--detector", toy, input="").exit_code == 2
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_a_file(folder):
+    odd = folder / "a[1].png"
+    odd.touch()
+    assert list(prediction.find_files([str(odd)])) == [odd]
+
+
+def test_names_cannot_play_tricks_on_the_terminal(folder, toy):
+    if os.name == "nt":
+        pytest.skip("Windows allows no control characters in names")
+    (folder / "below" / "a\x1b[31m\nb.jpg").write_bytes(b"")
+    told = call("predict", folder / "below", "--detector", toy)
+    assert "\x1b" not in told.stdout and "a\\x1b[31m\\nb.jpg" in told.stdout
+    assert len(told.stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("size", "quality", "warning"),
+    [
+        ((64, 64), 30, "JPEG quality about 30"),
+        ((48, 48), 95, "small: 48 pixels were enlarged to 64"),
+        ((30, 30), 95, "tiny: 30 pixels were enlarged to 64"),
+        ((9, 9), 95, "tiny: 9 pixels hold no face"),
+        ((64, 200), 95, "only its middle square"),
+        ((64, 64), 95, None),
+        ((200, 150), 95, None),
+    ],
+)
+def test_warnings(size, quality, warning, toy, tmp_path, rng):
+    path = tmp_path / "x.jpg"
+    noise = rng.integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(noise).save(path, quality=quality, subsampling=0)
+    (row,) = rows(path, "--detector", toy)[0]
+    assert [warning in text for text in row["warnings"]] == ([True] if warning else [])
+
+
+def test_an_enlarged_picture_is_noticed(toy, tmp_path, rng):
+    noise = rng.integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(images.resize(noise, 64)).save(tmp_path / "x.png")
+    (row,) = rows(tmp_path / "x.png", "--detector", toy)[0]
+    assert row["warnings"] == ["no fine detail: enlarged or blurred before"]
+
+
+def test_fine_detail_by_hand(rng):
+    slope = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], 64, 0).repeat(3, 2)
+    assert prediction.fine_detail(slope) == pytest.approx(0.5)
+    assert prediction.fine_detail(np.full((64, 64, 3), 7, np.uint8)) == 0
+    noise = rng.integers(0, 256, (256, 256, 1)).repeat(3, 2).astype(np.uint8)
+    # the spread of a mean of four is half: distances from it halve too
+    assert prediction.fine_detail(noise) == pytest.approx(2, rel=0.1)
+
+
+def test_faces_are_cut_out_on_demand(toy, tmp_path, rng, monkeypatch):
+    picture = rng.integers(0, 256, (300, 400, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "x.png")
+    monkeypatch.setattr(faces, "available", lambda: True)
+    monkeypatch.setattr(faces, "find_face", lambda image: (300, 20, 350, 80))
+    (row,) = rows(tmp_path / "x.png", "--detector", toy, "--face")[0]
+    assert row["region"] == "face"
+    # a box of 50 x 60 around (325, 50): a square of 1.8 x 60 = 108, moved down to begin at 0
+    assert prediction.find_face_square(picture) == (271, 0, 379, 108)
+    expected = images.resize(picture[0:108, 271:379], 64)
+    detector = open_detector(toy)
+    assert row["score"] == pytest.approx(float(detector.scores(detector.scorer(1).logit(expected))))
+    monkeypatch.setattr(faces, "find_face", lambda image: None)
+    (row,) = rows(tmp_path / "x.png", "--detector", toy, "--face")[0]
+    assert row["region"] == "centre" and "no face found" in row["warnings"][0]
+    monkeypatch.setattr(faces, "available", lambda: False)
+    told = call("predict", tmp_path / "x.png", "--detector", toy, "--face")
+    assert told.exit_code == 2 and "OpenCV 4" in told.stderr
+
+
+def test_overlays_need_and_use_the_keras_model(folder, toy, tmp_path):
+    told = call("predict", folder, "--detector", toy, "--cam", tmp_path / "cam")
+    assert told.exit_code == 1 and "without a .keras file" in told.stderr
+    own = save_detector(toydetector.detector(), tmp_path / "own.keras", toydetector.PROTOCOL)
+    told = call("predict", folder / "below", "--detector", own, "--cam", tmp_path / "cam")
+    assert told.exit_code == 0, told.output
+    (written,) = (tmp_path / "cam").iterdir()
+    assert written.name.startswith("00001-é7-")
+    assert np.asarray(Image.open(written)).shape == (64, 64, 3)
+
+
+def test_predicting_loads_no_tensorflow(folder, toy):
+    pytest.importorskip("ai_edge_litert")
+    code = (
+        "import sys; from ddlib.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print({'tensorflow', 'keras', 'matplotlib', 'sklearn'} & set(sys.modules))"
+    )
+    words = ["predict", str(folder / "below"), "--detector", str(toy)]
+    told = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert told.stdout.endswith("set()\n"), told.stdout + told.stderr
+    assert told.stderr == ""
+
+
+def test_export_writes_a_detector_that_predict_takes(folder, tmp_path):
+    own = save_detector(toydetector.detector(), tmp_path / "own.keras", toydetector.PROTOCOL)
+    words = ("export", own, "--out", tmp_path / "out", "--kind", "int8")
+    assert "needs --images" in call(*words).stderr
+    (folder / "broken.jpg").unlink()
+    told = call(*words, "--images", folder)
+    assert told.exit_code == 0, told.output
+    assert "int8, " in told.stdout and "on 8 pictures" in told.stdout
+    found, status = rows(folder, "--detector", tmp_path / "out" / "own-int8.tflite")
+    assert status == 0 and len(found) == 8
+    assert list((tmp_path / "out").iterdir()) and not list((tmp_path / "out").glob(".*"))
