@@ -17,7 +17,7 @@ OPTIONS := $(TIER) $(if $(ALPHA),--alpha $(ALPHA)) $(if $(PROTOCOL),--protocol $
 	$(if $(call on,$(FRESH)),--fresh)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint lab report lock clean
+.PHONY: help reproduce test lint lab explore report bench lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,8 +39,14 @@ lint: $(STAMP)  ## Check style and format
 lab: $(STAMP)  ## Open the notebooks in JupyterLab
 	@$(RUN) jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
+explore: $(STAMP)  ## Open the Grad-CAM explorer as a page in the browser
+	@$(RUN) ddlib explore $(TIER) $(if $(ALPHA),--alpha $(ALPHA))
+
 report: $(STAMP)  ## Write the report of a finished run as one HTML file
 	@$(RUN) ddlib report $(TIER)
+
+bench: $(STAMP)  ## Measure the speed against the study's way (a quiet machine, some minutes)
+	@$(RUN) tests.benchmarks.bench $(if $(DATA),--data "$(DATA)") $(if $(ALPHA),--alpha $(ALPHA))
 
 lock: pyproject.toml  ## Write requirements.lock anew from pyproject.toml (UPGRADE=1: newest versions)
 	@[ -x $(BIN)/uv ] || $(MAKE) $(STAMP)

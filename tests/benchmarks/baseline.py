@@ -1,0 +1,92 @@
+"""How the study did it, written plainly: the reference that ddlib is timed against.
+
+Keras's ImageDataGenerator (nearest resize, one thread), fit on whole images in every epoch,
+Pillow's ELA one image at a time, a new model for each layer of a fused Grad-CAM map.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
+from PIL import Image, ImageChops, ImageEnhance
+
+from ddlib.manifest import Manifest
+from ddlib.mobilenet import build_from
+from ddlib.protocol import Protocol
+
+
+def generator(chosen: Manifest, size: int, batch: int, shuffle: bool = False, flip: bool = False):
+    """Return the loader the study used, over a manifest's files."""
+    table = chosen.table.assign(file=[str(path) for path in chosen.paths])
+    return ImageDataGenerator(horizontal_flip=flip).flow_from_dataframe(
+        table,
+        x_col="file",
+        y_col="label",
+        target_size=(size, size),
+        batch_size=batch,
+        class_mode="binary",
+        classes=["real", "fake"],
+        shuffle=shuffle,
+        validate_filenames=False,
+    )
+
+
+def read_all(chosen: Manifest, size: int) -> None:
+    """Decode and resize every image once."""
+    loader = generator(chosen, size, 32)
+    for index in range(len(loader)):
+        loader[index]
+
+
+def fit_epoch(training: Manifest, validation: Manifest, protocol: Protocol) -> float:
+    """Return the seconds of one epoch over whole images, validation included, compiled before."""
+    detector = build_from(protocol)
+    detector.compile(keras.optimizers.Adam(protocol.learning_rate), "binary_crossentropy")
+    size, batch = protocol.image_size, protocol.batch_size
+    warm = generator(training.sample(2 * batch), size, batch)
+    detector.fit(warm, validation_data=warm, epochs=1, verbose=0)
+    data = generator(training, size, batch, shuffle=True, flip=True)
+    check = generator(validation, size, batch)
+    start = time.perf_counter()
+    detector.fit(data, validation_data=check, epochs=1, verbose=0)
+    return time.perf_counter() - start
+
+
+def predict_all(detector: keras.Model, chosen: Manifest, protocol: Protocol) -> float:
+    """Return the seconds of scoring every image through the loader."""
+    loader = generator(chosen, protocol.image_size, protocol.batch_size)
+    detector.predict(loader[0][0], verbose=0)
+    start = time.perf_counter()
+    detector.predict(loader, verbose=0)
+    return time.perf_counter() - start
+
+
+def ela(picture: np.ndarray, quality: int = 90) -> np.ndarray:
+    """Return the ELA map as the study's tutorial recipe makes it with Pillow."""
+    image = Image.fromarray(picture)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    difference = ImageChops.difference(image, Image.open(buffer))
+    largest = max(high for _, high in difference.getextrema()) or 1
+    return np.asarray(ImageEnhance.Brightness(difference).enhance(255 / largest))
+
+
+def fused_map(detector: keras.Model, picture: np.ndarray, layers: list[str]) -> np.ndarray:
+    """Return the mean map of all layers, each from a model of its own."""
+    maps = []
+    for name in layers:
+        inner = keras.Model(
+            detector.input, [detector.get_layer(name).output, detector.get_layer("logit").output]
+        )
+        with tf.GradientTape() as tape:
+            activation, logit = inner(picture[None])
+        weights = tf.reduce_mean(tape.gradient(logit, activation), (1, 2), keepdims=True)
+        heat = tf.nn.relu(tf.reduce_sum(weights * activation, -1, keepdims=True))[0]
+        heat = heat / (tf.reduce_max(heat) + 1e-12)
+        maps.append(tf.image.resize(heat, picture.shape[:2]).numpy()[..., 0])
+    return np.mean(maps, axis=0)
