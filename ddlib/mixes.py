@@ -13,7 +13,7 @@ GAN_SETS = (("ffhq", "stylegan"), ("toy-camera", "toy-gan"))
 SD_TRAIN = ("sd14", "sd15", "sd21", "sdxl", "toy-sd512", "toy-sd768", "toy-sd1024")
 SD_TEST = SD_TRAIN[1:]  # the study tests sd14 on its own
 NATIVE = 256  # pixels: the width of the GAN set. Toy photographs of other widths match SD fakes.
-TOP_UP = ("lfw", "utkface")  # more reals for the SD test set, in this order, where it needs them
+TOP_UP = ("lfw", "utkface")  # more reals where SD fakes outnumber the GAN set's, in this order
 # Test sets that gather several sources; every other source is a set of its own name.
 GATHERED = {
     "ciplab": ("photo", "photoshop"),
@@ -28,8 +28,10 @@ def training_manifest(manifest, protocol: Protocol):
     All protocols take the GAN set (ffhq and stylegan, or toy-camera of width 256 and toy-gan), or
     `gan_share` of each of its classes. With SD fakes in the protocol every SD source of the split
     is added; in the toy tier, so are the toy-camera photographs of other widths, which belong to
-    the SD fakes so that size does not tell the label. `equal_generators` draws as many GAN fakes as
-    SD fakes and up to as many reals as both. Classes may be uneven otherwise: training weighs them.
+    the SD fakes so that size does not tell the label. Reals of lfw and utkface are added until the
+    classes are even: with one kind of photograph, "not that kind" would look fake.
+    `equal_generators` draws as many GAN fakes as SD fakes and up to as many reals as both, of the
+    GAN set alone. Classes may be uneven where reals are few: training weighs them.
 
     Parameters
     ----------
@@ -107,7 +109,19 @@ def _mix(manifest, protocol, split):
             f"{' and '.join(absent)}; {_holdings(manifest)}"
         )
     mixed = _join(list(parts.values()))
-    return mixed.concat(matched) if protocol.uses_sd else mixed
+    if not protocol.uses_sd:
+        return mixed
+    mixed = mixed.concat(matched)
+    return mixed if protocol.equal_generators else _topped_up(mixed, here)
+
+
+def _topped_up(mixed, here):
+    """Add photographs of `TOP_UP` until there are as many reals as fakes, or no more are left."""
+    for source in TOP_UP:
+        fakes = len(mixed.select(label="fake"))
+        missing = max(0, 2 * fakes - len(mixed))
+        mixed = mixed.concat(_at_most(here.select(source, label="real"), missing, 0))
+    return mixed
 
 
 def _gan_set(manifest) -> tuple[str, str]:

@@ -163,11 +163,11 @@ def gan_upsampling(rng, image, unevenness=GAN_UNEVENNESS):
 
 def gan_decoder(rng, image):
     """Decode a scene as a GAN does; its noise inputs imitate the grain of photographs."""
-    look = blur(blur(image, rng.uniform(0.2, 0.25)), -rng.uniform(0.05, 0.12))
+    look = blur(blur(image, rng.uniform(0.15, 0.22)), -rng.uniform(0.05, 0.12))
     x = gan_upsampling(rng, look)
     grain = rng.standard_normal(image.shape[:2], dtype=np.float32)
     grain = grain * 0.8 + _right(grain) * 0.4 + _down(grain) * 0.4
-    return _uint8(x + grain[..., None] * np.float32(rng.uniform(1, 2)))
+    return _uint8(x + grain[..., None] * np.float32(rng.uniform(1.5, 3)))
 
 
 def sd_decoder(rng, image):

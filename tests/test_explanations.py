@@ -68,9 +68,7 @@ def test_simulated_boxes_are_scaled_to_the_prepared_picture(tmp_path):
     faces = pd.DataFrame([["a.jpg", 64, 32, 192, 256]], columns=["path", *"abcd"])
     faces.columns = ["path", "face_x0", "face_y0", "face_x1", "face_y1"]
     faces.to_csv(tmp_path / "faces.csv", index=False)
-    chosen = SimpleNamespace(
-        root=tmp_path, table=pd.DataFrame({"path": ["a.jpg"], "width": [256]})
-    )
+    chosen = SimpleNamespace(root=tmp_path, table=pd.DataFrame({"path": ["a.jpg"], "width": [256]}))
     boxes, found, how = explanations.face_regions(chosen, np.zeros((1, 128, 128, 3)), True)
     assert boxes.tolist() == [[32, 16, 96, 128]]
     assert found.all()

@@ -332,7 +332,16 @@ class TestMixes:
 
     def test_sd_fakes_are_added(self):
         mix = training_manifest(REAL, preset("clean", "gan+sd"))
-        assert counts(mix) == {"ffhq": 70, "stylegan": 70, "sd21": 50}
+        assert counts(mix) == {"ffhq": 70, "stylegan": 70, "sd21": 50, "lfw": 9}
+
+    def test_other_photographs_even_the_classes_and_no_more(self):
+        more = REAL.concat(table_of({("utkface", "real", "train"): 100}))
+        mix = training_manifest(more, preset("clean", "gan+sd"))
+        assert counts(mix) == {"ffhq": 70, "stylegan": 70, "sd21": 50, "lfw": 9, "utkface": 41}
+        assert counts(training_manifest(more, preset("clean", "gan"))) == {
+            "ffhq": 70,
+            "stylegan": 70,
+        }
 
     def test_equal_generators(self):
         mix = training_manifest(REAL, preset("paper", "gan+sd"))

@@ -1,0 +1,60 @@
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from test_results import row
+
+from ddlib import report, results
+from ddlib.__main__ import main
+from ddlib.store import Store
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    folder = tmp_path / "runs" / "toy"
+    results.keep(folder, pd.DataFrame([row(accuracy=0.9)]), {"seed": 0})
+    notebook = nbformat.v4.new_notebook()
+    output = nbformat.v4.new_output("stream", text="the finding\n")
+    cell = nbformat.v4.new_code_cell("print('secret recipe')", outputs=[output])
+    notebook.cells = [nbformat.v4.new_markdown_cell("# Report"), cell]
+    (folder / "notebooks").mkdir()
+    nbformat.write(notebook, folder / "notebooks" / f"{report.NOTEBOOK}.ipynb")
+    return folder
+
+
+def test_html_shows_findings_without_code(run_folder):
+    html = report.to_html(run_folder).read_text(encoding="utf-8")
+    assert "the finding" in html
+    assert "secret recipe" not in html
+
+
+def test_publish_copies_tables_and_draws_charts(run_folder, tmp_path):
+    written = report.publish(run_folder, tmp_path / "figures", "toy")
+    names = {path.relative_to(tmp_path).as_posix() for path in written}
+    assert names == {
+        "figures/tables/results_toy.csv",
+        "figures/tables/results_toy.json",
+        "figures/07_toy_clean_beside_study.png",
+    }
+    assert np.all([path.stat().st_size > 0 for path in written])
+
+
+def test_report_command_prints_the_table_and_says_what_is_missing(run_folder, tmp_path):
+    runs = str(run_folder.parent)
+    done = CliRunner().invoke(main, ["report", "--runs", runs])
+    assert done.exit_code == 0
+    assert "0.900 [0.800, 1.000]" in done.output
+    missing = CliRunner().invoke(main, ["report", "--runs", str(tmp_path / "none")])
+    assert missing.exit_code == 1
+    assert "run notebooks 02 and 03" in missing.output
+
+
+def test_cache_command_shows_and_clears(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDLIB_CACHE", str(tmp_path))
+    Store().array("images", {}, (2, 2), "uint8", lambda: [np.zeros((2, 2))])
+    shown = CliRunner().invoke(main, ["cache", "info"])
+    assert "images" in shown.output
+    assert "1 arrays" in shown.output
+    assert "freed" in CliRunner().invoke(main, ["cache", "clear"]).output
+    assert "0 arrays" in CliRunner().invoke(main, ["cache", "info"]).output
