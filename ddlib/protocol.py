@@ -53,7 +53,7 @@ class Protocol:
     # the optimiser
     learning_rate: float = 1e-4
     batch_size: int = 32
-    epochs: int = 10
+    epochs: int = 12
     patience: int = 10
     flip: bool = True
     seed: int = 0
@@ -145,6 +145,7 @@ def preset(name: str = "clean", model: str = "gan", **changes) -> Protocol:
             learning_rate=1e-3,  # Adam(lr=...) was ignored, so Keras's default ran
             batch_size=64,
             trainable_layers=10,
+            epochs=10,
         ).but(**_PAPER_CHANGES[model])
     return protocol.but(**changes)
 

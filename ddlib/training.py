@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import keras
 import numpy as np
@@ -164,15 +165,15 @@ def prefix_features(
 
 
 def _forward_chunks(model, images: Rows, mirror: bool) -> Callable[[], Iterator[np.ndarray]]:
-    forward = compiled(model)
-
     def chunks() -> Iterator[np.ndarray]:
+        forward = compiled(model)
         for batch in images.chunks(_BATCH):
             yield forward(batch[:, :, ::-1] if mirror else batch)
 
     return chunks
 
 
+@lru_cache(maxsize=8)  # tracing takes a second, so a model is traced once
 def compiled(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Return the model's forward pass as one compiled function of (N, ...) arrays of any type."""
     import tensorflow as tf
