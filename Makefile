@@ -9,12 +9,12 @@ RUN := $(BIN)/python -m
 # Written last, so that an interrupted installation is not taken for a finished one.
 STAMP := $(VENV)/.finished
 
-LAST := tests/test_notebooks.py
+# Started first, so that the cores finish together.
+LONGEST := tests/test_notebooks.py tests/test_explorer_browser.py
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 on = $(filter-out 0 no false,$(1))
 TIER := $(if $(DATA),--data "$(DATA)") $(if $(call on,$(SMALL)),--small)
-OPTIONS := $(TIER) $(if $(ALPHA),--alpha $(ALPHA)) $(if $(PROTOCOL),--protocol $(PROTOCOL)) \
-	$(if $(call on,$(FRESH)),--fresh)
+OPTIONS := $(TIER) $(if $(ALPHA),--alpha $(ALPHA)) $(if $(call on,$(FRESH)),--fresh)
 
 .DEFAULT_GOAL := help
 .PHONY: help reproduce test lint lab explore report bench lock clean
@@ -22,15 +22,15 @@ OPTIONS := $(TIER) $(if $(ALPHA),--alpha $(ALPHA)) $(if $(PROTOCOL),--protocol $
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "Options of reproduce: DATA=folder of real images   ALPHA=0.75   PROTOCOL=clean"
+	@echo "Options of reproduce: DATA=folder of real images   ALPHA=0.75"
 	@echo "  NOTEBOOKS=\"02 03\"   SMALL=1 small form   FRESH=1 start over"
 
 reproduce: $(STAMP)  ## Run the notebooks headless and print the study's table beside ours
 	@$(RUN) ddlib run $(OPTIONS) $(NOTEBOOKS)
 
 test: $(STAMP)  ## Run every check, the notebooks in their small form included
-	@$(RUN) pytest --doctest-modules ddlib $(filter-out $(LAST),$(wildcard tests/test_*.py)) $(LAST) \
-	  $(PYTEST)
+	@$(RUN) pytest --doctest-modules --numprocesses auto --dist loadfile \
+	  $(LONGEST) ddlib $(filter-out $(LONGEST),$(wildcard tests/test_*.py)) $(PYTEST)
 
 lint: $(STAMP)  ## Check style and format
 	@$(RUN) ruff check .

@@ -156,6 +156,26 @@ def markdown(real: pd.DataFrame, toy: pd.DataFrame, protocol: str = "clean") -> 
     return "\n".join(lines)
 
 
+def update_readme(readme: Path, figures: Path) -> Path:
+    """Write the README's table anew from the committed results of the two tiers.
+
+    Raises
+    ------
+    ValueError
+        If the README has no place for it.
+    """
+    tables = [pd.read_csv(figures / "tables" / f"results_{name}.csv") for name in ("real", "toy")]
+    text = Path(readme).read_text(encoding="utf-8")
+    begin, end = "<!-- begin table -->\n", "<!-- end table -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"{readme} lacks the lines {begin.strip()!r} and {end!r}")
+    before, after = text.split(begin)[0], text.split(end)[1]
+    with whole(readme) as unfinished:
+        filled = f"{before}{begin}\n{markdown(*tables)}\n\n{end}{after}"
+        unfinished.write_text(filled, encoding="utf-8")
+    return Path(readme)
+
+
 def to_html(folder: Path) -> Path:
     """Write the executed notebook 07 as one HTML file that needs nothing else; return its path.
 

@@ -24,6 +24,9 @@ def command(data, runs, small, publish, figures):
         if publish:
             for path in report.publish(folder, Path(figures), publish):
                 click.echo(f"wrote {path}")
+            readme = Path(figures).parent / "README.md"
+            if readme.is_file() and publish in ("real", "toy"):
+                click.echo(f"wrote the table of {report.update_readme(readme, Path(figures))}")
         click.echo(f"wrote {report.to_html(folder)}")
     except FileNotFoundError as error:
         raise click.ClickException(str(error)) from None

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-from ddlib.protocol import NAMES
-
 
 @click.command(name="run")
 @click.argument("notebooks", nargs=-1)
@@ -19,7 +17,6 @@ from ddlib.protocol import NAMES
     help="'toy', the simulated images, or a folder of images (also: DDLIB_DATA).",
 )
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
-@click.option("--protocol", type=click.Choice(NAMES), help="The study's way or its clean twin.")
 @click.option("--small", is_flag=True, help="A small form: checks that everything runs.")
 @click.option("--fresh", is_flag=True, help="Remove this tier's earlier results first.")
 @click.option(

@@ -1,0 +1,45 @@
+"""What the README says stands in committed results."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ddlib import report
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLES = ROOT / "figures" / "tables"
+
+
+@pytest.mark.parametrize("name", ["real", "toy"])
+def test_every_committed_result_leads_to_its_provenance(name):
+    table = pd.read_csv(TABLES / f"results_{name}.csv")
+    facts = json.loads((TABLES / f"results_{name}.json").read_text(encoding="utf-8"))
+    assert set(table["result_id"]) == set(facts)
+    for fact in facts.values():
+        assert fact["data_hash"] and fact["start_weights_hash"] and fact["protocol"]["model"]
+        assert fact["provenance"]["packages"]["tensorflow"]
+    assert table["tier"].str.startswith("toy" if name == "toy" else "real").all()
+
+
+def test_the_table_is_made_from_the_committed_results(tmp_path):
+    shutil.copy(ROOT / "README.md", tmp_path)
+    report.update_readme(tmp_path / "README.md", ROOT / "figures")
+    made = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert made == (ROOT / "README.md").read_text(encoding="utf-8"), "run `ddlib report --publish`"
+
+
+def test_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / target).exists(), f"README.md links to {target}, which is not there"
+
+
+def test_without_its_marks_the_readme_is_left_alone(tmp_path):
+    (tmp_path / "README.md").write_text("# no table")
+    with pytest.raises(ValueError, match="begin table"):
+        report.update_readme(tmp_path / "README.md", ROOT / "figures")
+    assert (tmp_path / "README.md").read_text() == "# no table"
