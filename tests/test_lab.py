@@ -273,7 +273,6 @@ def test_the_cell_of_parameters_holds_literals_only(place):
     [
         (("--data", "nowhere"), "no folder 'nowhere'; data is 'toy' or a folder of images"),
         (("7",), "no notebook is called '7'; there are: 00_one, 01_two"),
-        (("--protocol", "clean"), "no chosen notebook has a parameter 'protocol'; they have alpha"),
         (("--alpha", "0"), "0.0 is not in the range x>0"),
     ],
 )
@@ -282,6 +281,11 @@ def test_wrong_input_is_told_in_a_sentence(place, arguments, message):
     assert told.returncode in (1, 2)
     assert message in told.stderr and "Traceback" not in told.stderr
     assert not (place / "runs").exists()
+
+
+def test_an_option_that_no_notebook_takes_is_named(place):
+    with pytest.raises(ValueError, match="has a parameter 'colour'; they have alpha"):
+        lab.run_notebooks(runs=place / "runs", folder=place / "notebooks", colour="blue")
 
 
 def test_a_failure_inside_python_is_an_exception_of_its_own(place):

@@ -1,3 +1,6 @@
+from types import SimpleNamespace
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -100,3 +103,22 @@ def test_provenance_names_what_repeats_a_number():
     assert facts["python"].count(".") == 2
     assert facts["peak_memory_mb"] > 10
     assert {"tensorflow", "keras", "numpy"} <= set(facts["packages"])
+
+
+def test_rescoring_shows_the_detector_the_changed_pictures(lab):
+    import keras
+
+    from ddlib.batches import load_images
+    from ddlib.rescoring import rescore
+
+    inputs = keras.Input((32, 32, 3))
+    darkest = -keras.layers.GlobalMaxPooling2D()(-inputs)
+    mean = keras.layers.Dense(1, "sigmoid", kernel_initializer="ones")(darkest / 255)
+    run = SimpleNamespace(detector=keras.Model(inputs, mean), protocol=lab.protocol("gan"))
+    chosen = lab.manifest.select(split="test")
+    for change in ({}, {"jpeg_quality": 20}, {"resize": "nearest"}):
+        pictures = load_images(chosen, run.protocol.but(**change), lab.store).take(slice(None))
+        expected = 1 / (1 + np.exp(-(pictures.min((1, 2)) / 255).sum(1)))
+        assert rescore(run, chosen, lab.store, **change) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ValueError, match="alpha=1.0 is no preparation"):
+        rescore(run, chosen, lab.store, alpha=1.0)
