@@ -47,6 +47,7 @@ report: $(STAMP)  ## Write the report of a finished run as one HTML file
 
 bench: $(STAMP)  ## Measure the speed against the study's way (a quiet machine, some minutes)
 	@$(RUN) tests.benchmarks.bench $(if $(DATA),--data "$(DATA)") $(if $(ALPHA),--alpha $(ALPHA))
+	@$(RUN) tests.benchmarks.bench_explorer
 
 lock: pyproject.toml  ## Write requirements.lock anew from pyproject.toml (UPGRADE=1: newest versions)
 	@[ -x $(BIN)/uv ] || $(MAKE) $(STAMP)
