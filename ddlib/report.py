@@ -164,12 +164,12 @@ def update_readme(readme: Path, figures: Path) -> Path:
     ValueError
         If the README has no place for it.
     """
-    tables = [pd.read_csv(figures / "tables" / f"results_{name}.csv") for name in ("real", "toy")]
     text = Path(readme).read_text(encoding="utf-8")
     begin, end = "<!-- begin table -->\n", "<!-- end table -->"
     if begin not in text or end not in text:
         raise ValueError(f"{readme} lacks the lines {begin.strip()!r} and {end!r}")
     before, after = text.split(begin)[0], text.split(end)[1]
+    tables = [pd.read_csv(figures / "tables" / f"results_{name}.csv") for name in ("real", "toy")]
     with whole(readme) as unfinished:
         filled = f"{before}{begin}\n{markdown(*tables)}\n\n{end}{after}"
         unfinished.write_text(filled, encoding="utf-8")
@@ -196,26 +196,50 @@ def to_html(folder: Path) -> Path:
     return Path(folder) / "report.html"
 
 
-def publish(folder: Path, figures: Path, name: str) -> list[Path]:
-    """Copy a run's results and draw its charts where they are committed; return what was written.
+# Charts of the notebooks that are committed: lines and dots, no pictures of people.
+CHARTS = (
+    *("01_break_the_benchmark", "02_history", "02_recall_of_fakes", "03_history"),
+    *("03_recall_of_fakes", "04_ela_accuracy", "05_recall_fake", "05_recall_real"),
+    *("06_cascade", "06_deletion_insertion", "06_heat_inside_face", "07_blind_null"),
+)
 
-    Tables and charts only: pictures of people never leave ``runs/``.
+
+def publish(folder: Path, figures: Path, name: str) -> list[Path]:
+    """Copy a run's tables and charts to where they are committed; return what was written.
+
+    Tables and charts only: pictures of people never leave ``runs/``. Where the numbers come from
+    goes along: ``tables/results_<name>.json`` for the models, ``tables/<name>_notebooks.json`` for
+    the tables that notebooks wrote.
     """
     from ddlib import plots
 
     folder, figures = Path(folder), Path(figures)
-    table = result_table.load(folder)
-    written = []
-    for suffix in ("csv", "json"):
-        target = figures / "tables" / f"results_{name}.{suffix}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if suffix == "csv":
-            shutil.copyfile(folder / "results.csv", target)
-        else:
-            write_json(target, read_json(folder / "results.json"))
-        written.append(target)
-    for protocol in sorted(table["protocol"].unique()):
-        chart = plots.beside_study(beside(table[table["protocol"] == protocol]), MODELS)
-        target = figures / f"07_{name}_{protocol}_beside_study.png"
-        written.append(plots.save(chart, target))
+    results = result_table.load(folder)
+    copies = {"results.csv": f"tables/results_{name}.csv"}
+    for path in sorted((folder / "tables").glob("*.csv")):
+        copies[f"tables/{path.name}"] = f"tables/{name}_{path.name}"
+    for chart in CHARTS:
+        if (folder / "figures" / f"{chart}.png").is_file():
+            copies[f"figures/{chart}.png"] = f"{chart[:3]}{name}_{chart[3:]}.png"
+    written = [_copy(folder / source, figures / target) for source, target in copies.items()]
+    models = read_json(folder / "results.json")
+    written.append(write_json(figures / "tables" / f"results_{name}.json", models))
+    markers = (folder / "notebooks").glob("[0-9][0-9]_*.json")
+    runs = {path.stem: read_json(path) for path in sorted(markers)}
+    written.append(write_json(figures / "tables" / f"{name}_notebooks.json", runs))
+    for protocol in sorted(results["protocol"].unique()):
+        compared = beside(results[results["protocol"] == protocol])
+        chart = plots.beside_study(compared, MODELS, title=_title(results, protocol))
+        written.append(plots.save(chart, figures / f"07_{name}_{protocol}_beside_study.png"))
     return written
+
+
+def _copy(source: Path, target: Path) -> Path:
+    with whole(target) as unfinished:
+        shutil.copyfile(source, unfinished)
+    return target
+
+
+def _title(results: pd.DataFrame, protocol: str) -> str:
+    kind = "simulated images" if is_toy(results["tier"].iloc[0]) else "real images"
+    return f"Our results beside the study's: {kind}, protocol {protocol}"

@@ -30,11 +30,20 @@ def test_html_shows_findings_without_code(run_folder):
 
 
 def test_publish_copies_tables_and_draws_charts(run_folder, tmp_path):
+    (run_folder / "tables").mkdir()
+    (run_folder / "tables" / "03_gain.csv").write_text("difference\n0.1\n")
+    (run_folder / "figures").mkdir()
+    for name in ("03_history.png", "04_gallery_of_faces.png"):
+        (run_folder / "figures" / name).write_bytes(b"chart")
+    report.write_json(run_folder / "notebooks" / "03_sd.json", {"key": "k"})
     written = report.publish(run_folder, tmp_path / "figures", "toy")
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     assert names == {
         "figures/tables/results_toy.csv",
         "figures/tables/results_toy.json",
+        "figures/tables/toy_03_gain.csv",
+        "figures/tables/toy_notebooks.json",
+        "figures/03_toy_history.png",
         "figures/07_toy_clean_beside_study.png",
     }
     assert np.all([path.stat().st_size > 0 for path in written])
