@@ -6,7 +6,6 @@ package; tests point it at a server of their own.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -15,6 +14,8 @@ import tarfile
 import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
+
+from ddlib.files import file_digest
 
 BLOCK = 1 << 18  # bytes read at a time
 ATTEMPTS = 5
@@ -38,7 +39,7 @@ def fetch_archive(url: str, folder, sha256: str | None = None) -> Path:
     folder = Path(folder)
     archive = folder.with_name(f"{folder.name}.download")
     _download(url, archive)
-    if sha256 and (found := _sha256(archive)) != sha256:
+    if sha256 and (found := file_digest(archive)) != sha256:
         archive.unlink()
         raise FetchError(f"{url}: sha256 is {found}, not {sha256}; the download was removed")
     _unpack(archive, folder)
@@ -200,11 +201,3 @@ def _git(folder: Path, *words: str, given: str | None = None) -> str:
         last = (error.stderr.strip().splitlines() or ["no message"])[-1]
         raise FetchError(f"git {words[0]}: {last}; run it again to continue") from error
     return done.stdout
-
-
-def _sha256(path: Path) -> str:
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()

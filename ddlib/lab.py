@@ -24,6 +24,7 @@ from ddlib.notebooks import (
     notebook_folder,
     versions,
 )
+from ddlib.tiers import tier_name
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,17 @@ class Outcome:
     reused: bool
 
 
-def tier_name(data: str, small: bool = False) -> str:
-    """Return the name of the folder under ``runs`` that holds what is made from some data.
+def run_folder(data: str, runs: str | Path, small: bool = False) -> Path:
+    """Return the folder that holds what is made from some data.
 
     Raises
     ------
     ValueError
         If `data` is neither "toy" nor a folder.
     """
-    if data == "toy":
-        return "toy-small" if small else "toy"
-    if not Path(data).is_dir():
+    if data != "toy" and not Path(data).is_dir():
         raise ValueError(f"no folder {str(data)!r}; data is 'toy' or a folder of images")
-    from ddlib import study  # brings pandas, which the toy tier need not wait for here
-
-    return study.tier_name(data) + ("-small" if small else "")
+    return Path(runs) / tier_name(data, small)
 
 
 def run_notebooks(
@@ -92,7 +89,7 @@ def run_notebooks(
         If a cell raises; what finished before is kept.
     """
     folder = Path(folder or notebook_folder()).resolve()
-    base = Path(runs) / tier_name(data, small)
+    base = run_folder(data, runs, small)
     notebooks = find_notebooks(folder, chosen)
     options = {name: value for name, value in options.items() if value is not None}
     _check_options(options, notebooks)

@@ -11,6 +11,7 @@ from ddlib import results as result_table
 from ddlib.files import read_json, whole, write_json
 from ddlib.protocol import MODELS
 from ddlib.published import STANDS_FOR, TOLERANCE, beside
+from ddlib.tiers import is_toy
 
 NOTEBOOK = "07_reproduction_report"
 _NAMES = {
@@ -53,11 +54,6 @@ def summary(folder: Path) -> str:
         f"\nreproduced: the study's figure lies in our 95 % interval widened by {TOLERANCE:.2f}"
     )
     return "\n".join(parts)
-
-
-def is_toy(tier: str) -> bool:
-    """Whether a tier's name is that of the simulation."""
-    return tier.startswith("toy")
 
 
 def findings(results: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,6 @@ a key of everything that made it; asked again for the same thing, it reads it ba
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from ddlib.protocol import START_WEIGHTS, Protocol, preset
 from ddlib.provenance import provenance
 from ddlib.sources import open_folder
 from ddlib.store import Store
+from ddlib.tiers import is_toy, tier_name
 
 # What the simulated tier changes in every protocol: small enough to train from nothing in seconds.
 # The first block is frozen: fixed high-pass filters, then random weights.
@@ -99,7 +99,7 @@ class Study:
     @property
     def simulated(self) -> bool:
         """Whether the images are the toy simulation."""
-        return self.tier.startswith("toy")
+        return is_toy(self.tier)
 
     @cached_property
     def test_sets(self) -> dict[str, Manifest]:
@@ -206,27 +206,20 @@ def open_study(
     **changes
         Protocol fields to set in every model.
     """
+    tier = tier_name(data, small)
+    folder = Path(runs) / tier
     if str(data) == "toy":
-        tier = "toy-small" if small else "toy"
-        folder = Path(runs) / tier
         manifest, set_aside = _toy(folder, small), pd.DataFrame(columns=["path", "reason"])
         fixed = {**TOY_CHANGES, **(SMALL_CHANGES if small else {})}
     else:
         manifest, set_aside = open_folder(Path(data))
-        tier, fixed = tier_name(data) + ("-small" if small else ""), {}
+        fixed = {}
         if small:
             manifest, fixed = manifest.sample(600, seed=0), SMALL_CHANGES
-        folder = Path(runs) / tier
     chosen = {**fixed, **({} if alpha is None else {"alpha": float(alpha)}), **changes}
     study = Study(tier, manifest, set_aside, folder.resolve(), chosen, say)
     say(f"{tier}: {len(manifest)} images, {len(set_aside)} set aside")
     return study
-
-
-def tier_name(data: str | Path) -> str:
-    """Return the name under which results on a folder are kept, from the folder's own name."""
-    name = re.sub(r"[^a-z0-9]+", "-", Path(data).resolve().name.lower()).strip("-")
-    return f"real-{name}"
 
 
 def _toy(folder: Path, small: bool) -> Manifest:

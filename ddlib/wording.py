@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ddlib.report import is_toy, with_interval
+from ddlib.report import with_interval
+from ddlib.tiers import is_toy
 
 MEASURES = ("accuracy", "recall_real", "recall_fake", "auc")
 

@@ -7,7 +7,8 @@ import pytest
 from ddlib import study as study_module
 from ddlib.provenance import provenance
 from ddlib.store import Store
-from ddlib.study import Study, tier_name
+from ddlib.study import Study
+from ddlib.tiers import tier_name
 
 CHANGES = {
     "image_size": 32,

@@ -15,10 +15,10 @@ import click
 @click.option("--figures", default="figures", show_default=True, help="where --publish writes")
 def command(data, runs, small, publish, figures):
     """Print a run's table beside the study's and write it as one HTML file."""
-    from ddlib import report, study
+    from ddlib import report
+    from ddlib.tiers import tier_name
 
-    tier = "toy" if data == "toy" else study.tier_name(data)
-    folder = Path(runs) / (f"{tier}-small" if small else tier)
+    folder = Path(runs) / tier_name(data, small)
     try:
         click.echo(report.summary(folder))
         if publish:

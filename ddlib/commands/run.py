@@ -35,9 +35,9 @@ def command(notebooks, data, small, fresh, runs, folder, **options) -> None:
     changed is not run again. Exit status: 0 all ran, 1 a notebook failed, 130 stopped.
     """
     from ddlib.kernel import NotebookError
-    from ddlib.lab import outcome_table, run_notebooks, tier_name
+    from ddlib.lab import outcome_table, run_folder, run_notebooks
 
-    base = runs / tier_name(data, small)
+    base = run_folder(data, runs, small)
     log = base / "log.txt"
     try:
         outcomes = run_notebooks(
