@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ddlib.images import recompress
+from ddlib.jpeg import recompress
 from ddlib.metrics import auc
 from ddlib.protocol import FAKE, LABELS
 

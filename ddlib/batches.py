@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from ddlib import ela, images
+from ddlib import ela, images, jpeg
 from ddlib.files import code_digest, digest, file_digest
 from ddlib.manifest import Manifest
+from ddlib.parallel import in_order
 from ddlib.protocol import Protocol
 from ddlib.store import Rows, Store, StoredArray
-
-_CHUNK = 256  # prepared images held in memory at once
 
 
 def prepare(image: np.ndarray, protocol: Protocol, crop: float = 1.0) -> np.ndarray:
@@ -37,7 +35,7 @@ def prepare(image: np.ndarray, protocol: Protocol, crop: float = 1.0) -> np.ndar
         image = images.center_crop(image, crop)
     image = images.resize(image, protocol.image_size, protocol.resize)
     if protocol.jpeg_quality is not None:
-        image = images.recompress(image, protocol.jpeg_quality)
+        image = jpeg.recompress(image, protocol.jpeg_quality)
     if protocol.ela_quality is not None:
         image = ela.ela_map(image, protocol.ela_quality, inverted=protocol.ela_inverted)
     return image
@@ -79,7 +77,7 @@ def block_key(block: Manifest, protocol: Protocol) -> dict:
     """Return what decides the prepared images of one block, as plain values."""
     table = block.table
     files = digest(list(table["sha256"]), [float(crop) for crop in table["crop"]])
-    code = [code_digest(images, ela), file_digest(Path(__file__))]
+    code = [code_digest(images, jpeg, ela), file_digest(Path(__file__))]
     where = {"source": table["source"].iloc[0], "split": table["split"].iloc[0]}
     return {**where, "files": files, "preparation": protocol.preparation(), "code": code}
 
@@ -88,11 +86,10 @@ def _image_block(block: Manifest, protocol: Protocol, store: Store) -> StoredArr
     size = protocol.image_size
 
     def chunks() -> Iterator[np.ndarray]:
-        files = list(zip(block.paths, block.table["crop"], strict=True))
-        with ThreadPoolExecutor() as pool:  # decoding and resizing leave Python's lock
-            for start in range(0, len(files), _CHUNK):
-                part = files[start : start + _CHUNK]
-                yield np.stack(list(pool.map(lambda f: prepare_file(f[0], protocol, f[1]), part)))
+        files = zip(block.paths, block.table["crop"], strict=True)
+        # in threads: decoding and resizing leave Python's lock
+        for image in in_order(lambda file: prepare_file(file[0], protocol, file[1]), files):
+            yield image[None]
 
     shape = (len(block), size, size, 3)
     return store.array("images", block_key(block, protocol), shape, np.uint8, chunks)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ddlib.ela import ela_difference
-from ddlib.images import recompress
+from ddlib.jpeg import recompress
 
 BLOCK = 8  # pixels: JPEG works on squares of this side
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in JPEG

@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from ddlib.images import recompress
+from ddlib.jpeg import recompress
 
 
 def ela_difference(image: np.ndarray, quality: int = 90) -> np.ndarray:

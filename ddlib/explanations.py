@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ddlib import faces, toyfaces, toygenerators, toyportraits
-from ddlib.images import recompress
+from ddlib.jpeg import recompress
 
 CENTRE = 0.6  # side of the central box as a share of the picture's
 GRID = 16  # pixels: the longest period of the simulated GAN's trace

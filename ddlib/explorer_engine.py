@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ddlib import batches, ela, images, panels
+from ddlib import batches, ela, images, jpeg, panels
 from ddlib.calibration import verdicts
 from ddlib.explorer_rows import shown
 from ddlib.explorer_terms import Answer, Picture, Settings, View
@@ -149,7 +149,7 @@ def change(image: np.ndarray, resize: int | None = None, resave: int | None = No
         share = resize / min(height, width)
         size = (round(width * share), round(height * share))
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
-    return image if resave is None else images.recompress(image, resave)
+    return image if resave is None else jpeg.recompress(image, resave)
 
 
 def _without_ela(protocol: Protocol) -> Protocol:

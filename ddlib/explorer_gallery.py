@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ddlib.explorer_terms import Picture
-from ddlib.images import ImageError, center_crop, encode_jpeg, read_image, resize
+from ddlib.images import ImageError, center_crop, read_image, resize
+from ddlib.jpeg import encode_jpeg
 from ddlib.manifest import Manifest
 from ddlib.protocol import MODELS, NAMES
 

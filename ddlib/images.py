@@ -14,23 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ddlib.jpeg import check_image, decode_colour, jpeg_quality
+
 MIN_SIDE = 16  # pixels; smaller pictures are readable, but hold no face: manifests set them aside
 MAX_SIDE = 20_000  # pixels; longer sides come from panoramas, scans and damaged headers
 MAX_PIXELS = 80_000_000  # about 240 MB as RGB, and just below Pillow's own decompression bomb limit
 
-# The standard luminance table of the JPEG standard (ITU-T T.81, table K.1), row by row.
-_LUMINANCE = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-).ravel()
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
@@ -66,6 +55,10 @@ def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
     """Do as `read_image` does for bytes already in memory; `name` is what errors call them."""
     with _open(data, name) as picture:
         try:
+            if picture.format == "JPEG" and picture.mode == "RGB" and "exif" not in picture.info:
+                image = decode_colour(data)
+                if image is not None:
+                    return image
             picture.load()
             return _to_rgb(ImageOps.exif_transpose(picture), name)
         except ImageError:
@@ -115,17 +108,6 @@ def probe_bytes(data: bytes, name: str | os.PathLike = "image") -> dict:
         }
 
 
-def jpeg_quality(luminance_table) -> float:
-    """Estimate the JPEG quality from a luminance quantisation table of 64 steps, row by row.
-
-    Exact for the tables of the Independent JPEG Group's library (Pillow, most software); for other
-    tables it is the quality whose standard table has the nearest steps (mean absolute difference).
-    """
-    steps = np.asarray(luminance_table, dtype=float).ravel()
-    distance = np.abs(_standard_tables() - steps).mean(axis=1)
-    return float(100 - np.argmin(distance[::-1]))  # of equals the higher quality
-
-
 def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarray:
     """Resize to a square of `size` pixels; a picture that is not square is squeezed.
 
@@ -146,40 +128,28 @@ def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarra
     numpy.ndarray
         (size, size, 3) uint8.
     """
-    filters = {"antialias": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
-    if method not in filters:
-        raise ValueError(f"method={method!r} is not known; choose from {', '.join(filters)}")
-    _check_image(image)
+    if method not in ("antialias", "nearest"):
+        raise ValueError(f"method={method!r} is not known; choose from antialias, nearest")
+    check_image(image)
     if image.shape[:2] == (size, size):
         return image
-    return np.array(Image.fromarray(image).resize((size, size), filters[method]))
+    if method == "nearest":  # Pillow's, without its copies: the pixel below the centre of each
+        rows, columns = (
+            ((np.arange(size) + 0.5) * side / size).astype(int) for side in image.shape[:2]
+        )
+        return image[rows[:, None], columns]
+    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def center_crop(image: np.ndarray, share: float = 1.0) -> np.ndarray:
     """Return the largest centred square, of which only the middle `share` (0 to 1) is kept."""
     if not 0 < share <= 1:
         raise ValueError(f"share={share!r} is out of range; allowed is above 0 and up to 1")
-    _check_image(image)
+    check_image(image)
     height, width = image.shape[:2]
     side = max(1, round(min(height, width) * share))
     top, left = (height - side) // 2, (width - side) // 2
     return image[top : top + side, left : left + side]
-
-
-def encode_jpeg(image: np.ndarray, quality: int, subsampling: str = "4:2:0") -> bytes:
-    """Encode (H, W, 3) uint8 as JPEG of `quality` 1 to 100; `subsampling` 4:4:4, 4:2:2 or 4:2:0."""
-    _check_image(image)
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality={quality!r} is out of range; allowed is 1 to 100")
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=int(quality), subsampling=subsampling)
-    return buffer.getvalue()
-
-
-def recompress(image: np.ndarray, quality: int) -> np.ndarray:
-    """Return what is left of `image` after saving it as JPEG of `quality` and reading it again."""
-    with Image.open(io.BytesIO(encode_jpeg(image, quality))) as picture:
-        return np.array(picture)
 
 
 def _read_bytes(path) -> bytes:
@@ -252,15 +222,3 @@ def _from_16_bits(grey: np.ndarray, name) -> np.ndarray:
         raise ImageError(f"{os.fspath(name)}: pixels beyond 16 bits; save it with 8 bits")
     scaled = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.repeat(scaled[..., None], 3, axis=2)
-
-
-def _standard_tables() -> np.ndarray:
-    """Return the IJG library's luminance tables of qualities 1 to 100, shape (100, 64)."""
-    quality = np.arange(1, 101)
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return np.clip((_LUMINANCE * scale[:, None] + 50) // 100, 1, 255)
-
-
-def _check_image(image: np.ndarray) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"an image is (H, W, 3) uint8; got {image.shape} {image.dtype}")

@@ -21,7 +21,8 @@ from ddlib.batches import prepare
 from ddlib.calibration import verdicts
 from ddlib.detectors import Detector
 from ddlib.layouts import list_images
-from ddlib.scorer import Scorer, in_order
+from ddlib.parallel import in_order
+from ddlib.scorer import Scorer
 
 HEAVY = 60  # JPEG quality from which down the traces of generators begin to drown
 # A smooth picture has 0.5 (see `fine_detail`), any enlarged twofold up to 0.51; of thirteen sets of

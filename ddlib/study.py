@@ -229,9 +229,9 @@ def _toy(folder: Path, small: bool) -> Manifest:
 
 
 def _run_key(protocol: Protocol, *parts: Manifest) -> str:
-    from ddlib import batches, ela, images, mobilenet, training
+    from ddlib import batches, ela, images, jpeg, mobilenet, training
 
-    code = [Path(module.__file__) for module in (batches, ela, images, mobilenet, training)]
+    code = [Path(module.__file__) for module in (batches, ela, images, jpeg, mobilenet, training)]
     weights = protocol.weights
     if weights not in START_WEIGHTS:
         weights = file_digest(Path(weights))

@@ -11,6 +11,7 @@ from ddlib.batches import (
     training_batches,
     validation_batches,
 )
+from ddlib.jpeg import recompress
 from ddlib.manifest import Manifest
 from ddlib.protocol import preset
 from ddlib.store import Store
@@ -23,7 +24,7 @@ def test_prepare_crops_then_resizes_then_compresses(rng):
     square = image[:, 20:80]
     small = image_files.resize(square, 32, "antialias")
     assert np.array_equal(prepare(image, PLAIN.but(jpeg_quality=None)), small)
-    assert np.array_equal(prepare(image, PLAIN), image_files.recompress(small, 75))
+    assert np.array_equal(prepare(image, PLAIN), recompress(small, 75))
 
 
 def test_paper_squeezes_the_whole_picture(rng):

@@ -5,7 +5,7 @@ import pytest
 
 from ddlib import compression
 from ddlib.ela import ela_map
-from ddlib.images import recompress
+from ddlib.jpeg import recompress
 
 
 @pytest.fixture

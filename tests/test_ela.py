@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageChops, ImageEnhance
 
 from ddlib.ela import ela_difference, ela_map, ela_maps, wrapped
-from ddlib.images import recompress
+from ddlib.jpeg import recompress
 
 
 def textured(rng, size=128):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ddlib import explanations
-from ddlib.images import recompress
+from ddlib.jpeg import recompress
 
 
 class FakeCam:

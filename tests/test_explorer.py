@@ -16,7 +16,8 @@ from ddlib.explorer_engine import BAND, Engine, change
 from ddlib.explorer_rows import layer_choices, sentence
 from ddlib.explorer_terms import Picture, Settings
 from ddlib.gradcam import GradCAM
-from ddlib.images import ImageError, recompress
+from ddlib.images import ImageError
+from ddlib.jpeg import recompress
 from ddlib.latest import Latest
 from ddlib.mobilenet import load_detector
 from ddlib.study import open_study

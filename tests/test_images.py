@@ -13,12 +13,9 @@ from ddlib.images import (
     ImageError,
     center_crop,
     decode_image,
-    encode_jpeg,
-    jpeg_quality,
     probe,
     probe_bytes,
     read_image,
-    recompress,
     resize,
 )
 
@@ -228,12 +225,6 @@ class TestProbe:
         ]
         assert found == list(range(1, 101))
 
-    def test_another_table_gets_the_nearest_quality(self, image):
-        data = saved(Image.fromarray(image), "JPEG", quality=60)
-        table = np.array(Image.open(io.BytesIO(data)).quantization[0])
-        table[0] += 1
-        assert jpeg_quality(table) == 60
-
 
 class TestPixels:
     def test_nearest_takes_the_pixels_that_keras_s_loader_takes(self, rng):
@@ -270,16 +261,3 @@ class TestPixels:
         assert center_crop(numbered, 0.5)[0, :, 0].tolist() == list(range(20, 40))
         with pytest.raises(ValueError, match="share=1.5"):
             center_crop(numbered, 1.5)
-
-    def test_recompress_equals_a_file_on_disk(self, tmp_path, image):
-        Image.fromarray(image).save(tmp_path / "a.jpg", quality=75)
-        np.testing.assert_array_equal(recompress(image, 75), read_image(tmp_path / "a.jpg"))
-
-    def test_encode_jpeg_keeps_what_is_asked(self, image):
-        for sampling, expected in {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}.items():
-            from PIL import JpegImagePlugin
-
-            data = encode_jpeg(image, 90, sampling)
-            assert JpegImagePlugin.get_sampling(Image.open(io.BytesIO(data))) == expected
-        with pytest.raises(ValueError, match="quality=0"):
-            encode_jpeg(image, 0)

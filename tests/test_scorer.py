@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
 import toydetector
 
-from ddlib.scorer import ModelError, Scorer, in_order
+from ddlib.scorer import ModelError, Scorer
 from ddlib.store import Rows
 
 
@@ -61,33 +59,6 @@ def test_a_model_of_another_shape_is_refused():
     convert = tf.lite.TFLiteConverter.from_concrete_functions([run.get_concrete_function()])
     with pytest.raises(ModelError, match=r"takes \(1, 4\) of float32"):
         Scorer(convert.convert())
-
-
-def test_in_order_keeps_order_takes_little_ahead_and_raises_in_turn():
-    taken = []
-
-    def items():
-        for number in range(1000):
-            taken.append(number)
-            yield number
-
-    def work(number):
-        time.sleep(0.002 * (number % 3))
-        if number == 7:
-            raise KeyError(number)
-        return number
-
-    results = in_order(work, items(), workers=2)
-    assert [next(results) for _ in range(7)] == list(range(7))
-    assert len(taken) <= 7 + 2 * 2 + 1
-    with pytest.raises(KeyError):
-        next(results)
-    assert len(taken) < 20
-
-
-def test_in_order_runs_at_once():
-    together = threading.Barrier(2, timeout=20)
-    assert list(in_order(lambda _: together.wait() >= 0, range(4), workers=2)) == [True] * 4
 
 
 def test_scoring_needs_no_tensorflow(model, tmp_path):
