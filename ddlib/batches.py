@@ -140,7 +140,7 @@ def training_batches(plain, mirrored, labels: np.ndarray, protocol: Protocol):
             batch = _take(plain, mirrored, order[take], flips[take])
             yield batch, labels[order[take]], weights[order[take]]
 
-    return _dataset(rows, plain, -(-len(labels) // protocol.batch_size))
+    return dataset(rows, plain.shape[1:], plain.dtype, -(-len(labels) // protocol.batch_size))
 
 
 def validation_batches(plain, labels: np.ndarray, protocol: Protocol):
@@ -152,7 +152,7 @@ def validation_batches(plain, labels: np.ndarray, protocol: Protocol):
             take = slice(start, start + 2 * protocol.batch_size)
             yield plain.take(take), labels[take], weights[take]
 
-    return _dataset(rows, plain, -(-len(labels) // (2 * protocol.batch_size)))
+    return dataset(rows, plain.shape[1:], plain.dtype, -(-len(labels) // (2 * protocol.batch_size)))
 
 
 def _take(plain, mirrored, rows: np.ndarray, flips: np.ndarray) -> np.ndarray:
@@ -163,15 +163,18 @@ def _take(plain, mirrored, rows: np.ndarray, flips: np.ndarray) -> np.ndarray:
     return batch
 
 
-def _dataset(rows, like, steps: int):
+def dataset(rows, shape, dtype, steps: int):
+    """Return a `tf.data.Dataset` of what ``rows()`` yields: (batch, labels, weights), `steps` long.
+
+    A batch holds rows of `shape` and `dtype`; it is float32 from here on.
+    """
     import tensorflow as tf
 
     signature = (
-        tf.TensorSpec((None, *like.shape[1:]), tf.as_dtype(like.dtype)),
+        tf.TensorSpec((None, *shape), tf.as_dtype(dtype)),
         tf.TensorSpec((None,), tf.int64),
         tf.TensorSpec((None,), tf.float32),
     )
     data = tf.data.Dataset.from_generator(rows, output_signature=signature)
-    # Batches are float32 from here on: features may be kept on disk in half precision.
     data = data.map(lambda x, y, w: (tf.cast(x, tf.float32), y, w))
     return data.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)

@@ -124,11 +124,22 @@ def temperature(labels, values) -> float:
     return float(np.exp((low + high) / 2))
 
 
+def probability(logits, temperature: float = 1.0) -> np.ndarray:
+    """Return P(fake) = sigmoid(logit / temperature) as float64, small scores exact.
+
+    Examples
+    --------
+    >>> probability([0.0, -800.0])
+    array([0.5, 0. ])
+    """
+    return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64) / temperature))
+
+
 def tempered(scores, temperature: float) -> np.ndarray:
     """Return scores softened (T > 1) or sharpened (T < 1): sigmoid(logit / T), float64."""
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} cannot be; it is a number above 0")
-    return 1 / (1 + np.exp(-logits(scores) / temperature))
+    return probability(logits(scores), temperature)
 
 
 def reliability(labels, scores, bins: int = 15, binning: str = "width") -> pd.DataFrame:

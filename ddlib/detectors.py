@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ddlib.calibration import probability
 from ddlib.files import file_digest, read_json
 from ddlib.protocol import Protocol
 from ddlib.scorer import ModelError, Scorer
@@ -158,7 +159,7 @@ class Detector:
 
     def scores(self, logits) -> np.ndarray:
         """Return calibrated P(fake) for logits: sigmoid(logit / temperature), float64."""
-        return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64) / self.temperature))
+        return probability(logits, self.temperature)
 
     def _check_size(self, side) -> None:
         if side != self.protocol.image_size:

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFilter
 
-from ddlib.gradcam import SIGNS, GradCAM, sigmoid, upsample
+from ddlib.calibration import probability
+from ddlib.gradcam import SIGNS, GradCAM, upsample
 from ddlib.localisation import interval
 
 FILLS = ("blur", "mean")
@@ -218,7 +219,7 @@ def _scorer(model, target):
     if target not in SIGNS:
         raise ValueError(f"target={target!r} is not known; choose from {', '.join(SIGNS)}")
     cam = GradCAM(model)
-    return lambda images: sigmoid(SIGNS[target] * cam.logits(images))
+    return lambda images: probability(SIGNS[target] * cam.logits(images))
 
 
 def _curve(scorer, start, end, heats, steps, seed) -> Curve:

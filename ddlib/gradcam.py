@@ -21,9 +21,10 @@ import numpy as np
 import tensorflow as tf
 
 from ddlib.activations import expose
-from ddlib.heatmaps import HeatMaps, fuse, normalise, overlay, sigmoid, upsample
+from ddlib.calibration import probability
+from ddlib.heatmaps import HeatMaps, fuse, normalise, overlay, upsample
 
-__all__ = ["FUSED", "SIGNS", "GradCAM", "HeatMaps", "conv_layers", "overlay", "sigmoid", "upsample"]
+__all__ = ["FUSED", "SIGNS", "GradCAM", "HeatMaps", "conv_layers", "overlay", "upsample"]
 
 SIGNS = {"fake": 1.0, "real": -1.0}
 FUSED = "fused"
@@ -128,7 +129,7 @@ class GradCAM:
                 raws[name].append(raw[name])
             logits.append(chunk_logits)
         logits = np.concatenate(logits)
-        scores = sigmoid(logits)
+        scores = probability(logits).astype(np.float32)
         found = {}
         for name in wanted:
             raw = np.concatenate(raws[name])

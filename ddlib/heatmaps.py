@@ -94,11 +94,6 @@ def overlay(
     return np.rint((1 - opacity) * image + opacity * colour).clip(0, 255).astype(np.uint8)
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-logits)), without overflow and with small scores exact."""
-    return np.exp(-np.logaddexp(0, -logits))
-
-
 def normalise(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Divide each map by its maximum; return the maps and which of them have one above zero."""
     peak = raw.max((1, 2))

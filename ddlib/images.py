@@ -116,23 +116,27 @@ def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarra
     image : (H, W, 3) uint8
     size : int
         Side of the result in pixels.
-    method : {"antialias", "nearest"}
+    method : {"antialias", "nearest", "cut"}
         ``antialias`` is Pillow's triangle filter, widened by the reduction as ``tf.image.resize``
         does with ``antialias=True``. Lanczos is sharper, but its negative lobes ring at edges, and
         ringing is just the kind of trace that detectors and ELA feed on. ``nearest`` takes single
         pixels, as the loader of Keras does unless told otherwise: it aliases large pictures and is
-        kept for the study's own protocol.
+        kept for the study's own protocol. ``cut`` takes the middle of a larger picture, pixels as
+        they are, and enlarges a smaller one as ``antialias`` does.
 
     Returns
     -------
     numpy.ndarray
         (size, size, 3) uint8.
     """
-    if method not in ("antialias", "nearest"):
-        raise ValueError(f"method={method!r} is not known; choose from antialias, nearest")
+    if method not in ("antialias", "nearest", "cut"):
+        raise ValueError(f"method={method!r} is not known; choose from antialias, nearest, cut")
     check_image(image)
     if image.shape[:2] == (size, size):
         return image
+    if method == "cut" and min(image.shape[:2]) >= size:
+        top, left = ((side - size) // 2 for side in image.shape[:2])
+        return image[top : top + size, left : left + size]
     if method == "nearest":  # Pillow's, without its copies: the pixel below the centre of each
         rows, columns = (
             ((np.arange(size) + 0.5) * side / size).astype(int) for side in image.shape[:2]

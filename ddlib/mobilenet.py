@@ -61,10 +61,11 @@ def find_weights(alpha: float, image_size: int = 256) -> Path:
 
 def build_detector(
     alpha: float = 1.0,
-    image_size: int = 256,
+    image_size: int | None = 256,
     weights: str | Path = "imagenet",
     trainable_layers: int = 10,
     dropout: float = 0.0,
+    head: int = 1024,
     pixel_range: tuple[int, int] = (-1, 1),
     norm_momentum: float = 0.99,
     seed: int = 0,
@@ -75,8 +76,8 @@ def build_detector(
     ----------
     alpha : float
         Width multiplier of MobileNet V1.
-    image_size : int
-        Side of the square input in pixels.
+    image_size : int or None
+        Side of the square input in pixels; None takes any size (for training on crops).
     weights : {"imagenet", "random", "residual"} or path
         Start weights of the backbone (everything before the pooling). "residual" is random but for
         a first layer of fixed high-pass filters (`residual_filters`).
@@ -85,6 +86,8 @@ def build_detector(
         before them are frozen, batch statistics included.
     dropout : float
         Dropout rate before the logit.
+    head : int
+        Units of the dense layer before the logit.
     pixel_range : (int, int)
         Where 0..255 is scaled to: (-1, 1) is what the ImageNet weights expect, (0, 1) the study's.
     norm_momentum : float
@@ -111,7 +114,7 @@ def build_detector(
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = norm_momentum
     x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
-    x = keras.layers.Dense(1024, activation="relu", name="features")(x)
+    x = keras.layers.Dense(head, activation="relu", name="features")(x)
     if dropout:
         x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
     logit = keras.layers.Dense(1, name="logit")(x)
@@ -179,6 +182,7 @@ def build_from(protocol: Protocol) -> keras.Model:
         weights=protocol.weights,
         trainable_layers=protocol.trainable_layers,
         dropout=protocol.dropout,
+        head=protocol.head,
         pixel_range=protocol.pixel_range,
         norm_momentum=protocol.norm_momentum,
         seed=protocol.seed,

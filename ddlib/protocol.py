@@ -16,7 +16,7 @@ LABELS = {"real": REAL, "fake": FAKE}
 MODELS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
 NAMES = ("paper", "clean")
 START_WEIGHTS = ("imagenet", "random", "residual")
-RESIZES = ("antialias", "nearest")
+RESIZES = ("antialias", "nearest", "cut")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Protocol:
     # the picture on its way to the network
     image_size: int = 256
     crop: bool = True  # centred square before resizing; off, a picture is squeezed to a square
-    resize: str = "antialias"  # the study's "nearest" aliases large pictures
+    resize: str = "antialias"  # the study's "nearest" aliases large pictures; "cut" keeps pixels
     jpeg_quality: int | None = 75  # every picture is saved once more like this; None: never
     ela_quality: int | None = None  # train on Error Level Analysis maps of this JPEG quality
     ela_inverted: bool = False  # the study's uint8 wrap-around: negated before ELA
@@ -45,6 +45,7 @@ class Protocol:
     alpha: float = 1.0
     weights: str = "imagenet"  # one of START_WEIGHTS or the path of a weights file
     trainable_layers: int = 20  # the study: 10, and 20 with ELA; 20 did better on valid for both
+    head: int = 1024  # units of the dense layer before the logit, as the study
     dropout: float = 0.5  # the study: 0.5 in some runs, none in others
     norm_momentum: float = 0.9  # of batch statistics; Keras's 0.99 lags in short trainings
     # the training data
@@ -70,7 +71,7 @@ class Protocol:
         for quality in ("jpeg_quality", "ela_quality"):
             if getattr(self, quality) is not None:
                 _within(quality, getattr(self, quality), 1, 100)
-        for count in ("batch_size", "epochs", "patience", "trainable_layers"):
+        for count in ("batch_size", "epochs", "patience", "trainable_layers", "head"):
             _within(count, getattr(self, count), 1, 10**6)
         if ("ela" in self.model.split("+")) != (self.ela_quality is not None):
             raise ValueError(

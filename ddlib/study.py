@@ -16,6 +16,7 @@ import pandas as pd
 
 from ddlib import manifest as manifests
 from ddlib import results as result_table
+from ddlib.calibration import probability
 from ddlib.files import digest, file_digest, read_json, whole, write_json
 from ddlib.manifest import Manifest
 from ddlib.protocol import START_WEIGHTS, Protocol, preset
@@ -244,7 +245,5 @@ def _run_key(protocol: Protocol, *parts: Manifest) -> str:
 
 
 def _score_table(scored: Manifest, logits) -> pd.DataFrame:
-    import numpy as np
-
     table = scored.table[["path", "label", "source", "split"]].reset_index(drop=True)
-    return table.assign(logit=logits, score=1 / (1 + np.exp(-np.clip(logits, -60, 60))))
+    return table.assign(logit=logits, score=probability(logits))

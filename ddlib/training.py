@@ -81,15 +81,17 @@ def train(
     return Trained(detector, history, best, start_digest, time.perf_counter() - start)
 
 
-def fit(model: keras.Model, data, check, protocol: Protocol, say=print) -> pd.DataFrame:
+def fit(model: keras.Model, data, check, protocol: Protocol, say=print, rate=None) -> pd.DataFrame:
     """Fit a model (a tail, or a whole detector) and leave it at its best epoch; return the history.
 
     Binary cross-entropy, Adam; stops when the validation loss has not fallen for
-    ``protocol.patience`` epochs.
+    ``protocol.patience`` epochs. `rate` is a learning rate or schedule other than the protocol's.
     """
     keras.utils.set_random_seed(protocol.seed)
+    optimizer = keras.optimizers.Adam(rate or protocol.learning_rate)
+    optimizer.build(model.trainable_variables)  # else Keras traces the whole step twice
     model.compile(
-        optimizer=keras.optimizers.Adam(protocol.learning_rate),
+        optimizer=optimizer,
         loss="binary_crossentropy",
         weighted_metrics=["accuracy"],
         jit_compile=False,  # compiling takes longer than it saves on a few cores

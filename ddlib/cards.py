@@ -1,0 +1,155 @@
+"""Model cards: what a detector was made from, how its score is read, what it does and does not do.
+
+Temperature, threshold and the band of "unsure" are chosen on the valid split; the numbers are
+stated on the test split. The card is a JSON file that `ddlib.detectors` reads, and the same in
+Markdown for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ddlib import calibration, metrics
+from ddlib.files import whole
+from ddlib.manifest import Manifest
+from ddlib.report import with_interval
+
+LIMITS = (
+    "A score is a hint and no proof: never accuse a person or clear a picture because of it.",
+    "It knows the generators that it was trained on. Of others it finds fewer, often far fewer: "
+    "see the rows marked unseen.",
+    "It scores the centred square of a picture at its own size; a small or smooth picture, heavy "
+    "compression, a collage or a retouched photograph are beyond it.",
+    "It was trained on a few thousand small pictures of faces, mostly looking at the camera.",
+)
+LICENCE = (
+    "Code and weights: MIT. The training pictures stay under their own terms, several of which "
+    "allow no commercial use (FFHQ: CC BY-NC-SA 4.0); ask a lawyer before you sell this."
+)
+
+
+def decisions(labels: np.ndarray, logits: np.ndarray, error: float = 0.05) -> dict:
+    """Return temperature, threshold and unsure band as chosen on a validation set.
+
+    Parameters
+    ----------
+    labels : (N,) array of 0 (real) and 1 (fake)
+    logits : (N,) array of float
+    error : float
+        Share of the reals that may be called fake, and of the fakes that may be called real,
+        outside the band.
+    """
+    temperature = calibration.temperature(labels, logits)
+    scores = calibration.probability(logits, temperature)
+    low, high = calibration.unsure_band(labels, scores, error)
+    # A band that spans no usual threshold would call a score of 0.4 fake; the middle stays inside.
+    return {
+        "temperature": round(temperature, 4),
+        "threshold": 0.5,
+        "unsure": [round(min(low, 0.5), 4), round(max(high, 0.5), 4)],
+    }
+
+
+def numbers(
+    labels: np.ndarray, logits: np.ndarray, sets: dict[str, np.ndarray], card: dict, seen: Iterable
+) -> list[dict]:
+    """Return what a detector does on each test set, as plain rows.
+
+    Parameters
+    ----------
+    labels, logits : (N,) arrays of all test pictures
+    sets : {name: (n,) int array}
+        Where the pictures of each set are.
+    card : dict
+        With temperature, threshold and unsure, as `decisions` returns them.
+    seen : iterable of str
+        Sets whose sources were trained on.
+    """
+    rows, seen = [], set(seen)
+    scores = calibration.probability(logits, card["temperature"])
+    for name, places in sets.items():
+        own, said = labels[places], calibration.verdicts(scores[places], card["unsure"])
+        row = metrics.evaluate(own, scores[places], card["threshold"])
+        row |= {"test_source": name, "trained_on": name in seen}
+        row["unsure"] = float(np.mean(said == "unsure"))
+        rows.append({key: _plain(value) for key, value in row.items()})
+    return rows
+
+
+def places(sets: dict[str, Manifest], scored: Manifest) -> dict[str, np.ndarray]:
+    """Return where the pictures of each set stand in a manifest that holds them all."""
+    index = pd.Index(scored.table["path"])
+    return {name: index.get_indexer(chosen.table["path"]) for name, chosen in sets.items()}
+
+
+def write_markdown(card: dict, path: Path) -> Path:
+    """Write a card for people beside its JSON."""
+    low, high = card["unsure"]
+    lines = [
+        f"# {card['name']}",
+        "",
+        card["what"],
+        "",
+        "## How to read its score",
+        "",
+        f"- score = sigmoid(logit / {card['temperature']}), the probability of *fake* on data like "
+        "the validation pictures",
+        f"- verdict: real below {low:.2f}, fake from {high:.2f}, unsure between; "
+        f"forced to choose, fake from {card['threshold']:.2f}",
+        "",
+        "## Training",
+        "",
+        *(f"- {text}" for text in card["data"]),
+        "",
+        "## Numbers",
+        "",
+        "Test pictures that no choice was made on, at the threshold; 95 % intervals in brackets.",
+        "",
+        *_table(card["numbers"]),
+        "",
+        "## Limits",
+        "",
+        *(f"- {text}" for text in card["limits"]),
+        "",
+        "## Licence",
+        "",
+        card["licence"],
+        "",
+        "## Files",
+        "",
+        f"- {card['name']}.keras: SHA-256 {card['sha256']}",
+        f"- {card['name']}.tflite: SHA-256 {card['tflite_sha256']}",
+    ]
+    with whole(path) as unfinished:
+        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def _table(rows: list[dict]) -> list[str]:
+    lines = [
+        "| test set | reals | fakes | accuracy | recall, reals | recall, fakes | AUC | unsure |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        shown = [
+            "" if row[name] is None else with_interval(*(row[name + end] for end in _ENDS))
+            for name in ("accuracy", "recall_real", "recall_fake", "auc")
+        ]
+        name = row["test_source"] + ("" if row["trained_on"] else " (unseen)")
+        cells = [name, row["n_real"], row["n_fake"], *shown, f"{row['unsure']:.0%}"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+_ENDS = ("", "_low", "_high")
+
+
+def _plain(value):
+    """Return a value that JSON can hold: NaN, which it cannot, as None."""
+    if isinstance(value, bool | str | int):
+        return value
+    return None if np.isnan(value) else round(float(value), 6)

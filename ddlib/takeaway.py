@@ -1,0 +1,107 @@
+"""A detector to take away: trained, rounded, exported, calibrated on valid, measured on test.
+
+What is measured is the very file that is shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ddlib import cards, deploy
+from ddlib.batches import load_images
+from ddlib.files import read_json
+from ddlib.finetuning import Recipe, finetune
+from ddlib.manifest import Manifest, test_sets
+from ddlib.provenance import provenance
+from ddlib.scorer import Scorer
+from ddlib.store import Store
+
+
+def take_away(
+    manifest: Manifest,
+    recipe: Recipe,
+    folder: Path,
+    name: str,
+    store: Store | None = None,
+    default: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train a detector on the train split and write it with its card; return the .keras file.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        All images of its train split are trained on, valid chooses epoch, temperature and band,
+        test is only measured.
+    recipe : Recipe
+    folder, name : path, str
+        NAME.keras, NAME.tflite, NAME.json and NAME.md are written there.
+    store : Store, optional
+    default : bool
+        Whether the card calls it the one to use unless another is named.
+    say : callable
+        Gets progress lines.
+    """
+    store = store or Store()
+    training, validation = (manifest.select(split=split) for split in ("train", "valid"))
+    trained = finetune(training, validation, recipe, store, say)
+    card = {
+        "name": name,
+        "what": _what(recipe),
+        "data": _data(training, validation),
+        "limits": list(cards.LIMITS),
+        "licence": cards.LICENCE,
+        "recipe": recipe.to_dict(),
+        "history": trained.history.round(4).to_dict("records"),
+        "provenance": {
+            "training_hash": training.digest(),
+            "start_weights_hash": trained.start_digest,
+            "best_epoch": trained.best_epoch,
+            "seconds_training": round(trained.seconds, 1),
+            **provenance(),
+        },
+    } | ({"default": True} if default else {})
+    deploy.round_weights(trained.detector)  # before measuring: what is measured is what is shipped
+    card |= measured(trained.detector, recipe.protocol, manifest, store)
+    path = deploy.ship(trained.detector, Path(folder), name, recipe.protocol, card)
+    cards.write_markdown(read_json(path.with_suffix(".json")), path.with_suffix(".md"))
+    return path
+
+
+def measured(detector, protocol, manifest: Manifest, store: Store) -> dict:
+    """Return temperature, threshold, band and the numbers of every test set, for the card."""
+    scorer = Scorer(deploy.convert(detector, "float16"))
+    validation, test = (manifest.select(split=split) for split in ("valid", "test"))
+    on_valid, on_test = (
+        scorer.logits(load_images(part, protocol, store)) for part in (validation, test)
+    )
+    chosen = cards.decisions(validation.labels, on_valid)
+    sets = test_sets(manifest)
+    seen = set(manifest.select(split="train").table["source"])
+    known = [n for n, part in sets.items() if set(part.table["source"]) <= seen]
+    return chosen | {
+        "numbers": cards.numbers(
+            *(test.labels, np.asarray(on_test), cards.places(sets, test), chosen, known)
+        )
+    }
+
+
+def _what(recipe: Recipe) -> str:
+    protocol = recipe.protocol
+    return (
+        f"MobileNet V1 of width {protocol.alpha:g} for square pictures of "
+        f"{protocol.image_size} pixels that tells photographs of faces from AI-generated ones. "
+        "Started from ImageNet weights, every layer trained."
+    )
+
+
+def _data(training: Manifest, validation: Manifest) -> list[str]:
+    lines = []
+    for word, part in (("trained on", training), ("chosen on", validation)):
+        counts = part.table.groupby(["label", "source"]).size()
+        listed = ", ".join(f"{n} {source} ({label})" for (label, source), n in counts.items())
+        lines.append(f"{word} {listed}")
+    return lines

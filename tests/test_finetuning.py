@@ -1,0 +1,131 @@
+"""Training every layer on windows, and what comes out to take away."""
+
+import keras
+import numpy as np
+import pytest
+
+from ddlib import cards, finetuning
+from ddlib.augment import Augmentation
+from ddlib.deploy import round_weights
+from ddlib.detectors import open_detector
+from ddlib.files import read_json
+from ddlib.finetuning import Recipe, augmented_batches, cosine_rate, finetune, recipe
+from ddlib.metrics import evaluate
+from ddlib.mobilenet import build_from, weights_digest
+from ddlib.store import Store
+from ddlib.takeaway import take_away
+
+GENTLE = Augmentation(resize=0, zoom=0, blur=0, jpeg=0.5, lowest_quality=80)
+SMALL = recipe(
+    *(0.25, 2),
+    **{"augmentation": GENTLE, "window": 48, "image_size": 64, "weights": "random"},
+    **{"batch_size": 8, "head": 16, "dropout": 0.0},
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def taken(tiny, store, tmp_path_factory):
+    """A detector that was trained and written, and what was said meanwhile."""
+    folder, lines = tmp_path_factory.mktemp("taken"), []
+    take_away(tiny, SMALL, folder, "mine", store, default=True, say=lines.append)
+    return folder, lines
+
+
+def test_every_layer_is_trained_and_the_detector_takes_whole_pictures(taken):
+    folder, lines = taken
+    card = read_json(folder / "mine.json")
+    start, model = build_from(SMALL.protocol), open_detector(folder=folder).keras_model()
+    assert card["provenance"]["start_weights_hash"] == weights_digest(start)
+    assert model.input_shape == (None, 64, 64, 3)
+    round_weights(start)  # as what is shipped is rounded, so that a difference is one of training
+    for before, after in zip(start.trainable_weights, model.trainable_weights, strict=True):
+        assert not np.array_equal(before, after), before.path
+    assert len(lines) == SMALL.protocol.epochs == len(card["history"])
+
+
+def test_batches_depend_on_the_seed_alone_and_change_by_epoch(tiny, store):
+    part = tiny.select(split="valid")
+    from ddlib.batches import load_images
+
+    pictures = load_images(part, SMALL.protocol.but(jpeg_quality=None), store)
+    twice = [augmented_batches(pictures, part.labels, SMALL) for _ in range(2)]
+    epochs = [[[x.numpy() for x, _, _ in data] for _ in range(2)] for data in twice]
+    for first, again in zip(epochs[0][0], epochs[1][0], strict=True):
+        np.testing.assert_array_equal(first, again)
+    assert any(not np.array_equal(a, b) for a, b in zip(epochs[0][0], epochs[0][1], strict=True))
+    shapes = [x.shape for x in epochs[0][0]]
+    assert shapes == [(8, 48, 48, 3), (7, 48, 48, 3)]
+    labels = np.concatenate([y.numpy() for _, y, _ in twice[0]])
+    assert sorted(labels) == sorted(part.labels)
+
+
+def test_the_rate_rises_for_an_epoch_and_falls_to_nothing():
+    rate = cosine_rate(SMALL.protocol.but(epochs=3), 80)  # 10 steps an epoch
+    values = [float(rate(step)) for step in range(31)]
+    assert values[10] == pytest.approx(1e-3) == max(values)
+    assert values[0] == pytest.approx(1e-3 / 20)
+    assert values[20] == pytest.approx(0.5e-3)  # halfway down half a cosine
+    assert values[30] == pytest.approx(0, abs=1e-9)
+
+
+def test_without_early_downsampling_the_first_grid_is_as_large_as_the_picture():
+    model = build_from(SMALL.protocol)
+    full = finetuning._first_stride(model, 1)
+    assert full.get_layer("conv1").output.shape[1] == 64
+    assert model.get_layer("conv1").output.shape[1] == 32
+    assert weights_digest(full) == weights_digest(model)
+
+
+@pytest.mark.parametrize("window", [16, 96])
+def test_a_window_that_does_not_fit_is_refused(tiny, window):
+    part = tiny.select(split="valid")
+    with pytest.raises(ValueError, match=f"window={window}; 32 to image_size=64 fit"):
+        finetune(part, part, Recipe(SMALL.protocol, window=window), say=len)
+
+
+def test_what_is_taken_away_is_calibrated_on_valid_and_measured_on_test(taken, tiny, store):
+    folder, _ = taken
+    detector = open_detector(folder=folder)
+    assert detector.name == "mine"
+    rows = {row["test_source"]: row for row in detector.card["numbers"]}
+    assert set(rows) == {"gan", "sd", "sd21"}
+    assert rows["sd21"]["accuracy"] is None and rows["sd21"]["n_fake"] == 5
+    assert all(row["trained_on"] for row in rows.values())
+
+    from ddlib.batches import load_images
+    from ddlib.manifest import test_sets
+
+    chosen = test_sets(tiny)["gan"]
+    pictures = load_images(chosen, detector.protocol, store)
+    scores = detector.scores(detector.scorer(1).logits(pictures))
+    assert evaluate(chosen.labels, scores)["accuracy"] == rows["gan"]["accuracy"]
+    twin = detector.keras_model()(pictures.take(slice(None)).astype("float32"), training=False)
+    raw = keras.ops.convert_to_numpy(twin)[:, 0]
+    tempered = detector.scores(np.log(raw / (1 - raw)))
+    np.testing.assert_allclose(tempered, scores, atol=0.02)
+
+    text = (folder / "mine.md").read_text(encoding="utf-8")
+    assert read_json(folder / "mine.json")["sha256"] in text
+    assert "| sd21 | 0 | 5 |  |  |" in text
+
+
+def test_decisions_keep_one_half_inside_the_band():
+    labels = np.array([0] * 50 + [1] * 50)
+    logits = np.concatenate([np.linspace(-9, -3, 50), np.linspace(3, 9, 50)])
+    low, high = cards.decisions(labels, logits)["unsure"]
+    assert low <= 0.5 <= high
+
+
+def test_numbers_are_those_of_the_threshold_and_the_band():
+    labels, logits = np.array([0, 0, 1, 1]), np.array([-2.0, 0.5, 0.5, 2.0])
+    card = {"temperature": 2.0, "threshold": 0.5, "unsure": [0.4, 0.6]}
+    sets = {"both": np.arange(4), "fakes": np.array([2, 3])}
+    both, fakes = cards.numbers(labels, logits, sets, card, seen=["both"])
+    assert both["accuracy"] == 0.75 and both["unsure"] == 0.5  # sigmoid(0.25) = 0.56
+    assert fakes["accuracy"] is None and fakes["recall_fake"] == 1.0
+    assert both["trained_on"] and not fakes["trained_on"]
