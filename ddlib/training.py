@@ -88,7 +88,7 @@ def fit(model: keras.Model, data, check, protocol: Protocol, say=print, rate=Non
     ``protocol.patience`` epochs. `rate` is a learning rate or schedule other than the protocol's.
     """
     keras.utils.set_random_seed(protocol.seed)
-    optimizer = keras.optimizers.Adam(rate or protocol.learning_rate)
+    optimizer = FusedAdam(rate or protocol.learning_rate)
     optimizer.build(model.trainable_variables)  # else Keras traces the whole step twice
     model.compile(
         optimizer=optimizer,
@@ -109,6 +109,28 @@ def fit(model: keras.Model, data, check, protocol: Protocol, say=print, rate=Non
         verbose=0,
     )
     return pd.DataFrame(lines.rows)
+
+
+class FusedAdam(keras.optimizers.Adam):
+    """Adam (Kingma and Ba 2015) whose update is one TensorFlow operation a weight, not twelve.
+
+    The mathematics is Keras's. A small network has as many weights as a large one, and spends a
+    tenth of each step and a quarter of its tracing on these.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one weight and its two moments."""
+        import tensorflow as tf
+
+        index, step = self._get_variable_index(variable), tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            **{"var": variable.handle, "grad": gradient, "lr": learning_rate},
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            **{"beta1": self.beta_1, "beta1_power": tf.pow(self.beta_1, step)},
+            **{"beta2": self.beta_2, "beta2_power": tf.pow(self.beta_2, step)},
+            epsilon=self.epsilon,
+        )
 
 
 class EpochLines(keras.callbacks.Callback):

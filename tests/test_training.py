@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -95,3 +96,17 @@ def test_a_loss_that_is_no_number_is_named():
     lines.on_epoch_begin(0)
     with pytest.raises(FloatingPointError, match="gan: the loss is nan in epoch 1; lower the"):
         lines.on_epoch_end(0, {"loss": float("nan")})
+
+
+def test_the_fused_update_is_that_of_adam(rng):
+    """By hand, from the paper: biased moments, both corrected, for three steps."""
+    start = rng.normal(size=(3, 2)).astype("float32")
+    gradients = rng.normal(size=(3, 3, 2)).astype("float32")
+    weight, optimizer = keras.Variable(start), training.FusedAdam(0.1)
+    optimizer.build([weight])
+    expected, m, v = start.astype(float), 0, 0
+    for step, gradient in enumerate(gradients, 1):
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weight])
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        expected -= 0.1 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-7)
+    np.testing.assert_allclose(weight.numpy(), expected, atol=1e-5)

@@ -4,12 +4,16 @@
 
 Prints a table of ratios and writes figures/tables/benchmarks.csv and .json. The study's way is
 written out in `tests.benchmarks.baseline`. Run it on a quiet machine; the whole takes some minutes.
+For training it also prints the floor: the multiply-adds that no way around remains for, over the
+rate at which this machine multiplies large matrices.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,19 +25,19 @@ import numpy as np
 import pandas as pd
 
 from ddlib import batches
-from ddlib.deploy import convert
+from ddlib.complexity import cost
 from ddlib.ela import ela_maps
 from ddlib.files import whole, write_json
 from ddlib.gradcam import GradCAM, conv_layers
 from ddlib.manifest import training_manifest, validation_manifest
-from ddlib.mobilenet import build_from
-from ddlib.protocol import MODELS
+from ddlib.mobilenet import build_from, split_prefix
+from ddlib.protocol import MODELS, Protocol
 from ddlib.provenance import provenance
-from ddlib.scorer import Scorer
 from ddlib.store import Store
 from ddlib.study import Study, open_study
 from ddlib.training import compiled, train
 from tests.benchmarks import baseline
+from tests.benchmarks.bench_scoring import engines
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,29 +95,55 @@ def bench_ela(study: Study) -> list[dict]:
     return [row("ELA", slow / len(pictures), fast / len(pictures), "image", 2, note)]
 
 
-def bench_training(study: Study) -> list[dict]:
-    """One model, from cold: one epoch of the study's way times the epochs; ours in full."""
-    from ddlib.manifest import training_manifest, validation_manifest
+def product_rate(size: int = 2048) -> float:
+    """Return how many multiply-adds a second this machine reaches in large float32 products."""
+    import tensorflow as tf
 
-    protocol = study.protocol("gan")
-    sets = (
-        training_manifest(study.manifest, protocol),
-        validation_manifest(study.manifest, protocol),
+    a = tf.random.normal((size, size))
+    product = tf.function(lambda x: tf.reduce_sum(x @ x))
+    product(a)
+    return size**3 / seconds(lambda: float(product(a)), 5)
+
+
+def floor_seconds(protocol: Protocol, n: int, held_out: int, rate: float) -> float:
+    """Return the multiply-adds of training one model our way, in seconds at a rate.
+
+    The prefix sees each picture and its mirror image once. The tail goes forward and back (twice
+    the work of forward) in each epoch, and forward over the held-out pictures.
+    """
+    prefix, tail = (cost(part)["multiply_adds"] for part in split_prefix(build_from(protocol)))
+    once = prefix * ((2 if protocol.flip else 1) * n + held_out)
+    return (once + protocol.epochs * tail * (3 * n + held_out)) / rate
+
+
+def training_sets(study: Study, protocol: Protocol):
+    """Return the training and validation images of a protocol."""
+    return training_manifest(study.manifest, protocol), validation_manifest(
+        study.manifest, protocol
     )
+
+
+def bench_training(study: Study) -> list[dict]:
+    """One model of ten epochs, from cold: one epoch of the study's way times ten; ours in full."""
+    protocol = study.protocol("gan", epochs=10)
+    sets = training_sets(study, protocol)
     epoch = baseline.fit_epoch(*sets, protocol)
     with tempfile.TemporaryDirectory() as folder:
         own = seconds(lambda: train(*sets, protocol, Store(folder), say=lambda line: None))
-    note = f"the study's way: one epoch ({epoch:.1f} s) times {protocol.epochs}"
+    floor = floor_seconds(protocol, *map(len, sets), product_rate())
+    note = f"the study's way: one epoch ({epoch:.1f} s) times {protocol.epochs}; "
+    note += f"floor of our way {floor:.0f} s"
     return [row("training one model", epoch * protocol.epochs, own, "model", 4, note)]
 
 
 def bench_study(study: Study) -> list[dict]:
     """All four models and all test sets, from cold."""
-    theirs = 0.0
+    theirs, floor, rate = 0.0, 0.0, product_rate()
     for model in MODELS:
         protocol = study.protocol(model)
-        sets = (part(study.manifest, protocol) for part in (training_manifest, validation_manifest))
+        sets = training_sets(study, protocol)
         theirs += baseline.fit_epoch(*sets, protocol) * protocol.epochs
+        floor += floor_seconds(protocol, *map(len, sets), rate)
     scored = study.manifest.select(split=["valid", "test"])
     protocol = study.protocol("gan")
     theirs += len(MODELS) * baseline.predict_all(build_from(protocol), scored, protocol)
@@ -128,7 +158,8 @@ def bench_study(study: Study) -> list[dict]:
             Store(Path(folder) / "store"),
         )
         own = seconds(lambda: [cold.evaluate(model) for model in MODELS])
-    note = "the study's way: one epoch of each model times its epochs"
+    note = "the study's way: one epoch of each model times its epochs, ELA maps not counted; "
+    note += f"floor of our training {floor:.0f} s"
     return [row("whole study, four models", theirs, own, "study", 8, note)]
 
 
@@ -147,17 +178,59 @@ def bench_gradcam(study: Study) -> list[dict]:
 
 
 def bench_scoring(study: Study) -> list[dict]:
-    """Scores of prepared images: predict one by one; our scorer; the bare engine."""
-    detector = build_from(study.protocol("gan"))
+    """Scores of prepared images: predict one by one; our scorer; every bare engine."""
+    protocol = study.protocol("gan")
     chosen = study.manifest.select(split="test").sample(128)
-    pictures = batches.load_images(chosen, study.protocol("gan"), study.store).take(slice(None))
-    content = convert(detector, "float32", pictures[:1])
-    own, bare = Scorer(content), Scorer(content, workers=1)
-    slow = seconds(lambda: [detector.predict(p[None], verbose=0) for p in pictures[:32]]) / 32
-    fast = seconds(lambda: own.logits(pictures), 3) / len(pictures)
-    one = seconds(lambda: [bare.logit(picture) for picture in pictures], 3) / len(pictures)
-    note = f"{fast / one:.2f} of the bare engine on one thread (goal: at most 1.3)"
-    return [row("scoring", slow, fast, "image", 5, note)]
+    pictures = batches.load_images(chosen, protocol, study.store).take(slice(None))
+    found = engines(protocol.alpha, pictures, ("float32",))
+    times = {name: seconds(run, 4) / len(pictures) for name, run in found.items()}
+    own = times.pop("Scorer float32, 2 workers")
+    slow = times.pop("model.predict, one by one")
+    name, bare = min(times.items(), key=lambda item: item[1])
+    note = f"{own / bare:.2f} of the fastest bare engine ({name}; goal: at most 1.3)"
+    return [row("scoring", slow, own, "image", 5, note)]
+
+
+def bench_memory(study: Study) -> list[dict]:
+    """Peak memory of training on 20,000 images, one epoch: theirs is the goal of 4 GB."""
+    peak = child_peak_gb(20_000, study)
+    return [
+        {
+            **{"what": "peak memory, 20,000 images", "study_s": 4.0, "ddlib_s": round(peak, 2)},
+            **{"unit": "GB (study: the limit)", "ratio": round(4 / peak, 1), "goal": 1},
+            **{"met": peak <= 4, "note": "one epoch from an empty store, width 0.25"},
+        }
+    ]
+
+
+def child_peak_gb(n: int, study: Study) -> float:
+    """Train on a manifest repeated to `n` rows in a process of its own; return its peak memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        csv = Path(folder) / "manifest.csv"
+        study.manifest.save(csv)
+        command = [sys.executable, "-m", "tests.benchmarks.memory", str(csv)]
+        command += [str(study.manifest.root), str(n), str(Path(folder) / "store")]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return float(told.stdout.split()[-1])
+
+
+def bench_start(study: Study) -> list[dict]:
+    """How long the command line takes to answer."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "real").mkdir()
+        (Path(folder) / "fake" / "gan").mkdir(parents=True)
+        for i, path in enumerate(study.manifest.sample(8).paths):
+            target = Path(folder) / ("real" if i % 2 else "fake/gan") / f"{i}{path.suffix}"
+            target.write_bytes(path.read_bytes())
+        for words in (["--help"], ["data", "check", folder]):
+            command = [sys.executable, "-m", "ddlib", *words]
+            run = lambda command=command: subprocess.run(command, capture_output=True)  # noqa: E731
+            own = seconds(run, 5)
+            what = "ddlib " + " ".join(words[:2] if len(words) > 1 else words)
+            note = "seconds; study: the limit"
+            rows.append(row(what, 1.0, own, "call", 1, note))
+    return rows
 
 
 BENCHES = {
@@ -167,6 +240,8 @@ BENCHES = {
     "scoring": bench_scoring,
     "training": bench_training,
     "study": bench_study,
+    "memory": bench_memory,
+    "start": bench_start,
 }
 
 

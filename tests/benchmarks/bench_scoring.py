@@ -23,12 +23,12 @@ from ddlib.scorer import Scorer, _runtime
 from ddlib.training import compiled
 
 
-def engines(alpha: float, images: np.ndarray) -> dict:
+def engines(alpha: float, images: np.ndarray, kinds=("float32", "float16", "int8")) -> dict:
     """Return a function that scores all images, by name of the engine."""
     detector = build_detector(alpha, images.shape[1], "random")
     logit = without_score(detector)
     fast = compiled(logit)
-    content = {kind: convert(detector, kind, images) for kind in ("float32", "float16", "int8")}
+    content = {kind: convert(detector, kind, images) for kind in kinds}
 
     def in_batches(run, size):
         return lambda: [run(images[i : i + size]) for i in range(0, len(images), size)]
