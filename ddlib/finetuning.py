@@ -61,7 +61,13 @@ def recipe(alpha: float, epochs: int = 12, **changes) -> Recipe:
            if name in changes}  # fmt: skip
     fields = {
         **{"alpha": alpha, "epochs": epochs, "trainable_layers": ALL_LAYERS},
-        **{"learning_rate": 1e-3, "dropout": 0.2, "head": 256, "norm_momentum": 0.95},
+        **{
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "dropout": 0.2,
+            "head": 256,
+            "norm_momentum": 0.95,
+        },
     }
     return Recipe(preset("clean", "gan+sd", **{**fields, **changes}), **own)
 
@@ -74,9 +80,6 @@ def finetune(
     say: Callable[[str], None] = print,
 ) -> Trained:
     """Train a detector and return it at its best epoch by validation loss.
-
-    The learning rate rises to the protocol's within the first epoch and falls to nothing along half
-    a cosine (Loshchilov and Hutter 2017).
 
     Parameters
     ----------
@@ -105,20 +108,10 @@ def finetune(
     history = fit(
         *(twin, augmented_batches(plain, training.labels, recipe)),
         *(validation_batches(held_out, validation.labels, protocol), protocol, say),
-        rate=cosine_rate(protocol, len(training)),
     )
     detector.set_weights(twin.get_weights())
     best = int(history["val_loss"].idxmin()) + 1
     return Trained(detector, history, best, start_digest, time.perf_counter() - start)
-
-
-def cosine_rate(protocol: Protocol, n: int):
-    """Return the learning rate by step: up to the protocol's in one epoch, then down to zero."""
-    steps = -(-n // protocol.batch_size)
-    return keras.optimizers.schedules.CosineDecay(
-        *(protocol.learning_rate / 20, max(1, steps * (protocol.epochs - 1))),
-        **{"warmup_target": protocol.learning_rate, "warmup_steps": steps},
-    )
 
 
 def augmented_batches(pictures, labels: np.ndarray, recipe: Recipe):

@@ -16,6 +16,7 @@ LABELS = {"real": REAL, "fake": FAKE}
 MODELS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
 NAMES = ("paper", "clean")
 START_WEIGHTS = ("imagenet", "random", "residual")
+SCHEDULES = ("constant", "cosine")
 RESIZES = ("antialias", "nearest", "cut")
 
 
@@ -52,7 +53,8 @@ class Protocol:
     gan_share: float = 1.0  # part of the GAN set that is used; the study's ELA run used half
     equal_generators: bool = False  # the study: GAN fakes = SD fakes, reals = both
     # the optimiser
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-4  # the highest, where it changes
+    schedule: str = "constant"  # "cosine": up within an epoch, then down to nothing
     batch_size: int = 32
     epochs: int = 12
     patience: int = 10
@@ -64,6 +66,7 @@ class Protocol:
         _one_of("name", self.name, NAMES)
         _one_of("model", self.model, MODELS)
         _one_of("resize", self.resize, RESIZES)
+        _one_of("schedule", self.schedule, SCHEDULES)
         _within("image_size", self.image_size, 32, 1024)
         _within("gan_share", self.gan_share, 0.01, 1.0)
         _within("dropout", self.dropout, 0.0, 0.95)

@@ -14,7 +14,7 @@ from ddlib.published import STANDS_FOR, TOLERANCE, beside
 from ddlib.tiers import is_toy
 
 NOTEBOOK = "07_reproduction_report"
-_NAMES = {
+NAMES = {
     "gan": "GAN",
     "sd": "Stable Diffusion",
     "sd15": "SD 1.5",
@@ -85,7 +85,7 @@ def _ela(cell, twin: str, source: str) -> dict:
     if plain is not None and ela is not None:
         ours = f"{ela['accuracy']:.3f} with ELA, {plain['accuracy']:.3f} without"
         holds = "no" if ela["accuracy_low"] > plain["accuracy_high"] else "yes"
-    finding = f"ELA does not help {twin} on {_NAMES[source]}"
+    finding = f"ELA does not help {twin} on {NAMES[source]}"
     return {"finding": finding, "bound": "accuracy not above", "ours": ours, "holds": holds}
 
 
@@ -102,7 +102,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
         simulated = f" ({stand_in})" if ran and stand_in in STANDS_FOR else ""
         rows.append(
             {
-                "test set": _NAMES[row["test_source"]] + simulated,
+                "test set": NAMES[row["test_source"]] + simulated,
                 "model": row["model"],
                 "measure": row["measure"].replace("_", " of ") + ("s" * ("fake" in row["measure"])),
                 "study": f"{row['study']:.3f}",
@@ -123,53 +123,6 @@ def _plain(table: pd.DataFrame) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
-
-
-def markdown(real: pd.DataFrame, toy: pd.DataFrame, protocol: str = "clean") -> str:
-    """Return the README's table: the study, ours on real images, ours on the toy tier.
-
-    Parameters
-    ----------
-    real, toy : DataFrame
-        Committed results, ``figures/tables/results_*.csv``.
-    """
-    sides = {
-        name: beside(table[table["protocol"] == protocol]).set_index(["test_source", "model"])
-        for name, table in (("real", real), ("toy", toy))
-    }
-    lines = [
-        "| test set | measure | model | study | ours, real images | ours, toy (simulated) |",
-        "|---|---|---|---|---|---|",
-    ]
-    for key, row in sides["real"].iterrows():
-        cells = [
-            with_interval(r["ours"], r["low"], r["high"]) if r["verdict"] != "not run" else "-"
-            for r in (row, sides["toy"].loc[key])
-        ]
-        measure = row["measure"].replace("_", " of ") + "s" * ("fake" in row["measure"])
-        head = f"| {_NAMES[key[0]]} | {measure} | {key[1]} | {row['study']:.3f} "
-        lines.append(f"{head}| {cells[0]} | {cells[1]} |")
-    return "\n".join(lines)
-
-
-def update_readme(readme: Path, figures: Path) -> Path:
-    """Write the README's table anew from the committed results of the two tiers.
-
-    Raises
-    ------
-    ValueError
-        If the README has no place for it.
-    """
-    text = Path(readme).read_text(encoding="utf-8")
-    begin, end = "<!-- begin table -->\n", "<!-- end table -->"
-    if begin not in text or end not in text:
-        raise ValueError(f"{readme} lacks the lines {begin.strip()!r} and {end!r}")
-    before, after = text.split(begin)[0], text.split(end)[1]
-    tables = [pd.read_csv(figures / "tables" / f"results_{name}.csv") for name in ("real", "toy")]
-    with whole(readme) as unfinished:
-        filled = f"{before}{begin}\n{markdown(*tables)}\n\n{end}{after}"
-        unfinished.write_text(filled, encoding="utf-8")
-    return Path(readme)
 
 
 def to_html(folder: Path) -> Path:

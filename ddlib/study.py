@@ -136,7 +136,9 @@ class Study:
         trained = trainer.train(training, validation, run.protocol, self.store, say=self.say)
         start = time.perf_counter()
         prefix, tail = mobilenet.split_prefix(trained.detector)
-        features = trainer.prefix_features(prefix, scored, run.protocol, self.store)
+        features = trainer.prefix_features(
+            prefix, scored, run.protocol, self.store, precision=trained.precision
+        )
         scores = _score_table(scored, trainer.score_features(tail, features))
         facts = {
             "key": run.key,
@@ -158,6 +160,7 @@ class Study:
         return {
             "seconds_training": round(trained.seconds, 2),
             "best_epoch": trained.best_epoch,
+            "feature_precision": trained.precision,
             "data_hash": self.manifest.digest(),
             "start_weights_hash": trained.start_digest,
             "parameters": trained.detector.count_params(),

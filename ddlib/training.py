@@ -28,6 +28,7 @@ from ddlib.mobilenet import build_from, split_prefix, weights_digest, without_sc
 from ddlib.protocol import Protocol
 from ddlib.store import Rows, Store, StoredArray
 
+HALF_ERROR = 0.01  # of a logit; a score moves by a quarter of that at most
 _BATCH = 64  # images a forward pass of the prefix; larger is not faster on two cores
 
 
@@ -40,6 +41,7 @@ class Trained:
     best_epoch: int  # counted from 1
     start_digest: str  # of the weights before training
     seconds: float
+    precision: str = "none kept"  # of the stored features
 
 
 def train(
@@ -47,7 +49,7 @@ def train(
     validation: Manifest,
     protocol: Protocol,
     store: Store | None = None,
-    precision: str = "float16",
+    precision: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Trained:
     """Train the protocol's detector and return it at its best epoch by validation loss.
@@ -59,8 +61,9 @@ def train(
     protocol : Protocol
     store : Store, optional
         Where images and features are kept.
-    precision : {"float16", "float32"}
+    precision : {"float16", "float32"}, optional
         Of the stored features. Half precision halves the disk; float32 repeats plain training.
+        By default half where it changes no logit by more than `HALF_ERROR` (`measured_precision`).
     say : callable
         Gets one line an epoch.
     """
@@ -69,6 +72,9 @@ def train(
     detector = build_from(protocol)
     start_digest = weights_digest(detector)
     prefix, tail = split_prefix(detector)
+    if precision is None:
+        few = load_images(training, protocol, store).take(slice(0, 8))
+        precision = measured_precision(prefix, tail, few)
     plain = prefix_features(prefix, training, protocol, store, precision=precision)
     mirrored = None
     if protocol.flip:
@@ -78,17 +84,18 @@ def train(
     check = validation_batches(held_out, validation.labels, protocol)
     history = fit(tail, data, check, protocol, say)
     best = int(history["val_loss"].idxmin()) + 1
-    return Trained(detector, history, best, start_digest, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Trained(detector, history, best, start_digest, seconds, precision)
 
 
-def fit(model: keras.Model, data, check, protocol: Protocol, say=print, rate=None) -> pd.DataFrame:
+def fit(model: keras.Model, data, check, protocol: Protocol, say=print) -> pd.DataFrame:
     """Fit a model (a tail, or a whole detector) and leave it at its best epoch; return the history.
 
     Binary cross-entropy, Adam; stops when the validation loss has not fallen for
-    ``protocol.patience`` epochs. `rate` is a learning rate or schedule other than the protocol's.
+    ``protocol.patience`` epochs.
     """
     keras.utils.set_random_seed(protocol.seed)
-    optimizer = FusedAdam(rate or protocol.learning_rate)
+    optimizer = FusedAdam(learning_rate(protocol, int(data.cardinality())))
     optimizer.build(model.trainable_variables)  # else Keras traces the whole step twice
     model.compile(
         optimizer=optimizer,
@@ -109,6 +116,21 @@ def fit(model: keras.Model, data, check, protocol: Protocol, say=print, rate=Non
         verbose=0,
     )
     return pd.DataFrame(lines.rows)
+
+
+def learning_rate(protocol: Protocol, steps: int):
+    """Return the protocol's learning rate, or its schedule for so many steps an epoch.
+
+    "cosine" rises from a twentieth within the first epoch and falls to nothing along half a cosine
+    (Loshchilov and Hutter 2017).
+    """
+    highest = protocol.learning_rate
+    if protocol.schedule == "constant":
+        return highest
+    falling = max(1, steps * (protocol.epochs - 1))
+    return keras.optimizers.schedules.CosineDecay(
+        highest / 20, falling, warmup_target=highest, warmup_steps=steps
+    )
 
 
 class FusedAdam(keras.optimizers.Adam):
@@ -186,6 +208,15 @@ def prefix_features(
         return store.array("features", key, shape, precision, chunks)
 
     return gather_blocks(manifest, load_block)
+
+
+def measured_precision(prefix: keras.Model, tail: keras.Model, images: np.ndarray) -> str:
+    """Return "float16" if features kept in it give the same logits (N images), else "float32"."""
+    features, to_logit = compiled(prefix)(images), without_score(tail)
+    with np.errstate(over="ignore"):  # beyond 65,504 half precision is infinite, and too coarse
+        half = features.astype("float16").astype("float32")
+    logits, coarse = (to_logit(x, training=False).numpy() for x in (features, half))
+    return "float16" if np.abs(logits - coarse).max() <= HALF_ERROR else "float32"
 
 
 def _forward_chunks(model, images: Rows, mirror: bool) -> Callable[[], Iterator[np.ndarray]]:

@@ -9,7 +9,7 @@ from ddlib.augment import Augmentation
 from ddlib.deploy import round_weights
 from ddlib.detectors import open_detector
 from ddlib.files import read_json
-from ddlib.finetuning import Recipe, augmented_batches, cosine_rate, finetune, recipe
+from ddlib.finetuning import Recipe, augmented_batches, finetune, recipe
 from ddlib.metrics import evaluate
 from ddlib.mobilenet import build_from, weights_digest
 from ddlib.store import Store
@@ -62,15 +62,6 @@ def test_batches_depend_on_the_seed_alone_and_change_by_epoch(tiny, store):
     assert shapes == [(8, 48, 48, 3), (7, 48, 48, 3)]
     labels = np.concatenate([y.numpy() for _, y, _ in twice[0]])
     assert sorted(labels) == sorted(part.labels)
-
-
-def test_the_rate_rises_for_an_epoch_and_falls_to_nothing():
-    rate = cosine_rate(SMALL.protocol.but(epochs=3), 80)  # 10 steps an epoch
-    values = [float(rate(step)) for step in range(31)]
-    assert values[10] == pytest.approx(1e-3) == max(values)
-    assert values[0] == pytest.approx(1e-3 / 20)
-    assert values[20] == pytest.approx(0.5e-3)  # halfway down half a cosine
-    assert values[30] == pytest.approx(0, abs=1e-9)
 
 
 def test_without_early_downsampling_the_first_grid_is_as_large_as_the_picture():

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ddlib import report, results
+from ddlib import readme, report, results
 from ddlib.published import TOLERANCE, beside, published
 
 
@@ -100,8 +100,8 @@ def test_summary_says_that_toy_images_are_simulated(tmp_path):
 def test_markdown_sets_study_real_and_toy_side_by_side():
     real = pd.DataFrame([row(accuracy=0.84)])
     toy = pd.DataFrame([row(accuracy=0.97)])
-    line = report.markdown(real, toy).splitlines()[2]
+    line = readme.study_table(real, toy).splitlines()[2]
     assert line == (
         "| GAN | accuracy | gan | 0.941 | 0.840 [0.740, 0.940] | 0.970 [0.870, 1.070] |"
     )
-    assert np.all([text.count("|") == 7 for text in report.markdown(real, toy).splitlines()])
+    assert np.all([text.count("|") == 7 for text in readme.study_table(real, toy).splitlines()])

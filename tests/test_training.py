@@ -76,6 +76,21 @@ def test_half_precision_features_agree(sets, store):
     )
 
 
+@pytest.mark.parametrize(("gain", "expected"), [(1, "float16"), (1e6, "float32")])
+def test_precision_is_chosen_by_what_it_does_to_the_logit(gain, expected):
+    """Features beyond 65,504 have no place in half precision; those below it lose 1 in 2,048."""
+    prefix = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Rescaling(gain / 255)])
+    tail = keras.Sequential(
+        [
+            keras.Input((4, 4, 3)),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(1, "linear", kernel_initializer="ones", name="logit"),
+        ]
+    )
+    images = np.full((2, 4, 4, 3), 200, np.uint8)
+    assert training.measured_precision(prefix, tail, images) == expected
+
+
 def test_mirrored_features_are_those_of_mirrored_images(sets, store):
     prefix, _ = split_prefix(build_from(TINY))
     features = training.prefix_features(prefix, sets[1], TINY, store, True, "float32")
@@ -110,3 +125,14 @@ def test_the_fused_update_is_that_of_adam(rng):
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
         expected -= 0.1 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-7)
     np.testing.assert_allclose(weight.numpy(), expected, atol=1e-5)
+
+
+def test_the_rate_rises_for_an_epoch_and_falls_to_nothing():
+    protocol = TINY.but(learning_rate=1e-3, epochs=3)
+    assert training.learning_rate(protocol, 10) == 1e-3
+    rate = training.learning_rate(protocol.but(schedule="cosine"), 10)
+    values = [float(rate(step)) for step in range(31)]
+    assert values[10] == pytest.approx(1e-3) == max(values)
+    assert values[0] == pytest.approx(1e-3 / 20)
+    assert values[20] == pytest.approx(0.5e-3)  # halfway down half a cosine
+    assert values[30] == pytest.approx(0, abs=1e-9)

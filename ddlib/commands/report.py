@@ -16,6 +16,7 @@ import click
 def command(data, runs, small, publish, figures):
     """Print a run's table beside the study's and write it as one HTML file."""
     from ddlib import report
+    from ddlib.readme import update
     from ddlib.tiers import tier_name
 
     folder = Path(runs) / tier_name(data, small)
@@ -26,7 +27,7 @@ def command(data, runs, small, publish, figures):
                 click.echo(f"wrote {path}")
             readme = Path(figures).parent / "README.md"
             if readme.is_file() and publish in ("real", "toy"):
-                click.echo(f"wrote the table of {report.update_readme(readme, Path(figures))}")
+                click.echo(f"wrote the tables of {update(readme, Path(figures))}")
         click.echo(f"wrote {report.to_html(folder)}")
     except FileNotFoundError as error:
         raise click.ClickException(str(error)) from None
