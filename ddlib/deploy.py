@@ -15,11 +15,13 @@ import keras
 import numpy as np
 
 from ddlib.files import file_digest, whole, write_json
+from ddlib.litert import quiet, runtime
 from ddlib.metrics import auc
 from ddlib.mobilenet import without_score
 from ddlib.proportions import wilson
 from ddlib.protocol import Protocol
-from ddlib.scorer import Scorer, quiet
+from ddlib.quantisation import FLOAT, eight_bit_twin
+from ddlib.scorer import Scorer
 
 KINDS = ("float32", "float16", "int8")
 REPRESENTATIVE = 200  # pictures that int8 ranges are measured on; more changed nothing here
@@ -48,51 +50,40 @@ def convert(detector: keras.Model, kind: str = "float32", images=None) -> bytes:
 
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is not known; choose from {', '.join(KINDS)}")
-    converter = _int8(detector, images) if kind == "int8" else _float(detector)
-    if kind == "float16":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if kind == "int8":
+            return _int8(detector, _representative(images, detector.input_shape))
+        converter = _converter(without_score(detector))
+        if kind == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
         return converter.convert()
 
 
-def _float(detector: keras.Model):
+def _converter(logit: keras.Model):
     import tensorflow as tf
 
-    logit = without_score(detector)
-    return _converter(
-        lambda image: logit(tf.cast(image, tf.float32), training=False), detector, tf.uint8
-    )
+    given = tf.TensorSpec((1, *logit.input_shape[1:]), tf.uint8, name="image")
+    traced = tf.function(
+        lambda image: logit(tf.cast(image, tf.float32), training=False), input_signature=[given]
+    ).get_concrete_function()
+    return tf.lite.TFLiteConverter.from_concrete_functions([traced])
 
 
-def _int8(detector: keras.Model, images):
-    """Start after the scaling: the input's own step, 2/255 or 1/255, then stands for it.
-
-    As operations on 8 bits, multiplying and adding would lose grey levels, and with them the faint
-    traces that matter here. The input's zero is a whole byte, so -1..1 shifts by half a level.
-    """
+def _int8(detector: keras.Model, images: np.ndarray) -> bytes:
     import tensorflow as tf
 
-    scaling, logit = detector.get_layer("pixels"), detector.get_layer("logit")
-    unscaled = keras.Model(scaling.output, logit.output)
-    chosen = scaling(_representative(images, detector.input_shape).astype("float32")).numpy()
-    converter = _converter(lambda image: unscaled(image, training=False), detector, tf.float32)
+    converter = _converter(eight_bit_twin(detector, images))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image[None]] for image in chosen)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.float32
-    return converter
-
-
-def _converter(run, detector: keras.Model, dtype):
-    import tensorflow as tf
-
-    given = tf.TensorSpec((1, *detector.input_shape[1:]), dtype, name="image")
-    traced = tf.function(run, input_signature=[given]).get_concrete_function()
-    with quiet():  # it advises a way that loses the variables of Keras 3 models
-        return tf.lite.TFLiteConverter.from_concrete_functions([traced])
+    converter.representative_dataset = lambda: ([image[None]] for image in images)
+    # Meant for looking into a conversion, and the only public way to leave some layers out of it.
+    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
+    tensors = runtime()(model_content=debugger.calibrated_model).get_tensor_details()
+    debugger.options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_nodes=[tensor["name"] for tensor in tensors if FLOAT in tensor["name"]]
+    )
+    return debugger.get_nondebug_quantized_model()
 
 
 def _representative(images, shape) -> np.ndarray:
@@ -103,15 +94,12 @@ def _representative(images, shape) -> np.ndarray:
     if hasattr(images, "chunks"):  # rows on disk
         chosen = next(iter(images.chunks(REPRESENTATIVE)))
     else:
-        chosen = np.array(images[:REPRESENTATIVE])
+        chosen = np.asarray(images[:REPRESENTATIVE])
     if chosen.shape[1:] != shape[1:] or chosen.dtype != np.uint8:
         raise ValueError(
             f"representative pictures are {chosen.shape[1:]} of {chosen.dtype}; "
             f"this detector takes {shape[1:]} of uint8"
         )
-    # The input's range is measured like any other. Only if it is that of 0..255 does a raw pixel
-    # stand for itself, so the first picture gets one pixel of either end.
-    chosen[0, 0, :2] = [[0], [255]]
     return chosen
 
 

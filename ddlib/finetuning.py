@@ -61,13 +61,8 @@ def recipe(alpha: float, epochs: int = 12, **changes) -> Recipe:
            if name in changes}  # fmt: skip
     fields = {
         **{"alpha": alpha, "epochs": epochs, "trainable_layers": ALL_LAYERS},
-        **{
-            "learning_rate": 1e-3,
-            "schedule": "cosine",
-            "dropout": 0.2,
-            "head": 256,
-            "norm_momentum": 0.95,
-        },
+        **{"learning_rate": 1e-3, "label_smoothing": 0.0, "dropout": 0.2},
+        **{"head": 256, "norm_momentum": 0.95},
     }
     return Recipe(preset("clean", "gan+sd", **{**fields, **changes}), **own)
 

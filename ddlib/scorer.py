@@ -1,21 +1,18 @@
 """Score many prepared images fast, without TensorFlow: LiteRT on the processor.
 
-A detector is scored from its ``.tflite`` file. One interpreter of one thread for each worker beats
-one interpreter of many threads (``tests/benchmarks/bench_scoring.py``): nothing waits for anything,
-and a worker can decode and prepare the next picture itself. Memory stays bounded however many
-pictures there are.
+A detector is scored from its ``.tflite`` file (`ddlib.litert`; engines are compared in
+``tests/benchmarks/bench_scoring.py``). Memory stays bounded however many pictures there are.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from ddlib.litert import Interpreters
 from ddlib.parallel import in_order
 
 _CHUNK = 16  # images that a worker takes at once
@@ -59,14 +56,18 @@ class Scorer:
         in_memory = isinstance(model, bytes | bytearray)
         self.name = "the model" if in_memory else os.fspath(model)
         self.workers = workers or os.cpu_count() or 1
-        self._content = bytes(model) if in_memory else Path(model).read_bytes()
-        self._idle: queue.LifoQueue = queue.LifoQueue()
-        self.bytes = len(self._content)
-        with quiet():  # the runtime announces itself once
-            first = self._open()
-        self.image_size = self._side(first)
-        self.kind = _kind(first)
-        self._idle.put(first)
+        content = bytes(model) if in_memory else Path(model).read_bytes()
+        self.bytes = len(content)
+        try:
+            self._interpreters = Interpreters(content)
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"{self.name} cannot be read as a LiteRT model ({error}); "
+                "write it anew with `ddlib export`"
+            ) from error
+        with self._interpreters.lent() as first:
+            self.image_size = self._side(first)
+            self.kind = _kind(first)
 
     def logit(self, image: np.ndarray) -> float:
         """Return the logit of one prepared (S, S, 3) uint8 picture."""
@@ -95,35 +96,7 @@ class Scorer:
                 f"{self.name} takes pictures (N, {size}, {size}, 3) of uint8; "
                 f"got {images.shape} of {images.dtype}"
             )
-        interpreter = self._borrow()
-        try:
-            given = interpreter.get_input_details()[0]["index"]
-            answer = interpreter.get_output_details()[0]["index"]
-            logits = np.empty(len(images))
-            for i, image in enumerate(images):
-                interpreter.set_tensor(given, image[None])
-                interpreter.invoke()
-                logits[i] = interpreter.get_tensor(answer).item()
-            return logits
-        finally:
-            self._idle.put(interpreter)
-
-    def _borrow(self):
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            return self._open()
-
-    def _open(self):
-        try:
-            interpreter = _runtime()(model_content=self._content, num_threads=1)
-            interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"{self.name} cannot be read as a LiteRT model ({error}); "
-                "write it anew with `ddlib export`"
-            ) from error
-        return interpreter
+        return np.asarray(self._interpreters.run(images), np.float64).reshape(len(images))
 
     def _side(self, interpreter) -> int:
         given, answers = interpreter.get_input_details(), interpreter.get_output_details()
@@ -146,35 +119,9 @@ def _chunks(images) -> Iterator[np.ndarray]:
         yield np.asarray(images[start : start + _CHUNK])
 
 
-def _runtime():
-    """Return LiteRT's interpreter: the small package, else (Intel Macs) TensorFlow's own copy."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        from tensorflow.lite.python.interpreter import Interpreter
-    return Interpreter
-
-
 def _kind(interpreter) -> str:
-    if interpreter.get_input_details()[0]["quantization"][0]:
-        return "int8"
     types = {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
-    return "float16" if np.float16 in types else "float32"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what native code writes to standard error for a moment from the terminal."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # no standard error to speak of
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    for dtype in (np.int8, np.float16):
+        if dtype in types:
+            return np.dtype(dtype).name
+    return "float32"

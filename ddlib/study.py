@@ -34,7 +34,7 @@ TOY_CHANGES = {
     "trainable_layers": 76,
     "learning_rate": 2e-3,
     "batch_size": 32,
-    "epochs": 10,
+    "epochs": 8,
     "dropout": 0.0,
     "norm_momentum": 0.9,
 }

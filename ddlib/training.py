@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from ddlib import litert
 from ddlib.batches import (
     block_key,
     gather_blocks,
@@ -99,7 +100,7 @@ def fit(model: keras.Model, data, check, protocol: Protocol, say=print) -> pd.Da
     optimizer.build(model.trainable_variables)  # else Keras traces the whole step twice
     model.compile(
         optimizer=optimizer,
-        loss="binary_crossentropy",
+        loss=keras.losses.BinaryCrossentropy(label_smoothing=protocol.label_smoothing),
         weighted_metrics=["accuracy"],
         jit_compile=False,  # compiling takes longer than it saves on a few cores
     )
@@ -212,7 +213,7 @@ def prefix_features(
 
 def measured_precision(prefix: keras.Model, tail: keras.Model, images: np.ndarray) -> str:
     """Return "float16" if features kept in it give the same logits (N images), else "float32"."""
-    features, to_logit = compiled(prefix)(images), without_score(tail)
+    features, to_logit = fastest(prefix)(images), without_score(tail)
     with np.errstate(over="ignore"):  # beyond 65,504 half precision is infinite, and too coarse
         half = features.astype("float16").astype("float32")
     logits, coarse = (to_logit(x, training=False).numpy() for x in (features, half))
@@ -221,11 +222,19 @@ def measured_precision(prefix: keras.Model, tail: keras.Model, images: np.ndarra
 
 def _forward_chunks(model, images: Rows, mirror: bool) -> Callable[[], Iterator[np.ndarray]]:
     def chunks() -> Iterator[np.ndarray]:
-        forward = compiled(model)
+        forward = fastest(model)
         for batch in images.chunks(_BATCH):
             yield forward(batch[:, :, ::-1] if mirror else batch)
 
     return chunks
+
+
+@lru_cache(maxsize=4)  # converting takes seconds, so a model is converted once
+def fastest(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the model's forward pass by what runs it fastest: a GPU if there is one, or LiteRT."""
+    import tensorflow as tf
+
+    return compiled(model) if tf.config.list_physical_devices("GPU") else litert.forward(model)
 
 
 @lru_cache(maxsize=8)  # tracing takes a second, so a model is traced once

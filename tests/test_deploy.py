@@ -6,8 +6,9 @@ import pytest
 import toydetector
 
 from ddlib import deploy, detectors
+from ddlib.litert import runtime
 from ddlib.mobilenet import build_detector
-from ddlib.scorer import Scorer, _runtime
+from ddlib.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_an_int8_model_reads_raw_pixels_whatever_the_range_of_its_pictures(pixel
     grey = np.random.default_rng(0).integers(100, 140, (4, 32, 32, 3), np.uint8)
     grey.setflags(write=False)
     content = deploy.convert(model, "int8", grey)
-    reader = _runtime()(model_content=content)
+    reader = runtime()(model_content=content)
     (given,) = reader.get_input_details()
     scale, zero = given["quantization"]
     low, high = pixel_range

@@ -18,8 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 from ddlib.deploy import convert
+from ddlib.litert import runtime
 from ddlib.mobilenet import build_detector, without_score
-from ddlib.scorer import Scorer, _runtime
+from ddlib.scorer import Scorer
 from ddlib.training import compiled
 
 
@@ -52,7 +53,7 @@ def engines(alpha: float, images: np.ndarray, kinds=("float32", "float16", "int8
 
 def interpreter(model: bytes, threads: int, batch: int = 1):
     """Return a bare LiteRT interpreter as a function of `batch` images."""
-    bare = _runtime()(model_content=model, num_threads=threads)
+    bare = runtime()(model_content=model, num_threads=threads)
     given = bare.get_input_details()[0]
     bare.resize_tensor_input(given["index"], (batch, *given["shape"][1:]))
     bare.allocate_tensors()

@@ -1,0 +1,131 @@
+"""Run a Keras model's forward pass with LiteRT: on processors several times as fast as TensorFlow.
+
+XNNPACK, which LiteRT calls, folds batch normalisation into the convolutions and keeps no
+activations. One interpreter of one thread for each worker beats one interpreter of many threads:
+nothing waits for anything, and a worker can prepare the next picture itself.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from ddlib.parallel import in_order
+
+_SHARE = 8  # images that a worker takes at once
+
+
+class Interpreters:
+    """Interpreters of one LiteRT model, lent to one thread at a time.
+
+    Parameters
+    ----------
+    content : bytes
+        What is in a ``.tflite`` file.
+
+    Raises
+    ------
+    ValueError or RuntimeError
+        If it is no model that LiteRT can run.
+    """
+
+    def __init__(self, content: bytes):
+        self._content, self._idle = content, queue.LifoQueue()
+        with quiet():  # the runtime announces itself once
+            self._idle.put(self._open())
+
+    @contextmanager
+    def lent(self) -> Iterator:
+        """Lend an interpreter; a new one is opened if all are out."""
+        try:
+            interpreter = self._idle.get_nowait()
+        except queue.Empty:
+            interpreter = self._open()
+        try:
+            yield interpreter
+        finally:
+            self._idle.put(interpreter)
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the model's answers (N, ...) to N inputs, one after the other."""
+        with self.lent() as interpreter:
+            given = interpreter.get_input_details()[0]["index"]
+            answer = interpreter.get_output_details()[0]["index"]
+            answers = []
+            for image in images:
+                interpreter.set_tensor(given, image[None])
+                interpreter.invoke()
+                answers.append(interpreter.get_tensor(answer)[0])
+            return np.array(answers)
+
+    def _open(self):
+        interpreter = runtime()(model_content=self._content, num_threads=1)
+        interpreter.allocate_tensors()
+        return interpreter
+
+
+def forward(model, workers: int | None = None):
+    """Return a Keras model's forward pass as a function of (N, ...) arrays of any number type.
+
+    The answers are those of ``model(x, training=False)`` up to the rounding of float32.
+
+    Parameters
+    ----------
+    model : keras.Model
+        One input of a fixed size, one output.
+    workers : int, optional
+        Threads; by default one for each processor.
+    """
+    interpreters, workers = Interpreters(converted(model)), workers or os.cpu_count() or 1
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        batch = np.ascontiguousarray(batch, "float32")
+        share = min(_SHARE, -(-len(batch) // workers))
+        parts = (batch[i : i + share] for i in range(0, len(batch), share))
+        return np.concatenate(list(in_order(interpreters.run, parts, workers)))
+
+    return run
+
+
+def converted(model) -> bytes:
+    """Return a Keras model as a float32 LiteRT model for one input at a time."""
+    import tensorflow as tf
+
+    given = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    traced = tf.function(lambda x: model(x, training=False), input_signature=[given])
+    with quiet():  # it advises a way that loses the variables of Keras 3 models
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [traced.get_concrete_function()]
+        )
+        return converter.convert()
+
+
+def runtime():
+    """Return LiteRT's interpreter: the small package, else (Intel Macs) TensorFlow's own copy."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        from tensorflow.lite.python.interpreter import Interpreter
+    return Interpreter
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what native code writes to standard error for a moment from the terminal."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error to speak of
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

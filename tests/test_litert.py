@@ -1,0 +1,43 @@
+"""LiteRT gives what Keras gives, from any number of threads."""
+
+import keras
+import numpy as np
+import pytest
+
+from ddlib import litert
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Convolution, normalisation with statistics of its own, ReLU6: what a backbone is made of."""
+    keras.utils.set_random_seed(3)
+    image = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(4, 3, 2, "same", use_bias=False)(image)
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    x = keras.layers.ReLU(6.0)(x)
+    made = keras.Model(image, keras.layers.DepthwiseConv2D(3, padding="same")(x))
+    rng = np.random.default_rng(0)
+    norm = made.get_layer("norm")
+    norm.set_weights([rng.uniform(0.5, 2, w.shape) for w in norm.get_weights()])
+    return made
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("n", [1, 2, 19])
+def test_answers_are_those_of_keras_in_order(model, workers, n):
+    images = np.random.default_rng(n).integers(0, 256, (n, 12, 12, 3), np.uint8)
+    expected = model(images.astype("float32"), training=False).numpy()
+    found = litert.forward(model, workers)(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_mirrored_views_are_taken_as_they_look(model):
+    images = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), np.uint8)
+    run = litert.forward(model, 2)
+    np.testing.assert_array_equal(run(images[:, :, ::-1]), run(images[:, :, ::-1].copy()))
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises((ValueError, RuntimeError)):
+        litert.Interpreters(b"no model")
