@@ -33,6 +33,7 @@ WORDS = {  # what the columns of a result are called in a figure
     "auc": "AUC",
     "ap": "average precision",
     "score": "score, P(fake)",
+    "flips": "verdicts that flip",
 }
 
 STYLE = {

@@ -27,7 +27,14 @@ from ddlib.look import (
 )
 from ddlib.pictures import ela_pairs, image_grid, overlay_grid, spectrum
 from ddlib.proportions import Z95
-from ddlib.scorecharts import confusion, reliability, roc, score_histogram, thresholds
+from ddlib.scorecharts import (
+    confusion,
+    reliability,
+    robustness,
+    roc,
+    score_histogram,
+    thresholds,
+)
 
 __all__ = [
     "beside_study",
@@ -43,6 +50,7 @@ __all__ = [
     "overlay_grid",
     "reliability",
     "result_dots",
+    "robustness",
     "roc",
     "save",
     "score_histogram",

@@ -1,14 +1,39 @@
-"""Charts of scores: how they spread, what a threshold makes of them, whether they mean it."""
+"""Charts of scores: how they spread, what a threshold makes of them, whether they mean it.
+
+And what is left of the verdicts once pictures are disturbed.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ddlib.look import BLUE, CYCLE, DASHES, FAINT, INK, MARKERS, VERMILLION, arms, chart, key, looks
+from ddlib.look import (
+    BLUE,
+    CYCLE,
+    DASHES,
+    FAINT,
+    INK,
+    MARKERS,
+    VERMILLION,
+    WORDS,
+    arms,
+    chart,
+    key,
+    looks,
+)
 from ddlib.metrics import auc, check
 from ddlib.protocol import FAKE, REAL
+
+_DISTURBANCES = {  # what the strengths of `ddlib.robustness` are, for an axis
+    "jpeg": "JPEG quality",
+    "blur": "blur (sigma)",
+    "resize": "resized to",
+    "crop": "cropped to",
+    "noise": "noise (sigma)",
+}
 
 
 @looks
@@ -164,3 +189,51 @@ def thresholds(labels, scores, marks: dict | None = None, title: str = "What a t
     ax.set_ylim(-0.02, 1.02)
     key(figure, ax.get_legend_handles_labels()[0], columns=3)
     return figure
+
+
+@looks
+def robustness(
+    table: pd.DataFrame,
+    measures=("accuracy", "flips"),
+    by: str | None = None,
+    title: str = "What disturbed pictures do to the verdicts",
+):
+    """Return measures against the strength of each kind of disturbance, harsher to the right.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `ddlib.robustness.sweep`: disturbance ("none" for pictures as they are), strength,
+        and each measure with _low and _high.
+    measures : sequence of str
+        Columns, a row of panels each; where a set has no such value, nothing is drawn.
+    by : str, optional
+        Column that tells the curves apart, such as the detector.
+    title : str
+    """
+    kinds = [kind for kind in table["disturbance"].unique() if kind != "none"]
+    groups = list(table.groupby(by, sort=False)) if by else [(None, table)]
+    steps = [table.loc[table["disturbance"] == kind, "strength"].nunique() for kind in kinds]
+    size = {"sharex": "col", "sharey": "row", "width_ratios": [n + 1.5 for n in steps]}
+    figure, axes = chart(1.2 + 1.6 * len(measures), len(measures), len(kinds), title, **size)
+    for row, measure in enumerate(measures):
+        axes[row][0].set_ylabel(WORDS.get(measure, measure))
+        for ax, kind in zip(axes[row], kinds, strict=True):
+            for i, (name, part) in enumerate(groups):
+                own = part[part["disturbance"].isin(["none", kind])]
+                _curve(ax, own, measure, i, name)
+            ticks = ["as is", *(f"{s:g}" for s in own["strength"].dropna())]
+            ax.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=8)
+            ax.set_ylim(-0.03, 1.03)
+    for ax, kind in zip(axes[-1], kinds, strict=True):
+        ax.set_xlabel(_DISTURBANCES.get(kind, kind))
+    if by:
+        key(figure, axes[0][0].get_legend_handles_labels()[0], columns=3)
+    return figure
+
+
+def _curve(ax, part: pd.DataFrame, measure: str, i: int, name) -> None:
+    """Draw the rows of one curve from left to right, with their intervals as a band."""
+    x, color = range(len(part)), CYCLE[i % 7]
+    ax.fill_between(x, part[f"{measure}_low"], part[f"{measure}_high"], fc=(color, 0.15), lw=0)
+    ax.plot(x, part[measure], color=color, marker=MARKERS[i % 7], ls=DASHES[i % 7], label=name)

@@ -18,6 +18,7 @@ from ddlib.manifest import Manifest, test_sets
 from ddlib.provenance import provenance
 from ddlib.scorer import Scorer
 from ddlib.store import Store
+from ddlib.training import Trained
 
 
 def take_away(
@@ -49,21 +50,12 @@ def take_away(
     training, validation = (manifest.select(split=split) for split in ("train", "valid"))
     trained = finetune(training, validation, recipe, store, say)
     card = {
-        "name": name,
-        "what": _what(recipe),
-        "data": _data(training, validation),
-        "limits": list(cards.LIMITS),
-        "licence": cards.LICENCE,
-        "recipe": recipe.to_dict(),
-        "history": trained.history.round(4).to_dict("records"),
-        "provenance": {
-            "training_hash": training.digest(),
-            "start_weights_hash": trained.start_digest,
-            "best_epoch": trained.best_epoch,
-            "seconds_training": round(trained.seconds, 1),
-            **provenance(),
-        },
-    } | ({"default": True} if default else {})
+        **{"name": name, "what": _what(recipe), "data": _data(training, validation)},
+        **{"limits": list(cards.LIMITS), "licence": cards.LICENCE},
+        **{"recipe": recipe.to_dict(), "history": trained.history.round(4).to_dict("records")},
+        "provenance": _made_from(training, trained),
+        **({"default": True} if default else {}),
+    }
     deploy.round_weights(trained.detector)  # before measuring: what is measured is what is shipped
     card |= measured(trained.detector, recipe.protocol, manifest, store)
     path = deploy.ship(trained.detector, Path(folder), name, recipe.protocol, card)
@@ -78,7 +70,8 @@ def measured(detector, protocol, manifest: Manifest, store: Store) -> dict:
     on_valid, on_test = (
         scorer.logits(load_images(part, protocol, store)) for part in (validation, test)
     )
-    chosen = cards.decisions(validation.labels, on_valid)
+    sources = validation.table["source"]
+    chosen = cards.decisions(validation.labels, on_valid, sources)
     sets = test_sets(manifest)
     seen = set(manifest.select(split="train").table["source"])
     known = [n for n, part in sets.items() if set(part.table["source"]) <= seen]
@@ -86,6 +79,16 @@ def measured(detector, protocol, manifest: Manifest, store: Store) -> dict:
         "numbers": cards.numbers(
             *(test.labels, np.asarray(on_test), cards.places(sets, test), chosen, known)
         )
+    }
+
+
+def _made_from(training: Manifest, trained: Trained) -> dict:
+    return {
+        "training_hash": training.digest(),
+        "start_weights_hash": trained.start_digest,
+        "best_epoch": trained.best_epoch,
+        "seconds_training": round(trained.seconds, 1),
+        **provenance(),
     }
 
 

@@ -105,10 +105,25 @@ def test_what_is_taken_away_is_calibrated_on_valid_and_measured_on_test(taken, t
     assert "| sd21 | 0 | 5 |  |  |" in text
 
 
-def test_decisions_keep_one_half_inside_the_band():
+def test_the_band_keeps_its_promise_for_every_source():
+    labels = np.repeat([0, 0, 1, 1], 40)
+    sources = np.repeat(["easy photo", "hard photo", "easy fake", "hard fake"], 40)
+    spread = np.linspace(-1, 1, 40)
+    logits = np.concatenate([spread - 9, spread * 4 - 2, spread + 9, spread * 4 + 2])
+    card = cards.decisions(labels, logits, sources)
+    low, high = card["unsure"]
+    scores = cards.calibration.probability(logits, card["temperature"])
+    for name in np.unique(sources):
+        own = scores[sources == name]
+        wrong = np.mean(own >= high) if "photo" in name else np.mean(own < low)
+        assert wrong <= 0.05
+    assert np.mean(scores[sources == "hard photo"] >= 0.5) > 0.2  # which one threshold would do
+
+
+def test_one_half_stays_inside_the_band():
     labels = np.array([0] * 50 + [1] * 50)
     logits = np.concatenate([np.linspace(-9, -3, 50), np.linspace(3, 9, 50)])
-    low, high = cards.decisions(labels, logits)["unsure"]
+    low, high = cards.decisions(labels, logits, ["one"] * 100)["unsure"]
     assert low <= 0.5 <= high
 
 

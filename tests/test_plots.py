@@ -64,6 +64,22 @@ def robustness():
     return table.assign(accuracy_low=table.accuracy - 0.1, accuracy_high=table.accuracy + 0.1)
 
 
+def disturbed(**columns):
+    """As `ddlib.robustness.sweep` returns it: as is, JPEG 90 and 30, blur 1."""
+    table = pd.DataFrame(
+        {
+            "disturbance": ["none", "jpeg", "jpeg", "blur"],
+            "strength": [np.nan, 90, 30, 1],
+            "accuracy": [0.95, 0.9, 0.6, 0.7],
+            "flips": [0, 0.05, 0.4, 0.3],
+            **columns,
+        }
+    )
+    for name in ("accuracy", "flips"):
+        table[f"{name}_low"], table[f"{name}_high"] = table[name] - 0.1, table[name] + 0.1
+    return table
+
+
 def curve(start, end):
     scores = np.linspace([start] * 4, [end] * 4, 11).T + np.array([[-0.1], [0.1], [0], [0]])
     return SimpleNamespace(shares=np.linspace(0, 1, 11), scores=scores)
@@ -79,6 +95,7 @@ CHARTS = {
     "reliability": lambda: plots.reliability(calibration.reliability(LABELS, SCORES, 5)),
     "thresholds": lambda: plots.thresholds(LABELS, SCORES, {"Youden": 0.4}),
     "curves": lambda: plots.curves(robustness(), "quality", "accuracy", "model"),
+    "robustness": lambda: plots.robustness(disturbed()),
     "deletion_insertion": lambda: plots.deletion_insertion(
         {"fused": curve(0.9, 0.2)}, {"fused": curve(0.2, 0.9)}
     ),
@@ -245,6 +262,39 @@ def test_curves_sort_and_can_fall():
     assert ax.get_xlim()[0] > ax.get_xlim()[1]
     assert len(ax.collections) == 1
     assert figure.get_suptitle() == "Accuracy against JPEG quality"
+
+
+def test_robustness_starts_each_panel_with_the_undisturbed_pictures():
+    figure = plots.robustness(disturbed())
+    jpeg, blur, jpeg_flips, blur_flips = figure.axes
+    assert jpeg.lines[0].get_ydata().tolist() == [0.95, 0.9, 0.6]
+    assert blur.lines[0].get_ydata().tolist() == [0.95, 0.7]
+    assert jpeg_flips.lines[0].get_ydata().tolist() == [0, 0.05, 0.4]
+    assert blur_flips.lines[0].get_ydata().tolist() == [0, 0.3]
+    ticks = [[t.get_text() for t in ax.get_xticklabels()] for ax in (jpeg_flips, blur_flips)]
+    assert ticks == [["as is", "90", "30"], ["as is", "1"]]
+    assert (jpeg_flips.get_xlabel(), blur_flips.get_xlabel()) == ("JPEG quality", "blur (sigma)")
+    assert (jpeg.get_ylabel(), jpeg_flips.get_ylabel()) == ("accuracy", "verdicts that flip")
+    band = jpeg.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == pytest.approx((0.5, 1.05))
+
+
+def test_robustness_tells_detectors_apart_without_colour():
+    two = pd.concat([disturbed(detector="small"), disturbed(detector="large", flips=0.5)])
+    figure = plots.robustness(two, ("flips",), by="detector")
+    small, large = figure.axes[0].lines
+    assert large.get_ydata().tolist() == [0.5] * 3
+    assert (
+        small.get_marker() != large.get_marker() and small.get_linestyle() != large.get_linestyle()
+    )
+    assert {"small", "large"} <= set(words(figure))
+
+
+def test_robustness_draws_nothing_where_there_is_no_accuracy():
+    figure = plots.robustness(disturbed(accuracy=np.nan))
+    assert np.isnan(figure.axes[0].lines[0].get_ydata()).all()
+    assert figure.axes[2].lines[0].get_ydata().tolist() == [0, 0.05, 0.4]
+    figure._repr_png_()  # and it can be shown
 
 
 def test_deletion_and_insertion_show_means_over_images():
