@@ -150,6 +150,8 @@ CHARTS = (
     *("01_break_the_benchmark", "02_history", "02_recall_of_fakes", "03_history"),
     *("03_recall_of_fakes", "04_ela_accuracy", "05_recall_fake", "05_recall_real"),
     *("06_cascade", "06_deletion_insertion", "06_heat_inside_face", "07_blind_null"),
+    *("08_robustness", "08_recalls", "08_unseen", "08_reliability", "08_thresholds"),
+    *("09_export", "09_latency", "09_cost"),
 )
 
 

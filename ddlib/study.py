@@ -32,9 +32,10 @@ TOY_CHANGES = {
     "alpha": 0.25,
     "weights": "residual",
     "trainable_layers": 76,
-    "learning_rate": 2e-3,
+    "learning_rate": 5e-3,
+    "label_smoothing": 0.0,
     "batch_size": 32,
-    "epochs": 8,
+    "epochs": 7,
     "dropout": 0.0,
     "norm_momentum": 0.9,
 }

@@ -255,6 +255,18 @@ class TestPixels:
         with pytest.raises(ValueError, match="float32"):
             center_crop(image.astype(np.float32))
 
+    def test_cut_keeps_the_middle_pixels_and_enlarges_what_is_smaller(self, rng):
+        large = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
+        np.testing.assert_array_equal(resize(large, 8, "cut"), large[2:10, 6:14])
+        np.testing.assert_array_equal(resize(large, 16, "cut"), resize(large, 16, "antialias"))
+
+    @pytest.mark.parametrize("shape", [(512, 768, 3), (250, 250, 3), (97, 41, 3)])
+    def test_nearest_is_pillows(self, rng, shape):
+        image = rng.integers(0, 256, shape, dtype=np.uint8)
+        for size in (32, 256):
+            expected = Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST)
+            np.testing.assert_array_equal(resize(image, size, "nearest"), np.array(expected))
+
     def test_center_crop(self):
         numbered = np.repeat(np.arange(60, dtype=np.uint8)[None, :, None], 40, 0).repeat(3, 2)
         assert center_crop(numbered)[0, :, 0].tolist() == list(range(10, 50))
