@@ -7,7 +7,6 @@ Markdown for people.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +70,7 @@ def _limits(threshold_at, labels, scores, sources, label: int, error: float) -> 
 
 
 def numbers(
-    labels: np.ndarray, logits: np.ndarray, sets: dict[str, np.ndarray], card: dict, seen: Iterable
+    labels: np.ndarray, logits: np.ndarray, sets: dict[str, np.ndarray], card: dict, seen: dict
 ) -> list[dict]:
     """Return what a detector does on each test set, as plain rows.
 
@@ -82,15 +81,15 @@ def numbers(
         Where the pictures of each set are.
     card : dict
         With temperature, threshold and unsure, as `decisions` returns them.
-    seen : iterable of str
-        Sets whose sources were trained on.
+    seen : {name: "yes", "partly" or "no"}
+        Whether the sources of each set were trained on.
     """
-    rows, seen = [], set(seen)
+    rows = []
     scores = calibration.probability(logits, card["temperature"])
     for name, places in sets.items():
         own, said = labels[places], calibration.verdicts(scores[places], card["unsure"])
         row = metrics.evaluate(own, scores[places], card["threshold"])
-        row |= {"test_source": name, "trained_on": name in seen}
+        row |= {"test_source": name, "trained_on": seen[name]}
         row["unsure"] = float(np.mean(said == "unsure"))
         rows.append({key: _plain(value) for key, value in row.items()})
     return rows
@@ -148,13 +147,14 @@ def _table(rows: list[dict]) -> list[str]:
             "" if row[name] is None else with_interval(*(row[name + end] for end in _ENDS))
             for name in ("accuracy", "recall_real", "recall_fake", "auc")
         ]
-        name = row["test_source"] + ("" if row["trained_on"] else " (unseen)")
+        name = row["test_source"] + UNSEEN[row["trained_on"]]
         cells = [name, row["n_real"], row["n_fake"], *shown, f"{row['unsure']:.0%}"]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
 
 _ENDS = ("", "_low", "_high")
+UNSEEN = {"yes": "", "partly": " (partly unseen)", "no": " (unseen)"}  # behind a set's name
 
 
 def _plain(value):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ddlib.cards import UNSEEN
 from ddlib.detectors import SHIPPED, list_detectors
 from ddlib.files import whole
 from ddlib.published import beside
@@ -80,9 +81,13 @@ def detector_table(folder: Path = SHIPPED) -> str:
                        if first[f"n_{kind}"])  # fmt: skip
         measure = _measure(first)
         shown = [_share(rows_of[source], measure) for rows_of in cards.values()]
-        seen = "" if first["trained_on"] else " (unseen)"
         rows.append(
-            [source + seen, n, measure.replace("_", " of ") + "s" * ("_" in measure), *shown]
+            [
+                source + UNSEEN[first["trained_on"]],
+                n,
+                measure.replace("_", " of ") + "s" * ("_" in measure),
+                *shown,
+            ]
         )
     return _markdown(("test set", "pictures", "measure", *cards), rows)
 

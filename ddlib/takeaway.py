@@ -73,11 +73,11 @@ def measured(detector, protocol, manifest: Manifest, store: Store) -> dict:
     sources = validation.table["source"]
     chosen = cards.decisions(validation.labels, on_valid, sources)
     sets = test_sets(manifest)
-    seen = set(manifest.select(split="train").table["source"])
-    known = [n for n, part in sets.items() if set(part.table["source"]) <= seen]
+    trained = set(manifest.select(split="train").table["source"])
+    seen = {name: _seen(set(part.table["source"]), trained) for name, part in sets.items()}
     return chosen | {
         "numbers": cards.numbers(
-            *(test.labels, np.asarray(on_test), cards.places(sets, test), chosen, known)
+            *(test.labels, np.asarray(on_test), cards.places(sets, test), chosen, seen)
         )
     }
 
@@ -90,6 +90,10 @@ def _made_from(training: Manifest, trained: Trained) -> dict:
         "seconds_training": round(trained.seconds, 1),
         **provenance(),
     }
+
+
+def _seen(sources: set, trained: set) -> str:
+    return "yes" if sources <= trained else "partly" if sources & trained else "no"
 
 
 def _what(recipe: Recipe) -> str:

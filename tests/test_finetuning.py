@@ -86,7 +86,7 @@ def test_what_is_taken_away_is_calibrated_on_valid_and_measured_on_test(taken, t
     rows = {row["test_source"]: row for row in detector.card["numbers"]}
     assert set(rows) == {"gan", "sd", "sd21"}
     assert rows["sd21"]["accuracy"] is None and rows["sd21"]["n_fake"] == 5
-    assert all(row["trained_on"] for row in rows.values())
+    assert all(row["trained_on"] == "yes" for row in rows.values())
 
     from ddlib.batches import load_images
     from ddlib.manifest import test_sets
@@ -131,7 +131,7 @@ def test_numbers_are_those_of_the_threshold_and_the_band():
     labels, logits = np.array([0, 0, 1, 1]), np.array([-2.0, 0.5, 0.5, 2.0])
     card = {"temperature": 2.0, "threshold": 0.5, "unsure": [0.4, 0.6]}
     sets = {"both": np.arange(4), "fakes": np.array([2, 3])}
-    both, fakes = cards.numbers(labels, logits, sets, card, seen=["both"])
+    both, fakes = cards.numbers(labels, logits, sets, card, seen={"both": "yes", "fakes": "no"})
     assert both["accuracy"] == 0.75 and both["unsure"] == 0.5  # sigmoid(0.25) = 0.56
     assert fakes["accuracy"] is None and fakes["recall_fake"] == 1.0
-    assert both["trained_on"] and not fakes["trained_on"]
+    assert (both["trained_on"], fakes["trained_on"]) == ("yes", "no")

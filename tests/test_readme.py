@@ -55,8 +55,8 @@ def test_detectors_stand_side_by_side_with_the_measure_that_their_set_has(tmp_pa
 
     for name, value in {"small": 0.8, "wide": 0.9}.items():
         rows = [
-            {"test_source": "gan", "trained_on": True, **numbers(value, n_real=3, n_fake=4)},
-            {"test_source": "sdxl", "trained_on": False, **numbers(value, n_real=0, n_fake=5)},
+            {"test_source": "gan", "trained_on": "yes", **numbers(value, n_real=3, n_fake=4)},
+            {"test_source": "sdxl", "trained_on": "no", **numbers(value, n_real=0, n_fake=5)},
         ]
         card = {"protocol": preset("clean", "gan").to_dict(), "numbers": rows}
         write_json(tmp_path / f"{name}.json", card)
