@@ -20,14 +20,19 @@ from ddlib.metrics import auc
 from ddlib.mobilenet import without_score
 from ddlib.proportions import wilson
 from ddlib.protocol import Protocol
-from ddlib.quantisation import FLOAT, eight_bit_twin
+from ddlib.quantisation import FLOAT, FLOAT_CONVOLUTIONS, eight_bit_twin
 from ddlib.scorer import Scorer
 
 KINDS = ("float32", "float16", "int8")
-REPRESENTATIVE = 200  # pictures that int8 ranges are measured on; more changed nothing here
+REPRESENTATIVE = 100  # pictures that int8 is fitted to; 200 made no difference
 
 
-def convert(detector: keras.Model, kind: str = "float32", images=None) -> bytes:
+def convert(
+    detector: keras.Model,
+    kind: str = "float32",
+    images=None,
+    float_convolutions: int = FLOAT_CONVOLUTIONS,
+) -> bytes:
     """Return a detector as a LiteRT model: (1, S, S, 3) uint8 in, the logit (1, 1) float32 out.
 
     Parameters
@@ -36,10 +41,14 @@ def convert(detector: keras.Model, kind: str = "float32", images=None) -> bytes:
         As `ddlib.mobilenet.build_detector` makes it.
     kind : {"float32", "float16", "int8"}
         ``float16`` keeps weights in half the space and computes as float32. ``int8`` computes in
-        whole numbers, weights scaled channel by channel (Jacob et al. 2018, arXiv 1712.05877).
+        whole numbers but at either end (`ddlib.quantisation`), weights scaled channel by channel
+        (Jacob et al. 2018, arXiv 1712.05877).
     images : (N, S, S, 3) uint8, optional
-        For int8: prepared pictures of the training split, real and fake, from which the range of
-        every activation is measured. The first `REPRESENTATIVE` are used.
+        For int8: prepared pictures of the training split, real and fake, to which rounding is
+        fitted and on which the range of every activation is measured. The first `REPRESENTATIVE`
+        are used.
+    float_convolutions : int
+        For int8: as many of the first convolutions stay in floating point.
 
     Raises
     ------
@@ -53,7 +62,8 @@ def convert(detector: keras.Model, kind: str = "float32", images=None) -> bytes:
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if kind == "int8":
-            return _int8(detector, _representative(images, detector.input_shape))
+            chosen = _representative(images, detector.input_shape)
+            return _int8(eight_bit_twin(detector, chosen, float_convolutions), chosen)
         converter = _converter(without_score(detector))
         if kind == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -71,17 +81,19 @@ def _converter(logit: keras.Model):
     return tf.lite.TFLiteConverter.from_concrete_functions([traced])
 
 
-def _int8(detector: keras.Model, images: np.ndarray) -> bytes:
+def _int8(twin: keras.Model, images: np.ndarray) -> bytes:
     import tensorflow as tf
 
-    converter = _converter(eight_bit_twin(detector, images))
+    converter = _converter(twin)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None]] for image in images)
     # Meant for looking into a conversion, and the only public way to leave some layers out of it.
     debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
-    tensors = runtime()(model_content=debugger.calibrated_model).get_tensor_details()
+    reader = runtime()(model_content=debugger.calibrated_model)
+    names = [tensor["name"] for tensor in reader.get_tensor_details()]
+    answer = reader.get_output_details()[0]["name"]  # the converter has a name of its own for it
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(
-        denylisted_nodes=[tensor["name"] for tensor in tensors if FLOAT in tensor["name"]]
+        denylisted_nodes=[name for name in names if FLOAT in name or name == answer]
     )
     return debugger.get_nondebug_quantized_model()
 
