@@ -7,6 +7,7 @@ nothing waits for anything, and a worker can prepare the next picture itself.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 from collections.abc import Iterator
@@ -115,17 +116,30 @@ def runtime():
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what native code writes to standard error for a moment from the terminal."""
+    """Keep what native code and TensorFlow's logger say for a moment from the terminal."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        kept = os.dup(2)
+        with _silenced(2):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _silenced(stream: int) -> Iterator[None]:
+    """Let what is written to a file descriptor go nowhere for a moment."""
+    try:
+        kept = os.dup(stream)
     except OSError:  # no standard error to speak of
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(nowhere, stream)
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(kept, stream)
         os.close(kept)
         os.close(nowhere)

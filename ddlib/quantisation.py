@@ -193,9 +193,7 @@ def round_together(weights: np.ndarray, covariance: np.ndarray, damping=0.01) ->
     largest = np.abs(left).argmax(1)
     step = np.abs(left).max(1) / STEPS
     step[step == 0] = 1.0
-    noise = damping * covariance.diagonal().mean() or 1.0
-    inverse = np.linalg.inv(covariance / noise + np.eye(len(covariance)))
-    upper = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    upper = _take_over(covariance, damping)
     rounded = np.empty_like(left)
     for k in range(left.shape[1]):
         whole = np.round(left[:, k] / step).clip(-STEPS, STEPS)
@@ -204,3 +202,16 @@ def round_together(weights: np.ndarray, covariance: np.ndarray, damping=0.01) ->
         error = (left[:, k] - rounded[:, k]) / upper[k, k]
         left[:, k:] -= error[:, None] * upper[k, k:]
     return rounded
+
+
+def _take_over(covariance: np.ndarray, damping: float) -> np.ndarray:
+    """Return U (K, K), upper triangular: U[k, j] / U[k, k] of k's error is for j to make up for.
+
+    U^T U is the inverse of covariance plus noise. Its eigenvalues are used, since those of a
+    measured covariance may come out a little below zero.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    values = values.clip(0)
+    noise = damping * values.mean()
+    shares = values / noise if noise > np.finfo(np.float32).tiny else np.zeros_like(values)
+    return np.linalg.cholesky((vectors / (shares + 1)) @ vectors.T).T

@@ -131,7 +131,7 @@ class ThresholdSlider:
             self.page.value = page(self.sets, threshold, name or "threshold")
             self.error.value = ""
         except Exception as error:
-            from ddlib.explorer_rows import sentence
+            from ddlib.explorer.rows import sentence
 
             said = html.escape(sentence(error))
             self.error.value = f'<div class="ddlib-error" role="alert">{said}</div>'

@@ -21,13 +21,15 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-READY = 120_000  # milliseconds that the page may take until its first answer
+# milliseconds; far above what is needed, for machines that do something else at the same time
+READY = 300_000  # until a page gives its first answer
+SOON = 60_000  # until it gives another
 
 
 def find():
     """Return the browser's program, or skip the test and say what is missing."""
     for module in ("playwright", "voila"):
-        pytest.importorskip(module, reason=f"needs {module}: pip install 'ddlib[browser]'")
+        need(module)
     program = os.environ.get("DDLIB_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip(
@@ -36,27 +38,50 @@ def find():
     return program
 
 
-@contextmanager
+def need(module):
+    """Skip the test where a package of the extra `browser` is missing."""
+    pytest.importorskip(module, reason=f"needs {module}: pip install 'ddlib[browser]'")
+
+
 def explorer_page(data, runs):
     """Serve the explorer on loopback; give its address."""
+    command = ["ddlib", "explore", "--no-browser", "--data", str(data), "--runs", str(runs)]
+    return _serving(command, Path(runs) / "page.log")
+
+
+def jupyter(program, folder):
+    """Serve a folder's notebooks with "jupyterlab", or with "notebook"; give its address."""
+    command = [
+        *(program, "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"),
+        *("--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"),
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",  # asks no other server
+    ]
+    settings = Path(folder).with_name("settings")  # none of the user's own
+    folders = {f"JUPYTER_{name}_DIR": str(settings / name) for name in ("CONFIG", "DATA")}
+    environment = {**os.environ, **folders, "PYTHONPATH": str(ROOT)}
+    return _serving(command, Path(folder) / "jupyter.log", environment)
+
+
+@contextmanager
+def _serving(command, log, environment=None):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ddlib", "explore", "--no-browser", "--port", str(port)]
-    command += ["--data", str(data), "--runs", str(runs)]
-    log = Path(runs) / "page.log"
+    command = [sys.executable, "-m", *command, f"--port={port}"]
     with log.open("w") as told:
-        page = subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=told, stderr=subprocess.STDOUT
+        )
         try:
             address = f"http://127.0.0.1:{port}/"
-            _until_it_answers(f"{address}voila/static/favicon.ico", page, log)
+            _until_it_answers(f"{address}favicon.ico", server, log)
             yield address
         finally:
-            page.terminate()
-            page.wait(30)
+            server.terminate()
+            server.wait(30)
 
 
-def _until_it_answers(address, process, log, seconds=90):
+def _until_it_answers(address, process, log, seconds=READY // 1000):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
@@ -67,7 +92,7 @@ def _until_it_answers(address, process, log, seconds=90):
             return
         except OSError:
             time.sleep(0.2)
-    raise AssertionError(f"the page did not start in {seconds} s: {log.read_text()}")
+    raise AssertionError(f"the server did not start in {seconds} s: {log.read_text()}")
 
 
 class Explorer:
@@ -75,6 +100,7 @@ class Explorer:
 
     def __init__(self, page):
         self.page = page
+        page.set_default_timeout(SOON)
         self.complaints = []
         page.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -86,8 +112,20 @@ class Explorer:
 
     def open(self, address):
         self.page.goto(address, timeout=READY)
+        self.appear()
+
+    def run_notebook(self):
+        """Run all cells of the notebook that JupyterLab or Notebook 7 has open."""
+        ready = ".jp-Notebook-ExecutionIndicator[data-status=idle]"  # what runs before is dropped
+        self.page.wait_for_selector(ready, timeout=READY)
+        for entry in ("Run", "Run All Cells"):
+            self.page.get_by_role("menuitem", name=entry, exact=True).click()
+        self.appear()
+
+    def appear(self):
         self.page.wait_for_selector(".ddlib-verdict", timeout=READY)
         self.page.wait_for_selector(".ddlib-picture", timeout=READY)
+        self.settle()
 
     @property
     def verdict(self):
@@ -112,7 +150,7 @@ class Explorer:
         source = "document.querySelector('.ddlib-picture').src"
         before = self.page.evaluate(source)
         yield
-        self.page.wait_for_function(f"was => {source} !== was", arg=before, timeout=20_000)
+        self.page.wait_for_function(f"was => {source} !== was", arg=before, timeout=SOON)
         self.settle()
 
     def settle(self):
@@ -132,7 +170,29 @@ class Explorer:
         for key in keys:
             handle.press(key)
 
-    def choose_file(self, path):
+    @property
+    def zone(self):
+        """Where files are dropped."""
+        return self.page.get_by_role("button", name="Drop a picture of your own here")
+
+    def choose_file(self, *paths):
         with self.page.expect_file_chooser() as chooser:
-            self.page.get_by_role("button", name="Own picture").click()
-        chooser.value.set_files(path)
+            self.zone.click()
+        chooser.value.set_files(paths)
+
+    def drop_file(self, *paths):
+        self.drag(paths, "dragEnter", "dragOver", "drop")
+
+    def drag(self, paths, *steps, onto=None):
+        """Move files from outside the browser over the zone or another place."""
+        box = (onto or self.zone).bounding_box()
+        place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        session = self.page.context.new_cdp_session(self.page)
+        for step in steps:
+            session.send("Input.dispatchDragEvent", {"type": step, **place, "data": data})
+        session.detach()
+
+    def told(self):
+        """Return the sentence that says what went wrong."""
+        return self.page.wait_for_selector(".ddlib-error").inner_text()

@@ -22,8 +22,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-# jupyterlab and papermill cannot do without them, and their documentation builds on them
-COMES_ALONG = {"nbformat", "nbconvert", "ipykernel", "ipython"}
+# jupyterlab, papermill, ipywidgets cannot do without them; their documentation builds on them
+COMES_ALONG = {"nbformat", "nbconvert", "ipykernel", "ipython", "traitlets"}
 OPTIONAL = {"cv2": ["opencv-python-headless"]}  # may be absent where only pip install . was run
 SYSTEMS = (("linux", "posix"), ("darwin", "posix"), ("win32", "nt"))
 

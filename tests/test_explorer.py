@@ -1,6 +1,5 @@
 """The explorer without a browser: what is computed, what controls do, what is said of errors."""
 
-import datetime
 import io
 import threading
 import time
@@ -10,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddlib import explorer, explorer_gallery, panels
+from ddlib import explorer, panels
 from ddlib.batches import prepare
-from ddlib.explorer_engine import BAND, Engine, change
-from ddlib.explorer_rows import layer_choices, sentence
-from ddlib.explorer_terms import Picture, Settings
+from ddlib.explorer import gallery
+from ddlib.explorer.drop import Brought, DropZone
+from ddlib.explorer.engine import BAND, Engine, change
+from ddlib.explorer.rows import layer_choices, sentence
+from ddlib.explorer.terms import Picture, Settings
 from ddlib.gradcam import GradCAM
 from ddlib.images import ImageError
 from ddlib.jpeg import recompress
@@ -33,7 +34,7 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(study):
-    return explorer_gallery.find_models(study.folder)
+    return gallery.find_models(study.folder)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +61,12 @@ def pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
-def uploaded(name, content):
-    now = datetime.datetime.now()
-    file = {"name": name, "type": "", "size": len(content), "content": memoryview(content)}
-    return ({**file, "last_modified": now},)
+def bring(zone, name, content, piece=4_000_000):
+    """Do to a zone what a page does with one file."""
+    told = {"names": [name], "size": len(content)}
+    for start in range(0, len(content), piece):
+        part = [memoryview(content)[start : start + piece]]
+        zone._handle_custom_msg({**told, "start": start}, part)
 
 
 class TestEngine:
@@ -248,29 +251,72 @@ class TestGallery:
             if name != "clean-gan+ela":
                 (tmp_path / "models" / name / "finished.json").touch()
         names = ["clean-gan", "clean-gan+sd", "paper-gan", "clean-gan-seed=1"]
-        assert list(explorer_gallery.find_models(tmp_path)) == names
+        assert list(gallery.find_models(tmp_path)) == names
 
     def test_filters(self, study, models):
-        scores = explorer_gallery.scores_of(models["clean-gan+sd"])
-        table = explorer_gallery.gallery_table(study.manifest, scores)
-        assert len(explorer_gallery.matching(table)) == 12
-        assert set(explorer_gallery.matching(table, source="ffhq")["label"]) == {"real"}
-        some = explorer_gallery.matching(table, label="fake", scores=(0.6, 1.0))
+        scores = gallery.scores_of(models["clean-gan+sd"])
+        table = gallery.gallery_table(study.manifest, scores)
+        assert len(gallery.matching(table)) == 12
+        assert set(gallery.matching(table, source="ffhq")["label"]) == {"real"}
+        some = gallery.matching(table, label="fake", scores=(0.6, 1.0))
         assert len(some) and (some["score"] >= 0.6).all()
-        wrong = explorer_gallery.matching(table, decision="wrong")
-        right = explorer_gallery.matching(table, decision="right")
+        wrong = gallery.matching(table, decision="wrong")
+        right = gallery.matching(table, decision="right")
         assert len(wrong) + len(right) == 12
         assert ((wrong["score"] >= 0.5) != (wrong["label"] == "fake")).all()
 
     def test_without_scores_there_are_no_decisions(self, study):
-        table = explorer_gallery.gallery_table(study.manifest)
+        table = gallery.gallery_table(study.manifest)
         assert set(table["decision"]) == {""}
-        assert len(explorer_gallery.matching(table)) == 12
-        assert len(explorer_gallery.matching(table, scores=(0.0, 0.9))) == 0
+        assert len(gallery.matching(table)) == 12
+        assert len(gallery.matching(table, scores=(0.0, 0.9))) == 0
 
     def test_a_picture_that_cannot_be_read_has_a_thumbnail_all_the_same(self, tmp_path):
-        small = explorer_gallery.thumbnail(Picture("gone.png", tmp_path / "gone.png"))
-        assert Image.open(io.BytesIO(small)).size == (explorer_gallery.THUMB,) * 2
+        small = gallery.thumbnail(Picture("gone.png", tmp_path / "gone.png"))
+        assert Image.open(io.BytesIO(small)).size == (gallery.THUMB,) * 2
+
+
+class TestDropZone:
+    @pytest.fixture
+    def zone(self):
+        zone, brought = DropZone(description="Drop"), []
+        zone.on_files(brought.append)
+        return zone, brought
+
+    @pytest.mark.parametrize("piece", [1, 4, 10, 99])
+    def test_pieces_make_a_file_once_and_the_next_file_begins_anew(self, zone, piece):
+        zone, brought = zone
+        for content in (b"0123456789", b"abc"):
+            bring(zone, "mine.png", content, piece)
+        assert [each.one() for each in brought] == [
+            ("mine.png", b"0123456789"),
+            ("mine.png", b"abc"),
+        ]
+
+    def test_a_file_that_broke_off_is_named_and_does_not_spoil_the_next(self, zone):
+        zone, brought = zone
+        told = {"names": ["gone.png"], "size": 10}
+        zone._handle_custom_msg({**told, "start": 0}, [b"0123"])
+        assert not brought
+        zone._handle_custom_msg(told, [])
+        with pytest.raises(ValueError, match="gone.png could not be read; bring a picture file"):
+            brought[0].one()
+        zone._handle_custom_msg({**told, "start": 0}, [b"0123"])  # and this one just stops
+        bring(zone, "mine.png", b"whole")
+        assert brought[1].one() == ("mine.png", b"whole")
+
+    @pytest.mark.parametrize(
+        ("names", "size", "words"),
+        [
+            ([], 0, "is no file; drop a picture file"),
+            (["a.png", "b.png"], 3, r"2 files \(a.png, b.png\); bring one"),
+            (list("abcd"), 3, r"4 files \(a, b, c, ...\)"),
+            (["scan.tif"], 250_000_000, "scan.tif has 250 MB; allowed are 100 MB"),
+        ],
+    )
+    def test_what_cannot_be_taken_is_named(self, names, size, words):
+        with pytest.raises(ValueError, match=words):
+            Brought(names, size, b"").one()
 
 
 class TestControls:
@@ -283,7 +329,8 @@ class TestControls:
 
     def test_every_control_that_is_not_a_picture_has_words(self, shown):
         c = shown.controls
-        for control in (c.model, c.file, c.position, *c.filters, *c.of_answer, c.reset, c.save):
+        others = (c.model, c.file, c.position, c.own, c.reset, c.save)
+        for control in (*others, *c.filters, *c.of_answer):
             assert control.description and control.tooltip
         for control in (c.source, c.label, c.decision, c.second, c.layer):
             assert control.index == 0  # a choice of None would show nothing
@@ -320,7 +367,7 @@ class TestControls:
     def test_a_picture_of_ones_own_and_back(self, shown):
         c = shown.controls
         content = (shown.study.manifest.root / "stylegan-0.png").read_bytes()
-        c.upload.value = uploaded("mine <3.png", content)
+        bring(c.own, "mine <3.png", content)
         assert shown.wait()
         assert "mine &lt;3.png. clean-gan: <b>fake</b>" in c.verdict.value
         assert not any(pick.description.startswith("▶") for pick in c.picks)
@@ -329,12 +376,20 @@ class TestControls:
 
     def test_a_bad_file_gives_a_sentence_and_no_stale_picture(self, shown):
         c = shown.controls
-        c.upload.value = uploaded("notes.txt", b"no picture at all")
+        bring(c.own, "notes.txt", b"no picture at all")
         assert shown.wait()
         assert "Notes.txt: the content is no image known here" in c.error.value
         assert c.image.layout.visibility == "hidden" and c.save.disabled
         c.next.click()
         assert shown.wait() and c.error.value == "" and c.image.layout.visibility == "visible"
+
+    def test_what_is_not_one_file_gets_a_sentence_and_the_picture_stays(self, shown):
+        c = shown.controls
+        before = c.image.value
+        c.own._handle_custom_msg({"names": ["a.png", "b.png"], "size": 9}, [])
+        assert c.error.value.count("These are 2 files (a.png, b.png); bring one at a time.")
+        assert shown.wait() and c.image.value == before
+        assert c.image.layout.visibility != "hidden"
 
     def test_a_model_file_is_added_or_refused_with_a_sentence(self, shown, tmp_path):
         c = shown.controls

@@ -8,8 +8,9 @@ import handmade
 import numpy as np
 import pytest
 
-from ddlib.explorer_engine import Engine
-from ddlib.explorer_terms import Picture, Settings
+from ddlib.explorer.engine import Engine
+from ddlib.explorer.page import write_page
+from ddlib.explorer.terms import Picture, Settings
 from ddlib.panels import CAPTION, GAP, HEAD, SIDE
 
 pytestmark = pytest.mark.slow
@@ -25,19 +26,25 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def opened(folders):
-    """The page, opened once."""
+def chromium():
     program = browser.find()
     from playwright.sync_api import sync_playwright
 
-    with browser.explorer_page(*folders) as address, sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(browser.FLAGS))
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=list(browser.FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def opened(folders, chromium):
+    """The page, opened once."""
+    with browser.explorer_page(*folders) as address:
         page = chromium.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
         explorer = browser.Explorer(page)
         explorer.open(address)
-        explorer.settle()
         yield explorer
-        chromium.close()
+        page.close()
 
 
 @pytest.fixture
@@ -86,7 +93,7 @@ def test_layer_colours_outline_and_target_change_the_overlay(app):
         lambda: app.page.get_by_label("Layer").select_option(label="fused: mean of 2 layers"),
         lambda: app.page.get_by_label("Colours").select_option(label="jet (the study's)"),
         lambda: app.page.get_by_label("Outline the hottest part").uncheck(),
-        lambda: app.page.get_by_label("Evidence for").select_option("real: what speaks for real"),
+        lambda: app.page.get_by_label("Evidence for").select_option("real"),
     ):
         before = app.picture()
         with app.changing():
@@ -129,31 +136,71 @@ def test_ela_is_a_third_panel_and_two_models_stand_side_by_side(app):
     assert app.verdict.count("P(fake)") == 2
 
 
-def test_a_file_of_ones_own_is_scored_and_a_bad_one_gets_a_sentence(app, folders, tmp_path):
-    mine, bad = tmp_path / "mine.png", tmp_path / "holiday.jpg"
-    mine.write_bytes((folders[0] / "ffhq-2.png").read_bytes())
+@pytest.fixture
+def mine(folders, tmp_path):
+    """A file of one's own, real, that is longer than a message to the kernel may be."""
+    file = tmp_path / "mine.png"
+    file.write_bytes((folders[0] / "ffhq-2.png").read_bytes() + bytes(11_000_000))
+    return file
+
+
+@pytest.mark.parametrize("how", ["drop_file", "choose_file"])
+def test_a_file_of_ones_own_is_scored_and_a_bad_one_gets_a_sentence(app, mine, how):
+    bad = mine.with_name("holiday.jpg")
     bad.write_bytes(b"this is no picture")
+    bring = getattr(app, how)
+    before, score = app.picture(), app.score
     with app.changing():
-        app.choose_file(mine)
-    assert "mine.png. clean-gan: real" in app.verdict
-    app.choose_file(bad)
-    app.page.wait_for_selector(".ddlib-error")
-    told = app.page.inner_text(".ddlib-error")
-    assert told.startswith("Holiday.jpg: the content is no image known here")
+        bring(mine)
+    assert "mine.png. clean-gan: real" in app.verdict and app.score < score
+    assert np.abs(before[TOP, LEFT] - app.picture()[TOP, LEFT]).mean() > 5
+    bring(bad)
+    assert app.told().startswith("Holiday.jpg: the content is no image known here")
     assert "Traceback" not in app.page.content()
     assert not app.page.is_visible(".ddlib-picture")
-    app.page.screenshot(path=SHOTS / "bad_file.png", full_page=True)
-    app.choose_file(mine)
+    app.page.screenshot(path=SHOTS / f"bad_file_{how}.png", full_page=True)
+    bring(mine)
     app.page.wait_for_selector(".ddlib-picture", state="visible")
     assert not app.page.query_selector(".ddlib-error")
+
+
+def test_what_is_not_one_file_gets_a_sentence(app, mine, tmp_path):
+    large = tmp_path / "scan.tif"
+    with large.open("wb") as file:
+        file.truncate(101_000_000)
+    before = app.picture()
+    for files, words in (
+        ([mine, large], "These are 2 files (mine.png, scan.tif); bring one at a time."),
+        ([large], "Scan.tif has 101 MB; allowed are 100 MB."),
+        ([tmp_path], f"{tmp_path.name.capitalize()} could not be read; bring a picture file"),
+    ):
+        app.drop_file(*files)
+        app.page.wait_for_selector(f".ddlib-error:has-text('{words}')")
+    np.testing.assert_array_equal(app.picture(), before)
+
+
+def test_the_zone_shows_what_is_over_it_and_answers_to_the_keyboard(app, mine):
+    border = "e => getComputedStyle(e).borderStyle"
+    assert app.zone.evaluate(border) == "dashed"
+    app.drag([mine], "dragEnter", "dragOver")
+    assert app.zone.evaluate(border) == "solid"
+    app.drag([mine], "dragOver", onto=app.page.get_by_label("Source"))
+    app.page.wait_for_selector(".ddlib-drop:not(.ddlib-over)")
+    app.page.get_by_role("button", name="Previous").press("Shift+Tab")
+    assert app.zone.evaluate("e => e === document.activeElement")
+    assert app.zone.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+    with app.changing():
+        with app.page.expect_file_chooser() as chooser:
+            app.page.keyboard.press("Enter")
+        chooser.value.set_files(mine)
+    assert "mine.png" in app.verdict
 
 
 def test_filters_narrow_the_gallery(app):
     app.page.get_by_label("Source").select_option("ffhq")
     app.page.wait_for_selector("text=6 of 12 pictures")
     app.page.get_by_label("Label").select_option("fake")
-    app.page.wait_for_selector(".ddlib-error")
-    assert "No picture passes these filters" in app.page.inner_text(".ddlib-error")
+    assert "No picture passes these filters" in app.told()
 
 
 def test_the_saved_picture_is_the_one_on_the_screen(app):
@@ -187,3 +234,36 @@ def test_the_tab_key_reaches_every_kind_of_control(app):
     assert {"slider", "select-one", "checkbox", "text", "submit"} & reached >= {
         *("slider", "select-one", "checkbox", "text")
     }
+
+
+@pytest.fixture
+def window(chromium, request):
+    """An empty page, of which a picture is kept."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    yield page
+    page.screenshot(path=SHOTS / f"{request.node.name.replace('/', '-')}.png")
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("program", "where"), [("jupyterlab", "lab/tree"), ("notebook", "notebooks")]
+)
+def test_works_in_jupyterlab_and_in_notebook_7(program, where, folders, window, mine):
+    browser.need(program)
+    served = mine.with_name("notebooks")
+    write_page(served, *map(str, folders))
+    with browser.jupyter(program, served) as address:
+        window.goto(f"{address}{where}/explorer.ipynb", timeout=browser.READY)
+        window.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=browser.READY)
+        app = browser.Explorer(window)  # what the program says while it starts is not ours
+        app.run_notebook()
+        before, score = app.picture(), app.score
+        with app.changing():
+            app.slide("Opacity", "End")
+        after = app.picture()
+        np.testing.assert_array_equal(before[TOP, LEFT], after[TOP, LEFT])
+        assert np.abs(before[TOP, RIGHT] - after[TOP, RIGHT]).mean() > 5
+        with app.changing():
+            app.drop_file(mine)
+        assert "mine.png. clean-gan: real" in app.verdict and app.score != score
+        assert app.complaints == []

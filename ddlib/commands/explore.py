@@ -30,7 +30,7 @@ def command(data, runs, alpha, small, port, browser):
         raise click.ClickException(
             "this needs Voila; install it with: pip install 'ddlib[browser]'"
         )
-    from ddlib.explorer_page import server, write_page
+    from ddlib.explorer.page import server, write_page
 
     _need_models(data, runs, alpha, small)
     data = data if data == "toy" else str(Path(data).resolve())
@@ -49,7 +49,7 @@ def command(data, runs, alpha, small, port, browser):
 
 
 def _need_models(data, runs, alpha, small) -> None:
-    from ddlib.explorer_gallery import find_models
+    from ddlib.explorer.gallery import find_models
     from ddlib.study import open_study
 
     study = open_study(data, runs, alpha, small, click.echo)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddlib.explorer_engine import Engine
-from ddlib.explorer_terms import Picture, Settings
+from ddlib.explorer.engine import Engine
+from ddlib.explorer.terms import Picture, Settings
 from ddlib.files import whole, write_json
 from ddlib.mobilenet import build_detector, save_detector
 from ddlib.protocol import preset

@@ -59,8 +59,8 @@ def server(page: Path, port: int, browser: bool = False) -> tuple[list[str], dic
     command = [
         *(sys.executable, "-m", "voila", str(page), f"--port={port}", "--Voila.ip=127.0.0.1"),
         *("--strip_sources=True", "--theme=light", f"--template={TEMPLATE}"),
-        # a phone's photograph is larger than the 10 MB that a message may have
-        "--Voila.tornado_settings={'websocket_max_message_size': 209715200}",
+        # where Notebook 7 is installed its menu entries are offered to Voila, which has no menu
+        "--VoilaConfiguration.extension_denylist=@jupyter-notebook/lab-extension",
         *([] if browser else ["--no-browser"]),
     ]
     folders = {name: os.environ[name] for name in FOLDER_VARIABLES if os.environ.get(name)}

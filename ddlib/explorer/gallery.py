@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib.explorer_terms import Picture
+from ddlib.explorer.terms import Picture
 from ddlib.images import ImageError, center_crop, read_image, resize
 from ddlib.jpeg import encode_jpeg
 from ddlib.manifest import Manifest

@@ -1,29 +1,50 @@
 """The explorer's controls: which widgets there are, what they are called, what they begin with.
 
-All are core controls of ipywidgets with a label and a tooltip, reached with the Tab key.
+All have a label and a tooltip and are reached with the Tab key; all but the field for a file are
+core controls of ipywidgets.
 """
 
 from __future__ import annotations
 
 import ipywidgets as w
 
-from ddlib.explorer_gallery import PAGE, THUMB
-from ddlib.explorer_terms import Settings
+from ddlib.explorer.drop import DropZone
+from ddlib.explorer.gallery import PAGE, THUMB
+from ddlib.explorer.terms import Settings
 
 # the empty word, not None: a choice whose value is None shows nothing at all
 ANY, NONE = ("any", ""), ("none", "")
 COLORMAPS = [("inferno (even steps)", "inferno"), ("viridis (even steps)", "viridis")]
 COLORMAPS += [("jet (the study's)", "jet")]
 _LABEL = {"description_width": "92px"}
+# of the controls, and the picture beside them or, where there is no room, below them
+PLACES = ("ddlib-columns", "ddlib-controls", "ddlib-shown")
 STYLE = """<style>
-.ddlib-explorer {max-width: 1240px}
+.ddlib-explorer {max-width: 1240px; container-type: inline-size}
+.ddlib-explorer .ddlib-columns {gap: 4px 24px; align-items: flex-start}
+.ddlib-explorer .ddlib-controls {flex: 1 1 264px; max-width: 360px}
+.ddlib-explorer .ddlib-shown {flex: 3 1 440px; min-width: 0}
+@container (max-width: 820px) {
+  .ddlib-explorer .ddlib-columns {flex-direction: column; align-items: stretch}
+  .ddlib-explorer .ddlib-shown {flex: none}
+  .ddlib-explorer .ddlib-controls {flex: none; max-width: none; display: grid; gap: 0 24px;
+    grid-template-columns: minmax(0, 1fr) minmax(0, 1fr)}
+  .ddlib-explorer .ddlib-controls > :nth-child(2) {grid-column: 2; grid-row: 1 / span 2}
+}
+.ddlib-explorer .ddlib-range .widget-readout {min-width: 84px}
 .ddlib-explorer .ddlib-head {font-weight: 600; line-height: 1.4; margin: 8px 0 2px}
 .ddlib-explorer .ddlib-verdict {line-height: 1.4; font-size: 15px}
 .ddlib-explorer .ddlib-error {line-height: 1.4; border-left: 4px solid #b00020;
   background: #fdecee; color: #7a0016; padding: 6px 10px; margin: 4px 0}
-.ddlib-explorer .ddlib-said {line-height: 1.4; color: #444}
+.ddlib-explorer .ddlib-said {line-height: 1.4}
 .ddlib-explorer img {max-width: 100%; height: auto; object-fit: contain}
 .ddlib-explorer .ddlib-picture {align-self: flex-start}
+.ddlib-explorer .widget-checkbox input {vertical-align: middle}
+.ddlib-explorer .ddlib-drop {width: 100%; height: 100%; min-height: 48px; padding: 4px 10px;
+  font: inherit; line-height: 1.4; cursor: pointer; color: inherit; background: transparent;
+  border: 2px dashed #767676; border-radius: 6px}
+.ddlib-explorer .ddlib-drop:hover, .ddlib-explorer .ddlib-over {border-color: #0b57d0}
+.ddlib-explorer .ddlib-over {border-style: solid; background: rgba(11, 87, 208, 0.12)}
 .ddlib-explorer :focus-visible {outline: 3px solid #0b57d0 !important; outline-offset: 1px}
 </style>"""
 
@@ -84,7 +105,7 @@ class Controls:
         tip = "A second detector, shown below the first"
         self.second = _choice("Compare with", [NONE, *same(models)], tip)
         self.file = w.Text(
-            **{"description": "Model file", "placeholder": "path/to/detector.keras, then Enter"},
+            **{"description": "Model file", "placeholder": "detector.keras, then Enter"},
             **{"continuous_update": False, "style": _LABEL, "layout": _wide()},
             tooltip="A detector of your own: a .keras file with its .json beside it",
         )
@@ -97,28 +118,27 @@ class Controls:
         tip = "P(fake) that the first model gave when it was tested"
         more = {"kind": w.FloatRangeSlider, "step": 0.01, "readout_format": ".2f"}
         self.scores = _slider("Score", tip, 0.0, 1.0, (0.0, 1.0), **more)
+        self.scores.add_class("ddlib-range")
         self.previous = _button("Previous", "The picture before this one", icon="arrow-left")
         self.next = _button("Next", "The picture after this one", icon="arrow-right")
         tip = "Which of the pictures that pass the filters"
         self.position = _slider("Picture", tip, 1, 1, 1)
-        self.upload = w.FileUpload(
-            **{"accept": "image/*,.heic,.heif", "multiple": False, "description": "Own picture"},
+        self.own = DropZone(
+            **{"description": "Drop a picture of your own here, or choose one"},
+            **{"accept": "image/*,.heic,.heif", "layout": w.Layout(flex="1 1 200px", margin="0")},
             tooltip="A picture from this computer; it is not stored",
-            layout=w.Layout(width="auto"),
         )
         self.count = w.HTML()
+        side = {"width": f"{THUMB}px", "margin": "0"}
         self.thumbs = [
-            w.Image(format="jpeg", width=THUMB, height=THUMB, layout=w.Layout(width=f"{THUMB}px"))
+            w.Image(format="jpeg", width=THUMB, height=THUMB, layout=w.Layout(**side))
             for _ in range(PAGE)
         ]
-        self.picks = [
-            w.Button(layout=w.Layout(width=f"{THUMB}px", margin="0")) for _ in range(PAGE)
-        ]
+        self.picks = [w.Button(layout=w.Layout(**side)) for _ in range(PAGE)]
 
     def _make_explanation(self) -> None:
         tip = "Which class's evidence the map shows"
-        options = [("fake: what speaks for fake", "fake"), ("real: what speaks for real", "real")]
-        self.target = _choice("Evidence for", options, tip)
+        self.target = _choice("Evidence for", same(["fake", "real"]), tip)
         tip = "Late layers see large parts of the picture, early ones small parts"
         self.layer = _choice("Layer", [("last convolution", "")], tip)
         tip = "Share of the heat map's colour"
@@ -156,26 +176,28 @@ class Controls:
         row = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "4px 14px"}
         for control in (self.source, self.label, self.decision, self.scores, self.position):
             control.layout.flex, control.layout.width = "1 1 210px", "auto"
-        self.position.layout.flex = "3 1 270px"
+        self.position.layout.flex, self.scores.layout.flex = "3 1 270px", "2 1 280px"
         picks = [w.VBox(pair) for pair in zip(self.thumbs, self.picks, strict=True)]
+        shown = [self.verdict, self.error, self.image, self.said]
         gallery = [
             w.HBox([self.source, self.label, self.decision, self.scores], layout=w.Layout(**row)),
-            w.HBox(picks, layout=w.Layout(flex_flow="row wrap", grid_gap="4px")),
-            w.HBox(
-                [self.previous, self.next, self.position, self.upload, self.count],
-                layout=w.Layout(**row),
-            ),
+            w.HBox([*picks, self.own], layout=w.Layout(flex_flow="row wrap", grid_gap="6px 8px")),
+            w.HBox([self.previous, self.next, self.position, self.count], layout=w.Layout(**row)),
         ]
-        controls = [head("Model"), self.model, self.second, self.file]
-        controls += [head("Explanation"), self.target, self.layer, self.opacity, self.colormap]
-        controls += [self.outline, self.ela, self.ela_quality, head("Change the picture")]
-        controls += [self.resize_on, self.resize, self.resave_on, self.resave]
-        controls.append(w.HBox([self.reset, self.save], layout=w.Layout(margin="8px 0")))
-        left = w.VBox(controls, layout=w.Layout(flex="1 1 264px", max_width="360px"))
-        shown = [self.verdict, self.error, self.image, self.said]
-        right = w.VBox(shown, layout=w.Layout(flex="3 1 440px", min_width="0"))
-        columns = w.Layout(flex_flow="row wrap", grid_gap="4px 24px", align_items="flex-start")
-        return w.VBox([w.HTML(STYLE), *gallery, w.HBox([left, right], layout=columns)])
+        columns = w.HBox([self._groups(), w.VBox(shown)])
+        for place, name in zip((columns, *columns.children), PLACES, strict=True):
+            place.add_class(name)
+        return w.VBox([w.HTML(STYLE), *gallery, columns])
+
+    def _groups(self) -> w.VBox:
+        """Return the controls in three groups, which share two columns where it is narrow."""
+        model = [head("Model"), self.model, self.second, self.file]
+        explanation = [head("Explanation"), self.target, self.layer, self.opacity, self.colormap]
+        explanation += [self.outline, self.ela, self.ela_quality]
+        changes = [head("Change the picture"), self.resize_on, self.resize]
+        changes += [self.resave_on, self.resave]
+        changes.append(w.HBox([self.reset, self.save], layout=w.Layout(margin="8px 0")))
+        return w.VBox([w.VBox(group) for group in (model, explanation, changes)])
 
     def settings(self) -> Settings:
         """Return what the controls say."""

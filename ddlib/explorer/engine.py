@@ -17,8 +17,8 @@ from PIL import Image
 
 from ddlib import batches, ela, images, jpeg, panels
 from ddlib.calibration import verdicts
-from ddlib.explorer_rows import shown
-from ddlib.explorer_terms import Answer, Picture, Settings, View
+from ddlib.explorer.rows import shown
+from ddlib.explorer.terms import Answer, Picture, Settings, View
 from ddlib.gradcam import GradCAM, HeatMaps
 from ddlib.mobilenet import load_detector
 from ddlib.protocol import Protocol

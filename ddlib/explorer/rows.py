@@ -6,7 +6,7 @@ import html
 from pathlib import Path
 
 from ddlib import panels
-from ddlib.explorer_terms import Answer, Picture, Settings, View
+from ddlib.explorer.terms import Answer, Picture, Settings, View
 from ddlib.gradcam import FUSED, overlay, upsample
 
 HOT = 0.5  # the outline is drawn where the heat is at least this share of its peak

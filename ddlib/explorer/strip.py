@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from ddlib import explorer_gallery as offered
-from ddlib.explorer_controls import Controls
-from ddlib.explorer_terms import Picture
+from ddlib.explorer import gallery as offered
+from ddlib.explorer.controls import Controls
+from ddlib.explorer.terms import Picture
 from ddlib.latest import Done, Latest
 
 

@@ -1,24 +1,18 @@
-"""The Grad-CAM explorer: any model, any picture, and what the model goes by, answered at once.
-
-`show` is what a notebook calls: controls where somebody can use them, and a figure of the same
-(`static_grid`) in a headless run. `ddlib.explorer_live` holds the controls' behaviour,
-`ddlib.explorer_engine` the computing.
-"""
+"""The explorer's static twin: a figure of the same where nobody can move a control."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ddlib import explorer_gallery as offered
 from ddlib import plots
-from ddlib.explorer_engine import Engine
-from ddlib.explorer_live import Explorer, need_models
-from ddlib.explorer_terms import Settings
+from ddlib.explorer import gallery as offered
+from ddlib.explorer.engine import Engine
+from ddlib.explorer.live import Explorer, need_models
+from ddlib.explorer.terms import Settings
 from ddlib.galleries import balanced
 from ddlib.gradcam import FUSED, overlay
+from ddlib.headless import headless
 from ddlib.protocol import LABELS
-
-__all__ = ["Explorer", "show", "static_grid"]
 
 
 def show(study, **options):
@@ -30,7 +24,7 @@ def show(study, **options):
     **options
         As `Explorer` takes them.
     """
-    return static_grid(study) if _headless() else Explorer(study, **options)
+    return static_grid(study) if headless() else Explorer(study, **options)
 
 
 def static_grid(
@@ -50,7 +44,7 @@ def static_grid(
     n : int
         Pictures, drawn so that right and wrong decisions of the first model are in balance.
     target, layer
-        As in `ddlib.explorer_engine.Settings`.
+        As in `ddlib.explorer.engine.Settings`.
 
     Returns
     -------
@@ -98,13 +92,3 @@ def _drawn(table, n: int):
     scores = table["score"].fillna(0.5)
     places = balanced(table["label"].map(LABELS), scores, 4 * n)
     return places[:: max(1, len(places) // n)][:n]
-
-
-def _headless() -> bool:
-    """Whether a program runs this cell: those that run it for a person let it ask questions."""
-    from IPython import get_ipython
-
-    kernel = getattr(get_ipython(), "kernel", None)
-    if kernel is None:
-        return True
-    return not kernel.get_parent("shell").get("content", {}).get("allow_stdin", False)

@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 
-from ddlib import explorer_gallery as offered
-from ddlib.explorer_controls import ANY, NONE, Controls, same
-from ddlib.explorer_engine import BAND, Engine
-from ddlib.explorer_rows import layer_choices, sentence, told
-from ddlib.explorer_strip import Strip
-from ddlib.explorer_terms import Answer, Picture
+from ddlib.explorer import gallery as offered
+from ddlib.explorer.controls import ANY, NONE, Controls, same
+from ddlib.explorer.engine import BAND, Engine
+from ddlib.explorer.rows import layer_choices, sentence, told
+from ddlib.explorer.strip import Strip
+from ddlib.explorer.terms import Answer, Picture
 from ddlib.files import whole
 from ddlib.latest import Done, Latest
 
@@ -103,7 +103,7 @@ class Explorer:
             slider.observe(lambda change, tick=tick: self._tick(tick), "value")
         c.model.observe(lambda change: self._fill(), "value")
         c.position.observe(lambda change: self._choose(), "value")
-        c.upload.observe(lambda change: self._bring(change["new"]), "value")
+        c.own.on_files(self._bring)
         c.file.observe(lambda change: self._add_model(change["new"]), "value")
         c.previous.on_click(lambda button: self._go(c.position.value - 1))
         c.next.on_click(lambda button: self._go(c.position.value + 1))
@@ -171,11 +171,8 @@ class Explorer:
         self._strip.show(self.matching, self.controls.position.value, self._own is None)
 
     @guarded
-    def _bring(self, files) -> None:
-        if not files:
-            return
-        self._own = Picture(files[-1]["name"], bytes(files[-1]["content"]))
-        self.controls.upload.value = ()  # the same file may be chosen again
+    def _bring(self, brought) -> None:
+        self._own = Picture(*brought.one())
         self._turn_page()
         self._ask()
 
