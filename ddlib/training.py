@@ -205,7 +205,11 @@ def prefix_features(
             "mirror": mirror,
         }
         shape = (len(block), *prefix.output_shape[1:])
-        chunks = _forward_chunks(prefix, load_images(block, protocol, store), mirror)
+        # LiteRT rounds otherwise than TensorFlow, in the last bits, and Adam's first steps enlarge
+        # that; who asks for float32 wants plain training repeated.
+        forward = compiled if precision == "float32" else fastest
+        images = load_images(block, protocol, store)
+        chunks = _forward_chunks(lambda: forward(prefix), images, mirror)
         return store.array("features", key, shape, precision, chunks)
 
     return gather_blocks(manifest, load_block)
@@ -220,9 +224,9 @@ def measured_precision(prefix: keras.Model, tail: keras.Model, images: np.ndarra
     return "float16" if np.abs(logits - coarse).max() <= HALF_ERROR else "float32"
 
 
-def _forward_chunks(model, images: Rows, mirror: bool) -> Callable[[], Iterator[np.ndarray]]:
+def _forward_chunks(open_forward, images: Rows, mirror: bool) -> Callable[[], Iterator[np.ndarray]]:
     def chunks() -> Iterator[np.ndarray]:
-        forward = fastest(model)
+        forward = open_forward()
         for batch in images.chunks(_BATCH):
             yield forward(batch[:, :, ::-1] if mirror else batch)
 

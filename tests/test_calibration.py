@@ -213,3 +213,11 @@ def test_band_report_where_nothing_is_decided():
     assert math.isnan(report["error"])
     assert math.isnan(report["false_alarm"])
     assert report["miss"] == 0
+
+
+def test_sigmoid_by_hand_and_at_the_ends():
+    logits = np.array([0, np.log(3), -np.log(3), -20, 1000, -1000])
+    with np.errstate(all="raise", under="ignore"):
+        scores = calibration.probability(logits)
+    np.testing.assert_allclose(scores, [0.5, 0.75, 0.25, 1 / (1 + np.exp(20.0)), 1, 0], rtol=1e-12)
+    assert scores.dtype == np.float64

@@ -7,7 +7,6 @@ import tensorflow as tf
 from keras import layers
 
 from ddlib.activations import expose
-from ddlib.calibration import probability
 from ddlib.gradcam import GradCAM, conv_layers, overlay, upsample
 
 IMAGE = np.array([[1, 2], [3, 4]], np.float32).reshape(1, 2, 2, 1)
@@ -385,11 +384,3 @@ def test_exposed_layers_keep_their_order_and_their_weights():
     inside = expose(model).layers
     assert list(inside)[:3] == ["conv_a", "norm_a", "relu_a"]
     assert inside["conv_c"][0] is model.get_layer("backbone").get_layer("conv_c")
-
-
-def test_sigmoid_by_hand_and_at_the_ends():
-    logits = np.array([0, np.log(3), -np.log(3), -20, 1000, -1000], np.float32)
-    with np.errstate(all="raise", under="ignore"):
-        scores = probability(logits)
-    np.testing.assert_allclose(scores, [0.5, 0.75, 0.25, np.exp(-20.0), 1, 0], rtol=1e-5)
-    assert scores.dtype == np.float32
