@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -45,8 +46,8 @@ def convert(
         (Jacob et al. 2018, arXiv 1712.05877).
     images : (N, S, S, 3) uint8, optional
         For int8: prepared pictures of the training split, real and fake, to which rounding is
-        fitted and on which the range of every activation is measured. The first `REPRESENTATIVE`
-        are used.
+        fitted and on which the range of every activation is measured. `REPRESENTATIVE` of them
+        are used, spread evenly.
     float_convolutions : int
         For int8: as many of the first convolutions stay in floating point.
 
@@ -59,11 +60,10 @@ def convert(
 
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is not known; choose from {', '.join(KINDS)}")
-    with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if kind == "int8":
-            chosen = _representative(images, detector.input_shape)
-            return _int8(eight_bit_twin(detector, chosen, float_convolutions), chosen)
+    if kind == "int8":
+        chosen = _representative(images, detector.input_shape)
+        return convert_twin(eight_bit_twin(detector, chosen, float_convolutions), chosen)
+    with _hushed():
         converter = _converter(without_score(detector))
         if kind == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -81,21 +81,37 @@ def _converter(logit: keras.Model):
     return tf.lite.TFLiteConverter.from_concrete_functions([traced])
 
 
-def _int8(twin: keras.Model, images: np.ndarray) -> bytes:
+def convert_twin(twin: keras.Model, images: np.ndarray) -> bytes:
+    """Return what `ddlib.quantisation.eight_bit_twin` made as an int8 LiteRT model.
+
+    Parameters
+    ----------
+    twin : keras.Model
+    images : (N, S, S, 3) uint8
+        All of them are used to measure the range of every activation.
+    """
     import tensorflow as tf
 
-    converter = _converter(twin)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image[None]] for image in images)
-    # Meant for looking into a conversion, and the only public way to leave some layers out of it.
-    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
-    reader = runtime()(model_content=debugger.calibrated_model)
-    names = [tensor["name"] for tensor in reader.get_tensor_details()]
-    answer = reader.get_output_details()[0]["name"]  # the converter has a name of its own for it
-    debugger.options = tf.lite.experimental.QuantizationDebugOptions(
-        denylisted_nodes=[name for name in names if FLOAT in name or name == answer]
-    )
-    return debugger.get_nondebug_quantized_model()
+    with _hushed():
+        converter = _converter(twin)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([image[None]] for image in images)
+        # Made for looking into a conversion, and the only public way to leave layers out of it.
+        debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
+        reader = runtime()(model_content=debugger.calibrated_model)
+        names = [tensor["name"] for tensor in reader.get_tensor_details()]
+        answer = reader.get_output_details()[0]["name"]  # the converter has its own name for it
+        debugger.options = tf.lite.experimental.QuantizationDebugOptions(
+            denylisted_nodes=[name for name in names if FLOAT in name or name == answer]
+        )
+        return debugger.get_nondebug_quantized_model()
+
+
+@contextmanager
+def _hushed():
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _representative(images, shape) -> np.ndarray:
@@ -103,10 +119,9 @@ def _representative(images, shape) -> np.ndarray:
         raise ValueError(
             "int8 needs representative pictures, prepared as for training; give 100 or more"
         )
-    if hasattr(images, "chunks"):  # rows on disk
-        chosen = next(iter(images.chunks(REPRESENTATIVE)))
-    else:
-        chosen = np.asarray(images[:REPRESENTATIVE])
+    places = np.linspace(0, len(images) - 1, min(len(images), REPRESENTATIVE)).astype(int)
+    rows_on_disk = hasattr(images, "take") and not isinstance(images, np.ndarray)
+    chosen = images.take(places) if rows_on_disk else np.asarray(images)[places]
     if chosen.shape[1:] != shape[1:] or chosen.dtype != np.uint8:
         raise ValueError(
             f"representative pictures are {chosen.shape[1:]} of {chosen.dtype}; "

@@ -59,6 +59,12 @@ def export_table(found: Detector, contents: dict[str, bytes], images, labels) ->
     return pd.DataFrame(rows).merge(times, on="kind", how="left")
 
 
+def in_percent(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the flip rates of a table and their intervals as percent, for charts."""
+    names = {"flip_rate": "percent", "flip_low": "percent_low", "flip_high": "percent_high"}
+    return 100 * table[list(names)].rename(columns=names)
+
+
 def keras_logits(model, images) -> np.ndarray:
     """Return a Keras model's logits (N,) float64 for prepared pictures, computed by Keras itself.
 

@@ -41,6 +41,18 @@ def test_mobilenet_has_the_papers_569_million():
     assert round(told["parameters"] / 1e6, 1) == 4.3
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "multiply_adds"),
+    [("ResNet50", 25.6, 3.8e9), ("DenseNet121", 8.0, 2.9e9), ("MobileNet", 4.2, 569e6)],
+)
+def test_published_sizes_are_met(name, parameters, multiply_adds):
+    model = getattr(keras.applications, name)(weights=None)
+    # He 2016, Huang 2017, Howard 2017; papers leave out the moving averages of normalisation
+    trained = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    assert round(trained / 1e6, 1) == parameters
+    assert cost(model)["multiply_adds"] == pytest.approx(multiply_adds, rel=0.03)
+
+
 def test_what_cannot_be_counted_is_an_error():
     with pytest.raises(ValueError, match="open size"):
         cost(keras.Sequential([keras.Input((None, None, 3)), L.Conv2D(2, 1)]))
