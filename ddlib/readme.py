@@ -108,17 +108,18 @@ def _share(row: dict, measure: str) -> str:
 
 def speed_table(rows: pd.DataFrame) -> str:
     """Return what `make bench` measured, a line a comparison."""
-    heads = ("what", "the study's way", "ddlib", "times as fast", "goal")
+    heads = ("what", "the study's way, or the limit", "ddlib", "ratio", "goal")
     lines = []
     for row in rows.to_dict("records"):
-        both = [_seconds(row[side]) for side in ("study_s", "ddlib_s")]
-        lines.append(
-            [f"{row['what']}, per {row['unit']}", *both, f"{row['ratio']:g}", f"{row['goal']:g}"]
-        )
+        both = [_amount(row[side], row["unit"]) for side in ("study_s", "ddlib_s")]
+        what = row["what"] if row["unit"] == "GB" else f"{row['what']}, per {row['unit']}"
+        lines.append([what, *both, f"{row['ratio']:g}", f"{row['goal']:g}"])
     return _markdown(heads, lines)
 
 
-def _seconds(value: float) -> str:
+def _amount(value: float, unit: str) -> str:
+    if unit == "GB":
+        return f"{value:.3g} GB"
     return f"{1000 * value:.3g} ms" if value < 1 else f"{value:.4g} s"
 
 

@@ -73,5 +73,7 @@ def test_speed_is_told_in_units_that_people_read():
         [{"what": "ELA", "study_s": 0.00095, "ddlib_s": 120.5, "unit": "image", "ratio": 2.5,
           "goal": 2}]
     )  # fmt: skip
-    line = readme.speed_table(rows).splitlines()[2]
+    memory = rows.assign(what="memory", study_s=4.0, ddlib_s=1.25, unit="GB")
+    line, other = readme.speed_table(pd.concat([rows, memory])).splitlines()[2:]
+    assert other == "| memory | 4 GB | 1.25 GB | 2.5 | 2 |"
     assert line == "| ELA, per image | 0.95 ms | 120.5 s | 2.5 | 2 |"
