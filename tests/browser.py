@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update"),
 )
 # milliseconds; far above what is needed, for machines that do something else at the same time
-READY = 300_000  # until a page gives its first answer
+READY = 120_000  # until a page gives its first answer
+PATIENCE = 20_000  # until a notebook's cells are run once more
 SOON = 60_000  # until it gives another
 
 
@@ -116,10 +117,14 @@ class Explorer:
 
     def run_notebook(self):
         """Run all cells of the notebook that JupyterLab or Notebook 7 has open."""
-        ready = ".jp-Notebook-ExecutionIndicator[data-status=idle]"  # what runs before is dropped
-        self.page.wait_for_selector(ready, timeout=READY)
-        for entry in ("Run", "Run All Cells"):
-            self.page.get_by_role("menuitem", name=entry, exact=True).click()
+        idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+        for _ in range(READY // PATIENCE):
+            self.page.wait_for_selector(idle, timeout=READY)
+            for entry in ("Run", "Run All Cells"):
+                self.page.get_by_role("menuitem", name=entry, exact=True).click()
+            with suppress(Exception):  # a kernel that has just come up drops what it is told to run
+                self.page.wait_for_selector(".ddlib-verdict", timeout=PATIENCE)
+                break
         self.appear()
 
     def appear(self):
@@ -175,9 +180,15 @@ class Explorer:
         """Where files are dropped."""
         return self.page.get_by_role("button", name="Drop a picture of your own here")
 
-    def choose_file(self, *paths):
-        with self.page.expect_file_chooser() as chooser:
-            self.zone.click()
+    def choose_file(self, *paths, open_dialog=None):
+        for left in (2, 1, 0):  # a busy browser may forget that a person asked for the dialog
+            try:
+                with self.page.expect_file_chooser(timeout=PATIENCE) as chooser:
+                    (open_dialog or self.zone.click)()
+                break
+            except Exception:
+                if not left:
+                    raise
         chooser.value.set_files(paths)
 
     def drop_file(self, *paths):

@@ -184,15 +184,13 @@ def test_the_zone_shows_what_is_over_it_and_answers_to_the_keyboard(app, mine):
     assert app.zone.evaluate(border) == "dashed"
     app.drag([mine], "dragEnter", "dragOver")
     assert app.zone.evaluate(border) == "solid"
-    app.drag([mine], "dragOver", onto=app.page.get_by_label("Source"))
+    app.drag([mine], "dragOver", "dragCancel", onto=app.page.get_by_label("Source"))
     app.page.wait_for_selector(".ddlib-drop:not(.ddlib-over)")
     app.page.get_by_role("button", name="Previous").press("Shift+Tab")
     assert app.zone.evaluate("e => e === document.activeElement")
     assert app.zone.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
     with app.changing():
-        with app.page.expect_file_chooser() as chooser:
-            app.page.keyboard.press("Enter")
-        chooser.value.set_files(mine)
+        app.choose_file(mine, open_dialog=lambda: app.page.keyboard.press("Enter"))
     assert "mine.png" in app.verdict
 
 
