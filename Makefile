@@ -14,7 +14,7 @@ LONGEST := tests/test_notebooks.py tests/test_explorer_browser.py
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
 on = $(filter-out 0 no false,$(1))
 TIER := $(if $(DATA),--data "$(DATA)") $(if $(call on,$(SMALL)),--small)
-OPTIONS := $(TIER) $(if $(ALPHA),--alpha $(ALPHA)) $(if $(call on,$(FRESH)),--fresh)
+OPTIONS := $(TIER) $(if $(ALPHA),--alpha $(ALPHA)) $(if $(call on,$(FRESH)),--fresh) $(if $(JOBS),--jobs $(JOBS))
 
 .DEFAULT_GOAL := help
 .PHONY: help reproduce test lint lab explore report bench lock clean
@@ -23,7 +23,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "Options of reproduce: DATA=folder of real images   ALPHA=0.75"
-	@echo "  NOTEBOOKS=\"02 03\"   SMALL=1 small form   FRESH=1 start over"
+	@echo "  NOTEBOOKS=\"02 03\"   SMALL=1 small form   FRESH=1 start over   JOBS=1 one at a time"
 
 reproduce: $(STAMP)  ## Run the notebooks headless and print the study's table beside ours
 	@$(RUN) ddlib run $(OPTIONS) $(NOTEBOOKS)

@@ -35,6 +35,20 @@ def whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time make what lies at `path`; others wait until the block ends.
+
+    A process that dies lets go. The lock is a hidden file beside `path`.
+    """
+    from filelock import FileLock
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
+
+
 def write_json(path: Path, values) -> Path:
     """Write plain values as readable JSON, whole or not at all."""
     with whole(path) as unfinished:

@@ -1,7 +1,10 @@
-"""Run the notebooks in order, keep what they made, and skip what is finished.
+"""Run the notebooks, keep what they made, and skip what is finished.
 
 A run lives in ``runs/<tier>``: ``notebooks/`` holds the executed copies, each with a JSON file that
-says what it was made from and what it cost; ``log.txt`` holds what the cells printed.
+says what it was made from and what it cost; ``logs/`` holds what their cells printed.
+
+Two run at once where there are two processors. A notebook starts when those that its metadata name
+under ``ddlib.after`` have ended, or all before it if it names none.
 """
 
 from __future__ import annotations
@@ -12,16 +15,19 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ddlib.files import read_json, write_json
-from ddlib.kernel import execute
+from ddlib.kernel import Kernels, NotebookError
 from ddlib.notebooks import (
     declared_parameters,
     find_notebooks,
     ingredients,
     notebook_folder,
+    predecessors,
     versions,
 )
 from ddlib.tiers import tier_name
@@ -57,11 +63,12 @@ def run_notebooks(
     runs: str | Path = "runs",
     small: bool = False,
     fresh: bool = False,
+    jobs: int | None = None,
     folder: Path | None = None,
     say: Callable[[str], None] = print,
     **options,
 ) -> list[Outcome]:
-    """Run chosen or all notebooks in order on the toy tier or on a folder of images.
+    """Run chosen or all notebooks on the toy tier or on a folder of images.
 
     Parameters
     ----------
@@ -74,6 +81,8 @@ def run_notebooks(
         The small form, to check that everything runs.
     fresh : bool
         Remove ``runs/<tier>`` first.
+    jobs : int, optional
+        How many may run at once; by default two, or one on a single processor.
     folder : path, optional
         Where the notebooks are; by default `notebook_folder`.
     say : callable
@@ -97,7 +106,8 @@ def run_notebooks(
         _clear(base)
     given = {"data": _seen_from(folder, data), "runs": _seen_from(folder, runs), "small": small}
     keys = ingredients(folder, data, {**given, **options})
-    return _run_each(notebooks, base, keys, {**given, **options}, say)
+    run = _Run(notebooks, base, keys, {**given, **options}, say)
+    return run.all(jobs or min(2, os.cpu_count() or 1))
 
 
 def _check_options(options: dict, notebooks: list[Path]) -> None:
@@ -111,8 +121,8 @@ def _check_options(options: dict, notebooks: list[Path]) -> None:
 
 def _clear(base: Path) -> None:
     """Remove an earlier run, and nothing that is not one."""
-    if base.is_dir() and any(base.iterdir()) and not (base / "log.txt").is_file():
-        raise ValueError(f"{base} has no log.txt, so it is no earlier run; remove it by hand")
+    if base.is_dir() and any(base.iterdir()) and not (base / "logs").is_dir():
+        raise ValueError(f"{base} has no folder logs, so it is no earlier run; remove it by hand")
     if base.is_dir():
         shutil.rmtree(base)
 
@@ -127,24 +137,86 @@ def _seen_from(folder: Path, path: str | Path) -> str:
         return Path(path).resolve().as_posix()
 
 
-def _run_each(notebooks, base: Path, keys: dict, parameters: dict, say) -> list[Outcome]:
-    outcomes = []
-    copies = base / "notebooks"
-    copies.mkdir(parents=True, exist_ok=True)
-    for litter in copies.glob(".*.ipynb"):  # a killed run could not tidy up
-        litter.unlink()
-    with (base / "log.txt").open("a", encoding="utf-8", buffering=1) as log:
-        for number, path in enumerate(notebooks, 1):
-            label = f"[{number}/{len(notebooks)}] {path.stem}"
-            outcome = _finished(path, copies, keys[path.stem])
-            if outcome:
-                say(f"{label}: reused (it took {outcome.seconds:.1f} s)")
-            else:
-                say(f"{label}: started")
-                outcome = _run_one(path, copies, keys[path.stem], parameters, log)
-                say(f"{label}: done, {outcome.seconds:.1f} s, {outcome.peak_mb:,.0f} MB")
-            outcomes.append(outcome)
-    return outcomes
+class _Run:
+    """One run of some notebooks: which wait, which are running, what came out."""
+
+    def __init__(self, notebooks: list[Path], base: Path, keys: dict, parameters: dict, say):
+        self.base, self.keys, self.parameters, self.say = base, keys, parameters, say
+        self.copies, self.logs = base / "notebooks", base / "logs"
+        for folder in (self.copies, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        for litter in self.copies.glob(".*.ipynb"):  # a killed run could not tidy up
+            litter.unlink()
+        self.labels = {p: f"[{i}/{len(notebooks)}] {p.stem}" for i, p in enumerate(notebooks, 1)}
+        self.waiting = list(notebooks)
+        self.running: dict[Future, Path] = {}
+        self.outcomes: dict[Path, Outcome] = {}
+
+    def all(self, jobs: int) -> list[Outcome]:
+        """Run them, so many at once, and return the outcomes in the order of the notebooks."""
+        with Kernels(jobs) as kernels, ThreadPoolExecutor(jobs) as pool:
+            while self.waiting or self.running:
+                while len(self.running) < jobs and (path := self._next()):
+                    self._begin(path, kernels, pool)
+                # not for ever: on Windows nothing else would notice Ctrl-C
+                ended, _ = wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    self._end(future)
+        return [self.outcomes[path] for path in self.labels]
+
+    def _next(self) -> Path | None:
+        """Return a notebook whose predecessors have ended."""
+        unfinished = {path.stem for path in [*self.waiting, *self.running.values()]}
+        for path in self.waiting:
+            if not unfinished & set(predecessors(path, list(self.labels))):
+                return path
+        return None
+
+    def _begin(self, path: Path, kernels: Kernels, pool: ThreadPoolExecutor) -> None:
+        self.waiting.remove(path)
+        outcome = _finished(path, self.copies, self.keys[path.stem])
+        if outcome:
+            self.say(f"{self.labels[path]}: reused (it took {outcome.seconds:.1f} s)")
+            self.outcomes[path] = outcome
+            return
+        self.say(f"{self.labels[path]}: started")
+        self.running[pool.submit(self._one, path, kernels)] = path
+
+    def _end(self, future: Future) -> None:
+        path = self.running.pop(future)
+        try:
+            outcome = self.outcomes[path] = future.result()
+        except NotebookError:
+            self.say(f"{self.labels[path]}: failed")
+            self.waiting.clear()
+            for other in self.running.values():
+                self.say(f"{self.labels[other]}: still running, to its end")
+            wait(self.running)
+            for rest in list(self.running):
+                with suppress(NotebookError):  # the first is the one that is told
+                    self._end(rest)
+            raise
+        self.say(f"{self.labels[path]}: done, {outcome.seconds:.1f} s, {outcome.peak_mb:,.0f} MB")
+
+    def _one(self, path: Path, kernels: Kernels) -> Outcome:
+        own = declared_parameters(path)
+        passed = {name: value for name, value in self.parameters.items() if name in own}
+        with (self.logs / f"{path.stem}.txt").open("a", encoding="utf-8", buffering=1) as log:
+            log.write(f"\n== {_now()} {path.stem} {json.dumps(passed)}\n")
+            try:
+                seconds, peak = kernels.execute(
+                    *(path, self.copies / path.name, passed, log),
+                    progress=kernels.jobs == 1 and sys.stderr.isatty(),
+                )
+            except BaseException as error:
+                log.write(f"== {_now()} {path.stem} stopped: {type(error).__name__}: {error}\n")
+                raise
+            log.write(f"== {_now()} {path.stem} done, {seconds:.1f} s, {peak:.0f} MB\n")
+        facts = {"key": self.keys[path.stem], "seconds": round(seconds, 2)}
+        facts |= {"peak_mb": round(peak, 1), "at_once": kernels.jobs, "parameters": passed}
+        facts |= {"versions": versions(), "finished": _now()}
+        write_json(self.copies / f"{path.stem}.json", facts)
+        return Outcome(path.stem, facts["seconds"], facts["peak_mb"], reused=False)
 
 
 def _finished(path: Path, copies: Path, key: str) -> Outcome | None:
@@ -155,22 +227,6 @@ def _finished(path: Path, copies: Path, key: str) -> Outcome | None:
     if facts["key"] != key:
         return None
     return Outcome(path.stem, facts["seconds"], facts["peak_mb"], reused=True)
-
-
-def _run_one(path: Path, copies: Path, key: str, parameters: dict, log) -> Outcome:
-    own = declared_parameters(path)
-    passed = {name: value for name, value in parameters.items() if name in own}
-    log.write(f"\n== {_now()} {path.stem} {json.dumps(passed)}\n")
-    try:
-        seconds, peak = execute(path, copies / path.name, passed, log, sys.stderr.isatty())
-    except BaseException as error:
-        log.write(f"== {_now()} {path.stem} stopped: {type(error).__name__}: {error}\n")
-        raise
-    log.write(f"== {_now()} {path.stem} done, {seconds:.1f} s, {peak:.0f} MB\n")
-    facts = {"key": key, "seconds": round(seconds, 2), "peak_mb": round(peak, 1)}
-    facts |= {"parameters": passed, "versions": versions(), "finished": _now()}
-    write_json(copies / f"{path.stem}.json", facts)
-    return Outcome(path.stem, facts["seconds"], facts["peak_mb"], reused=False)
 
 
 def _now() -> str:

@@ -60,6 +60,25 @@ def _match(choice: str, known: list[Path]) -> Path:
     raise ValueError(f"no notebook is called {choice!r}; there are: {names}")
 
 
+def predecessors(notebook: Path, others: Sequence[Path]) -> list[str]:
+    """Return the names of the notebooks among `others` that must have run before this one.
+
+    They are those that its metadata names (``{"ddlib": {"after": ["00_start_here"]}}``), else all
+    that come before it in order.
+
+    Raises
+    ------
+    ValueError
+        If it names one that does not come before it.
+    """
+    earlier = [path.stem for path in others if path.stem < notebook.stem]
+    named = read_json(notebook)["metadata"].get("ddlib", {}).get("after", earlier)
+    for name in named:
+        if name >= notebook.stem:
+            raise ValueError(f"{notebook.name} is to run after {name}, which does not precede it")
+    return [name for name in earlier if name in named]
+
+
 def declared_parameters(notebook: Path) -> dict:
     """Return the names and default values that the cell tagged ``parameters`` sets.
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from ddlib import audit, metrics
-from ddlib.files import read_json, whole, write_json
+from ddlib.files import alone, read_json, whole, write_json
 from ddlib.manifest import Manifest
+from ddlib.protocol import MODELS, NAMES
 
 COLUMNS = [
     *("tier", "protocol", "model", "test_source", "n_real", "n_fake"),
@@ -64,14 +65,22 @@ def both(chosen: Manifest) -> bool:
 
 
 def keep(folder: Path, rows: pd.DataFrame, facts: dict) -> None:
-    """Add rows to ``results.csv`` in place of older ones, and their provenance to the .json."""
-    table = pd.concat([_without(load(folder), rows), rows]) if exists(folder) else rows
-    known = read_json(folder / "results.json") if exists(folder) else {}
-    ids = set(table["result_id"])
-    provenance = {**known, **dict.fromkeys(rows["result_id"], facts)}
-    write_json(folder / "results.json", {k: v for k, v in provenance.items() if k in ids})
-    with whole(folder / "results.csv") as unfinished:
-        table.to_csv(unfinished, index=False)
+    """Add rows to ``results.csv`` in place of older ones, and their provenance to the .json.
+
+    The table is in the order of protocols and models, whichever was measured first.
+    """
+    with alone(folder / "results.csv"):
+        table = pd.concat([_without(load(folder), rows), rows]) if exists(folder) else rows
+        known = read_json(folder / "results.json") if exists(folder) else {}
+        ids = set(table["result_id"])
+        provenance = {**known, **dict.fromkeys(rows["result_id"], facts)}
+        write_json(folder / "results.json", {k: v for k, v in provenance.items() if k in ids})
+        order = {"protocol": NAMES, "model": MODELS}
+        table = table.sort_values(
+            list(order), key=lambda column: column.map(order[column.name].index), kind="stable"
+        )
+        with whole(folder / "results.csv") as unfinished:
+            table.to_csv(unfinished, index=False)
 
 
 def exists(folder: Path) -> bool:

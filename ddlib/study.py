@@ -17,7 +17,7 @@ import pandas as pd
 from ddlib import manifest as manifests
 from ddlib import results as result_table
 from ddlib.calibration import probability
-from ddlib.files import digest, file_digest, read_json, whole, write_json
+from ddlib.files import alone, digest, file_digest, read_json, whole, write_json
 from ddlib.manifest import Manifest
 from ddlib.protocol import START_WEIGHTS, Protocol, preset
 from ddlib.provenance import provenance
@@ -39,6 +39,7 @@ TOY_CHANGES = {
     "dropout": 0.0,
     "norm_momentum": 0.9,
 }
+FINISHED = "finished.json"  # written last
 SMALL_CHANGES = {"epochs": 2}
 
 
@@ -54,6 +55,12 @@ class Run:
     def name(self) -> str:
         """Return protocol and model, such as ``clean-gan+sd``."""
         return f"{self.protocol.name}-{self.protocol.model}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds this very run, whole."""
+        marker = self.folder / FINISHED
+        return marker.is_file() and read_json(marker)["key"] == self.key
 
     @cached_property
     def detector(self):
@@ -75,7 +82,7 @@ class Run:
     @cached_property
     def facts(self) -> dict:
         """What was measured while training: seconds, best epoch, counts, provenance."""
-        return read_json(self.folder / "finished.json")
+        return read_json(self.folder / FINISHED)
 
     def scores_of(self, chosen: Manifest) -> pd.DataFrame:
         """Return the scores of the images of a manifest, in its order."""
@@ -122,12 +129,13 @@ class Study:
         suffix = "".join(f"-{k}={v}" for k, v in sorted(changes.items()))
         folder = self.folder / "models" / f"{name}-{model}{suffix}"
         run = Run(protocol, folder, key)
-        marker = folder / "finished.json"
-        if marker.is_file() and read_json(marker)["key"] == key:
-            self.say(f"{run.name}: read back from {folder.name}")
-        else:
-            marker.unlink(missing_ok=True)
-            self._train(run, training, validation, scored)
+        if not run.finished:
+            with alone(folder):  # two notebooks may want the same model at the same time
+                if not run.finished:
+                    (folder / FINISHED).unlink(missing_ok=True)
+                    self._train(run, training, validation, scored)
+                    return run
+        self.say(f"{run.name}: read back from {folder.name}")
         return run
 
     def _train(self, run: Run, training: Manifest, validation: Manifest, scored: Manifest) -> None:
@@ -154,7 +162,7 @@ class Study:
         for name, table in (("history", trained.history), ("scores", scores)):
             with whole(run.folder / f"{name}.csv") as unfinished:
                 table.to_csv(unfinished, index=False)
-        write_json(run.folder / "finished.json", facts)
+        write_json(run.folder / FINISHED, facts)
         run.__dict__["detector"] = trained.detector
 
     def _facts(self, run: Run, trained) -> dict:

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from ddlib import toygenerators
+from ddlib.files import alone
 from ddlib.toypictures import Job, make, plan
 
 VERSION = 2  # raise when a picture would come out differently
@@ -101,14 +102,20 @@ def make_toy(
         "counts": counts,
     }
     if _settings_of(root) != settings:
-        _check_ours(root)
-        staging = root.parent / f".{root.name}.unfinished"
-        jobs = plan(counts, int(seed), bool(confounded))
-        _prepare(staging, settings, jobs)
-        _run(staging, jobs, workers or os.cpu_count() or 1, progress or (lambda done, wanted: None))
-        _write_tables(staging, jobs)
-        _put_in_place(staging, root, settings)
+        with alone(root):
+            if _settings_of(root) != settings:  # else another process has just made it
+                _make(root, settings, workers or os.cpu_count() or 1, progress)
     return Manifest.load(root / "manifest.csv", root)
+
+
+def _make(root: Path, settings: dict, workers: int, progress) -> None:
+    _check_ours(root)
+    staging = root.parent / f".{root.name}.unfinished"
+    jobs = plan(*(settings[name] for name in ("counts", "seed", "confounded")))
+    _prepare(staging, settings, jobs)
+    _run(staging, jobs, workers, progress or (lambda done, wanted: None))
+    _write_tables(staging, jobs)
+    _put_in_place(staging, root, settings)
 
 
 def _check_counts(counts) -> dict:

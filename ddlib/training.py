@@ -24,6 +24,7 @@ from ddlib.batches import (
     training_batches,
     validation_batches,
 )
+from ddlib.fusing import fused
 from ddlib.manifest import Manifest
 from ddlib.mobilenet import build_from, split_prefix, weights_digest, without_score
 from ddlib.protocol import Protocol
@@ -95,6 +96,7 @@ def fit(model: keras.Model, data, check, protocol: Protocol, say=print) -> pd.Da
     Binary cross-entropy, Adam; stops when the validation loss has not fallen for
     ``protocol.patience`` epochs.
     """
+    model = fused(model)  # the same layers and weights
     keras.utils.set_random_seed(protocol.seed)
     optimizer = FusedAdam(learning_rate(protocol, int(data.cardinality())))
     optimizer.build(model.trainable_variables)  # else Keras traces the whole step twice

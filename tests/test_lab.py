@@ -72,8 +72,8 @@ def test_a_run_keeps_copies_markers_and_log_and_a_second_one_reuses_them(place):
     expected = {"data": "toy", "runs": "../runs", "small": False, "alpha": 0.5}
     assert facts["parameters"] == expected
     assert facts["seconds"] > 0 and facts["peak_mb"] > 10  # no Python needs less
-    log = (place / "runs" / "toy" / "log.txt").read_text()
-    assert "alpha is 0.5" in log and "00_one done" in log and "01_two done" in log
+    logs = [(place / "runs/toy/logs" / f"{name}.txt").read_text() for name in ("00_one", "01_two")]
+    assert "alpha is 0.5" in logs[0] and "00_one done" in logs[0] and "01_two done" in logs[1]
     assert re.search(
         r"\[1/2\] 00_one: started\n\[1/2\] 00_one: done, [\d.]+ s, \d+ MB", first.stdout
     )
@@ -124,7 +124,7 @@ def test_a_failing_notebook_names_cell_line_and_error_and_resumes_after_the_mend
     copies = place / "runs" / "toy" / "notebooks"
     assert not (copies / "01_two.ipynb").exists() and not (copies / "01_two.json").exists()
     assert "ZeroDivisionError" in (copies / "01_two.failed.ipynb").read_text()
-    assert "ZeroDivisionError" in (copies.parent / "log.txt").read_text()
+    assert "ZeroDivisionError" in (copies.parent / "logs/01_two.txt").read_text()
 
     write(place / "notebooks", "01_two", "print('mended')")
     mended = run(place)
@@ -140,7 +140,7 @@ def test_a_kernel_that_dies_is_told_and_its_copy_is_left(place):
     assert failed.returncode == 1
     assert "00_one.ipynb: its Python process ended before the notebook did" in failed.stderr
     assert outputs(place / "runs/toy/notebooks/00_one.failed.ipynb") == "here\n"
-    assert "last words of a library" in (place / "runs/toy/log.txt").read_text()
+    assert "last words of a library" in (place / "runs/toy/logs/00_one.txt").read_text()
     assert "last words" not in failed.stderr
 
 
@@ -201,7 +201,7 @@ def test_fresh_removes_the_tier_and_only_a_tier(place):
     (runs / "toy-small" / "thesis.txt").write_text("mine")
     lab.run_notebooks((), runs=runs, folder=folder, fresh=True)
     assert not (runs / "toy" / "results.csv").exists()
-    with pytest.raises(ValueError, match="no log.txt, so it is no earlier run"):
+    with pytest.raises(ValueError, match="no folder logs, so it is no earlier run"):
         lab.run_notebooks((), runs=runs, folder=folder, small=True, fresh=True)
     assert (runs / "toy-small" / "thesis.txt").read_text() == "mine"
 
@@ -295,3 +295,71 @@ def test_a_failure_inside_python_is_an_exception_of_its_own(place):
             ["0"], runs=place / "runs", folder=place / "notebooks", say=lambda _: None
         )
     assert "JUPYTER_RUNTIME_DIR" not in os.environ
+
+
+def after(folder, name, *names):
+    """Say in a notebook's metadata which ones it needs."""
+    path = folder / f"{name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["ddlib"] = {"after": list(names)}
+    nbformat.write(notebook, path)
+
+
+MEET = """
+import pathlib, time
+end = time.monotonic() + 60
+pathlib.Path(runs, mine).touch()
+while not pathlib.Path(runs, other).exists():
+    assert time.monotonic() < end, "the other one does not run"
+    time.sleep(0.05)
+"""
+
+
+def test_two_notebooks_that_do_not_need_each_other_run_at_once(place):
+    folder = place / "notebooks"
+    write(folder, "01_two", "mine, other = 'a', 'b'" + MEET)
+    write(folder, "02_three", "mine, other = 'b', 'a'" + MEET)
+    write(folder, "03_four", "import os; assert os.path.exists(f'{runs}/b')")
+    after(folder, "02_three", "00_one")
+    told = run(place, "--jobs", "2")
+    assert told.returncode == 0, told.stderr
+    # the last names none, so it waits for all; the table keeps the order of the notebooks
+    told = told.stdout
+    assert told.index("[4/4] 03_four: started") > told.index("[2/4] 01_two: done")
+    table = told[told.index("notebook ") :]
+    assert [word for word in table.split() if word[:1] == "0" and "_" in word] == [
+        *("00_one", "01_two", "02_three", "03_four")
+    ]
+    facts = json.loads((place / "runs/toy/notebooks/02_three.json").read_text())
+    assert facts["at_once"] == 2
+
+
+def test_when_one_fails_the_other_ends_and_nothing_more_starts(place):
+    folder = place / "notebooks"
+    fail = "mine, other = 'a', 'b'" + MEET + "\n1 / 0"
+    wait = "mine, other = 'b', 'a'" + MEET + "\ntime.sleep(2)"
+    write(folder, "01_two", fail)
+    write(folder, "02_three", wait)
+    write(folder, "03_four", "'never'")
+    after(folder, "02_three", "00_one")
+    told = run(place, "--jobs", "2")
+    assert told.returncode == 1
+    assert "01_two.ipynb, cell 3 of 3" in told.stderr
+    assert "02_three: still running, to its end" in told.stdout
+    assert "02_three: done" in told.stdout and "03_four" not in told.stdout
+
+
+def test_a_notebook_cannot_need_a_later_one(place):
+    folder = place / "notebooks"
+    after(folder, "00_one", "01_two")
+    with pytest.raises(ValueError, match="00_one.ipynb is to run after 01_two, which does not"):
+        lab.run_notebooks((), runs=place / "runs", folder=folder, say=lambda _: None)
+
+
+@pytest.mark.skipif(os.cpu_count() < 2, reason="needs two processors to share")
+def test_kernels_that_run_at_once_share_the_processors(place):
+    print_threads = "import os; print(os.environ.get('TF_NUM_INTRAOP_THREADS'))"
+    for jobs, expected in (("1", "None\n"), ("2", f"{os.cpu_count() // 2}\n")):
+        write(place / "notebooks", "00_one", print_threads, f"'{jobs}'")
+        assert run(place, "0", "--jobs", jobs).returncode == 0
+        assert outputs(place / "runs/toy/notebooks/00_one.ipynb") == expected

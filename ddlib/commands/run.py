@@ -18,6 +18,11 @@ import click
 )
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
 @click.option("--small", is_flag=True, help="A small form: checks that everything runs.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Notebooks that run at once; by default two where there are two processors.",
+)
 @click.option("--fresh", is_flag=True, help="Remove this tier's earlier results first.")
 @click.option(
     "--runs", default="runs", show_default=True, type=click.Path(path_type=Path, file_okay=False)
@@ -28,30 +33,29 @@ import click
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of the notebooks; by default those of the repository.",
 )
-def command(notebooks, data, small, fresh, runs, folder, **options) -> None:
-    """Run NOTEBOOKS (numbers or names; all if none is given) in order, headless.
+def command(notebooks, data, small, jobs, fresh, runs, folder, **options) -> None:
+    """Run NOTEBOOKS (numbers or names; all if none is given) headless.
 
-    Executed copies, results and the log go to RUNS/<tier>. A notebook whose ingredients have not
+    Executed copies, results and logs go to RUNS/<tier>. A notebook whose ingredients have not
     changed is not run again. Exit status: 0 all ran, 1 a notebook failed, 130 stopped.
     """
     from ddlib.kernel import NotebookError
     from ddlib.lab import outcome_table, run_folder, run_notebooks
 
     base = run_folder(data, runs, small)
-    log = base / "log.txt"
     try:
         outcomes = run_notebooks(
             notebooks,
             **{"data": data, "runs": runs, "small": small, "fresh": fresh, "folder": folder},
-            **{"say": click.echo, **options},
+            **{"jobs": jobs, "say": click.echo, **options},
         )
     except NotebookError as error:
-        click.echo(f"Failed: {error}\nThe log is {log}", err=True)
+        click.echo(f"Failed: {error}\nThe logs are in {base / 'logs'}", err=True)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         click.echo(f"Stopped. What finished is kept in {base}; run again to go on.", err=True)
         raise SystemExit(130) from None
-    click.echo(f"\n{outcome_table(outcomes)}\n\nExecuted copies and log: {base}")
+    click.echo(f"\n{outcome_table(outcomes)}\n\nExecuted copies and logs: {base}")
     if (base / "results.csv").is_file():
         from ddlib.report import summary
 
