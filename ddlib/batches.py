@@ -15,6 +15,8 @@ from ddlib.parallel import in_order
 from ddlib.protocol import Protocol
 from ddlib.store import Rows, Store, StoredArray
 
+_AT_ONCE = 8  # images that a thread prepares before it hands them on
+
 
 def prepare(image: np.ndarray, protocol: Protocol, crop: float = 1.0) -> np.ndarray:
     """Bring one picture into the form in which the protocol shows it to the network.
@@ -44,6 +46,17 @@ def prepare(image: np.ndarray, protocol: Protocol, crop: float = 1.0) -> np.ndar
 def prepare_file(path: Path, protocol: Protocol, crop: float = 1.0) -> np.ndarray:
     """Read an image file and `prepare` it."""
     return prepare(images.read_image(path), protocol, crop)
+
+
+def prepared(manifest: Manifest, protocol: Protocol) -> Iterator[np.ndarray]:
+    """Read and prepare a manifest's images in threads; yield (n, S, S, 3) uint8, n up to 8."""
+
+    def several(files) -> np.ndarray:
+        return np.stack([prepare_file(path, protocol, crop) for path, crop in files])
+
+    files = list(zip(manifest.paths, manifest.table["crop"], strict=True))
+    parts = (files[i : i + _AT_ONCE] for i in range(0, len(files), _AT_ONCE))
+    return in_order(several, parts)  # decoding and resizing leave Python's lock
 
 
 def load_images(manifest: Manifest, protocol: Protocol, store: Store | None = None) -> Rows:
@@ -84,15 +97,10 @@ def block_key(block: Manifest, protocol: Protocol) -> dict:
 
 def _image_block(block: Manifest, protocol: Protocol, store: Store) -> StoredArray:
     size = protocol.image_size
-
-    def chunks() -> Iterator[np.ndarray]:
-        files = zip(block.paths, block.table["crop"], strict=True)
-        # in threads: decoding and resizing leave Python's lock
-        for image in in_order(lambda file: prepare_file(file[0], protocol, file[1]), files):
-            yield image[None]
-
     shape = (len(block), size, size, 3)
-    return store.array("images", block_key(block, protocol), shape, np.uint8, chunks)
+    return store.array(
+        "images", block_key(block, protocol), shape, np.uint8, lambda: prepared(block, protocol)
+    )
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:
@@ -177,4 +185,7 @@ def dataset(rows, shape, dtype, steps: int):
     )
     data = tf.data.Dataset.from_generator(rows, output_signature=signature)
     data = data.map(lambda x, y, w: (tf.cast(x, tf.float32), y, w))
+    options = tf.data.Options()
+    options.autotune.enabled = False  # nothing to tune, and it can sleep a second at an epoch's end
+    data = data.with_options(options)
     return data.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from ddlib.files import whole
+from ddlib.parallel import KEEP_MEMORY
 
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.
 FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
@@ -27,7 +28,7 @@ FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
 # the notebook nor on the terminal; ipykernel's own warnings are about its plumbing.
 LOG = "--ddlib-log="
 LAUNCH = (
-    "import os, sys; "
+    "import gc, os, sys; gc.set_threshold(50_000); "  # importing TensorFlow makes many objects
     f"log = next(word for word in sys.argv if word.startswith('{LOG}')); sys.argv.remove(log); "
     f"os.dup2(os.open(log[{len(LOG)}:], os.O_WRONLY | os.O_APPEND), 2); "
     "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
@@ -192,6 +193,7 @@ def _environment(place: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(search),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
     }
+    changes |= {name: os.environ.get(name, value) for name, value in KEEP_MEMORY.items()}
     for name in FOLDER_VARIABLES:
         if value := os.environ.get(name):
             changes[name] = str(Path(value).expanduser().resolve())

@@ -21,7 +21,7 @@ import click
 @click.option(
     "--jobs",
     type=click.IntRange(1),
-    help="Notebooks that run at once; by default two where there are two processors.",
+    help="Notebooks that run at once; by default 3 on toy, 2 on a folder, 1 on one processor.",
 )
 @click.option("--fresh", is_flag=True, help="Remove this tier's earlier results first.")
 @click.option(
