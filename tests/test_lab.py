@@ -363,3 +363,11 @@ def test_kernels_that_run_at_once_share_the_processors(place):
         write(place / "notebooks", "00_one", print_threads, f"'{jobs}'")
         assert run(place, "0", "--jobs", jobs).returncode == 0
         assert outputs(place / "runs/toy/notebooks/00_one.ipynb") == expected
+
+
+@pytest.mark.parametrize(
+    ("processors", "toy", "folder"), [(None, 1, 1), (1, 1, 1), (2, 3, 2), (16, 3, 2)]
+)
+def test_so_many_run_at_once_by_default(monkeypatch, processors, toy, folder):
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert lab.usual_jobs("toy") == toy and lab.usual_jobs("faces") == folder

@@ -66,6 +66,18 @@ def test_kept_results_replace_their_older_selves_only(tmp_path):
     assert facts == {"new": {"seconds": 2}, "clean-gan+sd-gan": {"seconds": 1}}
 
 
+def test_the_table_has_one_order_whichever_model_was_measured_first(tmp_path):
+    for protocol, model in (("clean", "gan+sd"), ("paper", "gan+ela"), ("clean", "gan")):
+        sets = [row(model, source, protocol) for source in ("sd", "gan")]
+        results.keep(tmp_path, pd.DataFrame(sets), {})
+    kept = results.load(tmp_path)
+    found = (kept["protocol"] + " " + kept["model"] + " " + kept["test_source"]).tolist()
+    assert found == [
+        *("paper gan+ela sd", "paper gan+ela gan", "clean gan sd", "clean gan gan"),
+        *("clean gan+sd sd", "clean gan+sd gan"),
+    ]
+
+
 def test_without_results_the_error_says_what_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run notebooks 02 and 03"):
         results.load(tmp_path)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -130,6 +131,16 @@ def test_a_finished_set_is_reused_and_other_settings_replace_it(tmp_path):
     assert [path.stat().st_mtime_ns for path in again.paths] == before
     assert len(make_toy(tmp_path / "set", {"test": {"gan": 1}})) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def test_two_at_once_make_the_set_once(tmp_path, monkeypatch):
+    made, make = [], toyfaces._make
+    monkeypatch.setattr(toyfaces, "_make", lambda *args: (made.append(1), make(*args)))
+    counts = {"test": {"gan": 2}}
+    with ThreadPoolExecutor(2) as pool:
+        ask = [pool.submit(make_toy, tmp_path / "set", counts, workers=1) for _ in range(2)]
+    assert [len(future.result()) for future in ask] == [4, 4]
+    assert len(made) == 1
 
 
 def test_an_interrupted_run_goes_on_and_trusts_no_torn_file(tmp_path, monkeypatch):
