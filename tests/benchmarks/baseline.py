@@ -20,15 +20,24 @@ from ddlib.mobilenet import build_from
 from ddlib.protocol import Protocol
 
 
-def generator(chosen: Manifest, size: int, batch: int, shuffle: bool = False, flip: bool = False):
-    """Return the loader the study used, over a manifest's files."""
+def generator(
+    chosen: Manifest,
+    protocol: Protocol,
+    batch: int | None = None,
+    shuffle: bool = False,
+    flip: bool = False,
+):
+    """Return the loader the study used, over a manifest's files; with ELA it makes maps."""
     table = chosen.table.assign(file=[str(path) for path in chosen.paths])
-    return ImageDataGenerator(horizontal_flip=flip).flow_from_dataframe(
+    size, quality = protocol.image_size, protocol.ela_quality
+    change = None if quality is None else lambda picture: ela(picture.astype("uint8"), quality)
+    loader = ImageDataGenerator(horizontal_flip=flip, preprocessing_function=change)
+    return loader.flow_from_dataframe(
         table,
         x_col="file",
         y_col="label",
         target_size=(size, size),
-        batch_size=batch,
+        batch_size=batch or protocol.batch_size,
         class_mode="binary",
         classes=["real", "fake"],
         shuffle=shuffle,
@@ -36,9 +45,9 @@ def generator(chosen: Manifest, size: int, batch: int, shuffle: bool = False, fl
     )
 
 
-def read_all(chosen: Manifest, size: int) -> None:
+def read_all(chosen: Manifest, protocol: Protocol) -> None:
     """Decode and resize every image once."""
-    loader = generator(chosen, size, 32)
+    loader = generator(chosen, protocol)
     for index in range(len(loader)):
         loader[index]
 
@@ -47,23 +56,23 @@ def fit_epoch(training: Manifest, validation: Manifest, protocol: Protocol) -> f
     """Return the seconds of one epoch over whole images, validation included, compiled before."""
     detector = build_from(protocol)
     detector.compile(keras.optimizers.Adam(protocol.learning_rate), "binary_crossentropy")
-    size, batch = protocol.image_size, protocol.batch_size
-    warm = generator(training.sample(2 * batch), size, batch)
+    warm = generator(training.sample(2 * protocol.batch_size), protocol)
     detector.fit(warm, validation_data=warm, epochs=1, verbose=0)
-    data = generator(training, size, batch, shuffle=True, flip=True)
-    check = generator(validation, size, batch)
+    data = generator(training, protocol, shuffle=True, flip=True)
+    check = generator(validation, protocol)
     start = time.perf_counter()
     detector.fit(data, validation_data=check, epochs=1, verbose=0)
     return time.perf_counter() - start
 
 
-def predict_all(detector: keras.Model, chosen: Manifest, protocol: Protocol) -> float:
-    """Return the seconds of scoring every image through the loader."""
-    loader = generator(chosen, protocol.image_size, protocol.batch_size)
+def predict_each(chosen: Manifest, protocol: Protocol) -> float:
+    """Return the seconds of reading and scoring one image, one after the other."""
+    detector, loader = build_from(protocol), generator(chosen, protocol, batch=1)
     detector.predict(loader[0][0], verbose=0)
     start = time.perf_counter()
-    detector.predict(loader, verbose=0)
-    return time.perf_counter() - start
+    for index in range(len(loader)):
+        detector.predict(loader[index][0], verbose=0)
+    return (time.perf_counter() - start) / len(loader)
 
 
 def ela(picture: np.ndarray, quality: int = 90) -> np.ndarray:
