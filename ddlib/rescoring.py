@@ -35,12 +35,12 @@ def rescore(run, chosen: Manifest, store: Store | None = None, **changes) -> np.
     ValueError
         If a change is no matter of preparation.
     """
-    from ddlib.training import compiled
+    from ddlib.training import fastest
 
     for name, value in changes.items():
         if name not in CHANGEABLE:
             raise ValueError(f"{name}={value!r} is no preparation; change {', '.join(CHANGEABLE)}")
     pictures = load_images(chosen, run.protocol.but(**changes), store)
-    forward = compiled(run.detector)
+    forward = fastest(run.detector)
     scores = [forward(batch)[:, 0] for batch in pictures.chunks(64)]
     return np.concatenate(scores).astype("float64")

@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 from ddlib import images, metrics
 from ddlib.batches import prepare
 from ddlib.detectors import Detector
+from ddlib.files import digest
 from ddlib.jpeg import check_image, recompress
 from ddlib.manifest import Manifest
 from ddlib.parallel import in_order
@@ -139,20 +140,47 @@ def disturbed_logits(
     ImageError
         If a file cannot be read; it names the file.
     """
+    return shared_logits(manifest, {"": detector}, disturbances, {"": scorer})[""]
+
+
+def shared_logits(
+    manifest: Manifest,
+    detectors: dict[str, Detector],
+    disturbances: Sequence[tuple[str, float]] = (),
+    scorers: dict[str, Scorer | None] | None = None,
+) -> dict[str, np.ndarray]:
+    """Do as `disturbed_logits` for several detectors by name, with little done twice.
+
+    Detectors that want pictures prepared alike share each prepared picture.
+    """
     if not len(manifest):
         raise ValueError("the manifest is empty: there is no picture to disturb")
-    scorer, protocol = scorer or detector.scorer(), detector.protocol
+    scorers = {name: (scorers or {}).get(name) or d.scorer() for name, d in detectors.items()}
+    alike: dict[str, list[str]] = {}
+    for name, detector in detectors.items():
+        alike.setdefault(digest(detector.protocol.preparation()), []).append(name)
+    found = {}
+    for names in alike.values():
+        protocol = detectors[names[0]].protocol
+        ask = [scorers[name] for name in names]
+        found |= dict(zip(names, _logits(manifest, protocol, disturbances, ask), strict=True))
+    return {name: found[name] for name in detectors}
 
-    def row(file) -> list[float]:
+
+def _logits(manifest, protocol, disturbances, scorers: list[Scorer]) -> np.ndarray:
+    """Return (scorers, N, 1 + D)."""
+
+    def row(file) -> list[list[float]]:
         path, crop, sha256 = file
         image = images.read_image(path)
         image = images.center_crop(image, crop) if protocol.crop else image
         seed = int(sha256[:8], 16)  # a picture has its own noise, in whatever set it turns up
         changed = (disturb(image, *change, seed) for change in disturbances)
-        return [scorer.logit(prepare(picture, protocol)) for picture in chain([image], changed)]
+        shown = [prepare(picture, protocol) for picture in chain([image], changed)]
+        return [[scorer.logit(picture) for picture in shown] for scorer in scorers]
 
     files = zip(manifest.paths, manifest.table["crop"], manifest.table["sha256"], strict=True)
-    return np.array(list(in_order(row, files, scorer.workers)))
+    return np.array(list(in_order(row, files, scorers[0].workers))).swapaxes(0, 1)
 
 
 def sweep(
@@ -168,9 +196,24 @@ def sweep(
     DataFrame
         As `compare_columns` makes it.
     """
-    logits = disturbed_logits(manifest, detector, disturbances, scorer)
-    scores = detector.scores(logits)
-    return compare_columns(manifest.labels, scores, disturbances, detector.threshold)
+    table = sweep_all(manifest, {"": detector}, disturbances, {"": scorer})
+    return table.drop(columns="detector")
+
+
+def sweep_all(
+    manifest: Manifest,
+    detectors: dict[str, Detector],
+    disturbances: Sequence[tuple[str, float]] = DISTURBANCES,
+    scorers: dict[str, Scorer | None] | None = None,
+) -> pd.DataFrame:
+    """Do as `sweep` for several detectors; their names are in the column ``detector``."""
+    logits = shared_logits(manifest, detectors, disturbances, scorers)
+    tables = []
+    for name, detector in detectors.items():
+        scores = detector.scores(logits[name])
+        table = compare_columns(manifest.labels, scores, disturbances, detector.threshold)
+        tables.append(table.assign(detector=name))
+    return pd.concat(tables, ignore_index=True)
 
 
 def compare_columns(labels, scores, disturbances, threshold: float = 0.5) -> pd.DataFrame:

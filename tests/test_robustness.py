@@ -180,6 +180,25 @@ class TestLogits:
         np.testing.assert_array_equal(alone[0], all_of_them[3])
         assert alone[0, 0] != alone[0, 1]
 
+    def test_detectors_that_share_pictures_answer_as_each_alone(self, pictures, monkeypatch):
+        other = {"protocol": PROTOCOL.but(jpeg_quality=20).to_dict()}
+        found = {"a": detector(), "b": detector(**other), "c": detector()}
+        change = [("crop", 0.5)]
+        ask = dict.fromkeys(found, Brightness())
+        alone = {
+            n: robustness.disturbed_logits(pictures, d, change, ask[n]) for n, d in found.items()
+        }
+        read, reads = robustness.images.read_image, []
+        monkeypatch.setattr(
+            robustness.images, "read_image", lambda path: (reads.append(path), read(path))[1]
+        )
+        shared = robustness.shared_logits(pictures, found, change, ask)
+        assert list(shared) == ["a", "b", "c"]
+        for name, logits in alone.items():
+            np.testing.assert_array_equal(shared[name], logits)
+        assert not np.array_equal(shared["a"], shared["b"])
+        assert len(reads) == 2 * len(pictures)  # once for a and c, once for b
+
     def test_a_file_that_cannot_be_read_is_named(self, pictures):
         (pictures.root / "fake-stays.png").write_bytes(b"no picture")
         with pytest.raises(ImageError, match="fake-stays.png"):
