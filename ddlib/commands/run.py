@@ -39,10 +39,12 @@ def command(notebooks, data, small, jobs, fresh, runs, folder, **options) -> Non
     Executed copies, results and logs go to RUNS/<tier>. A notebook whose ingredients have not
     changed is not run again. Exit status: 0 all ran, 1 a notebook failed, 130 stopped.
     """
+    import time
+
     from ddlib.kernel import NotebookError
     from ddlib.lab import outcome_table, run_folder, run_notebooks
 
-    base = run_folder(data, runs, small)
+    start, base = time.perf_counter(), run_folder(data, runs, small)
     try:
         outcomes = run_notebooks(
             notebooks,
@@ -55,7 +57,8 @@ def command(notebooks, data, small, jobs, fresh, runs, folder, **options) -> Non
     except KeyboardInterrupt:
         click.echo(f"Stopped. What finished is kept in {base}; run again to go on.", err=True)
         raise SystemExit(130) from None
-    click.echo(f"\n{outcome_table(outcomes)}\n\nExecuted copies and logs: {base}")
+    table = outcome_table(outcomes, time.perf_counter() - start)
+    click.echo(f"\n{table}\n\nExecuted copies and logs: {base}")
     if (base / "results.csv").is_file():
         from ddlib.report import summary
 
