@@ -53,7 +53,7 @@ class Protocol:
     gan_share: float = 1.0  # part of the GAN set that is used; the study's ELA run used half
     equal_generators: bool = False  # the study: GAN fakes = SD fakes, reals = both
     # the optimiser
-    learning_rate: float = 3e-4  # the highest, where it changes
+    learning_rate: float = 1e-3  # the highest, where it changes
     schedule: str = "cosine"  # up within an epoch, then down to nothing; the study: "constant"
     label_smoothing: float = 0.1  # targets 0.05 and 0.95: less sure of few pictures; the study: 0
     batch_size: int = 32

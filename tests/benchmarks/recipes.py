@@ -1,0 +1,124 @@
+"""How the clean recipe was chosen: four-fold cross-validation that never looks at test pictures.
+
+    python -m tests.benchmarks.recipes --data FOLDER [--alpha 0.75] [WORD ...]
+
+The GAN pictures of the splits train and valid are dealt into four parts. Each part is scored, after
+the last epoch, by a `gan+sd` detector trained on the other three and on all other training
+pictures. Writes figures/tables/recipes.csv and .json, a row a recipe; what is there already
+with the same data and code is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pandas as pd
+
+from ddlib import batches, fusing, metrics, training
+from ddlib.batches import training_batches
+from ddlib.calibration import probability
+from ddlib.files import code_digest, digest, read_json, whole, write_json
+from ddlib.manifest import Manifest, training_manifest
+from ddlib.mixes import GAN_SETS
+from ddlib.mobilenet import build_from, split_prefix
+from ddlib.protocol import Protocol, preset
+from ddlib.provenance import provenance
+from ddlib.sources import open_folder
+from ddlib.store import Rows, Store
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDS = 4
+RECIPES = {
+    "rate 0.0003": {"learning_rate": 3e-4},
+    "rate 0.0006": {"learning_rate": 6e-4},
+    "rate 0.001": {"learning_rate": 1e-3},
+    "rate 0.002": {"learning_rate": 2e-3},
+    "rate 0.004": {"learning_rate": 4e-3},
+}
+
+
+def pool(manifest: Manifest, protocol: Protocol) -> Manifest:
+    """Return the training pictures and the GAN set's validation pictures."""
+    valid = manifest.select(list(GAN_SETS[0]), "valid")
+    return training_manifest(manifest, protocol).concat(valid)
+
+
+def deal(pictures: Manifest) -> np.ndarray:
+    """Return each picture's part, 0 to 3, equal in both classes; -1 outside the GAN set."""
+    part, rng = np.full(len(pictures), -1), np.random.default_rng(0)
+    for source in GAN_SETS[0]:
+        rows = np.flatnonzero(pictures.table["source"] == source)
+        part[rng.permutation(rows)] = np.arange(len(rows)) % FOLDS
+    return part
+
+
+def some(rows: Rows, chosen: np.ndarray) -> Rows:
+    """Return chosen rows of stored arrays."""
+    return Rows(rows.arrays, rows.array_of[chosen], rows.row_of[chosen])
+
+
+def held_out_logits(pictures: Manifest, protocol: Protocol, store: Store) -> np.ndarray:
+    """Return the logit of each GAN-set picture by a detector that did not see it; else NaN."""
+    part, labels = deal(pictures), pictures.labels
+    logits = np.full(len(pictures), np.nan)
+    for fold in range(FOLDS):
+        prefix, tail = split_prefix(build_from(protocol))
+        plain, mirrored = (
+            training.prefix_features(prefix, pictures, protocol, store, mirror)
+            for mirror in (False, True)
+        )
+        seen, unseen = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
+        data = training_batches(some(plain, seen), some(mirrored, seen), labels[seen], protocol)
+        fit_to_the_end(tail, data, protocol)
+        logits[unseen] = training.score_features(tail, some(plain, unseen))
+    return logits
+
+
+def fit_to_the_end(tail: keras.Model, data, protocol: Protocol) -> None:
+    """Train as `ddlib.training.fit` does, but keep the last epoch: no loss chooses one."""
+    keras.utils.set_random_seed(protocol.seed)
+    model = fusing.fused(tail)
+    optimizer = training.FusedAdam(training.learning_rate(protocol, int(data.cardinality())))
+    optimizer.build(model.trainable_variables)
+    loss = keras.losses.BinaryCrossentropy(label_smoothing=protocol.label_smoothing)
+    model.compile(optimizer, loss, jit_compile=False)
+    model.fit(data, epochs=protocol.epochs, shuffle=False, verbose=0)
+
+
+def main() -> None:
+    """Run the recipes that are missing and keep their table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--alpha", type=float, default=0.75)
+    parser.add_argument("words", nargs="*", help="only recipes whose name holds one of these")
+    parser.add_argument("--out", type=Path, default=ROOT / "figures" / "tables")
+    told = parser.parse_args()
+    manifest, _ = open_folder(told.data)
+    path, code = told.out / "recipes.json", code_digest(batches, training)
+    known = read_json(path) if path.is_file() else {}
+    for name in [n for n in RECIPES if any(word in n for word in told.words or [""])]:
+        protocol = preset("clean", "gan+sd", alpha=told.alpha, **RECIPES[name])
+        key = digest(manifest.digest(), code, protocol.to_dict())
+        if known.get(name, {}).get("key") == key:
+            continue
+        pictures = pool(manifest, protocol)
+        logits = held_out_logits(pictures, protocol, Store())
+        mine = np.isfinite(logits)
+        found = metrics.evaluate(pictures.labels[mine], probability(logits[mine]))
+        print(f"{name}: accuracy {found['accuracy']:.4f}, AUC {found['auc']:.4f}", flush=True)
+        known[name] = {"key": key, "row": found, "protocol": protocol.to_dict()}
+        known[name]["provenance"] = provenance()
+        write_json(path, known)
+    table = pd.DataFrame([{"recipe": n, **known[n]["row"]} for n in RECIPES if n in known])
+    with whole(told.out / "recipes.csv") as unfinished:
+        table.round(4).to_csv(unfinished, index=False)
+
+
+if __name__ == "__main__":
+    main()
