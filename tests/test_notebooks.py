@@ -16,8 +16,9 @@ pytestmark = pytest.mark.notebooks
 
 
 def run(runs, **how):
-    """Run them all as `make reproduce SMALL=1` does."""
-    command = [sys.executable, "-m", "ddlib", "run", "--data", "toy", "--small", "--runs", runs]
+    """Run them all as `make reproduce SMALL=1 JOBS=2` does: other tests want a processor, too."""
+    command = [sys.executable, "-m", "ddlib", "run", "--data", "toy", "--small", "--jobs", "2"]
+    command += ["--runs", runs]
     environment = {name: value for name, value in os.environ.items() if name != "DDLIB_DATA"}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False, text=True, **how)
 
