@@ -137,11 +137,8 @@ def _settings_of(root: Path):
 
 
 def _check_ours(root: Path) -> None:
-    if (
-        root.exists()
-        and not (root.is_dir() and not any(root.iterdir()))
-        and _settings_of(root) is None
-    ):
+    empty = root.is_dir() and not any(root.iterdir())
+    if root.exists() and not empty and _settings_of(root) is None:
         raise FileExistsError(
             f"{root} holds something that is no simulated data set; name an empty or a new folder"
         )

@@ -130,7 +130,7 @@ def test_a_finished_set_is_reused_and_other_settings_replace_it(tmp_path):
     again = make_toy(tmp_path / "set", counts)
     assert [path.stat().st_mtime_ns for path in again.paths] == before
     assert len(make_toy(tmp_path / "set", {"test": {"gan": 1}})) == 2
-    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".set.lock", "set"]
 
 
 def test_two_at_once_make_the_set_once(tmp_path, monkeypatch):
