@@ -20,7 +20,6 @@ from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from ddlib.files import whole
-from ddlib.parallel import KEEP_MEMORY
 
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.
 FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
@@ -193,7 +192,6 @@ def _environment(place: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(search),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
     }
-    changes |= {name: os.environ.get(name, value) for name, value in KEEP_MEMORY.items()}
     for name in FOLDER_VARIABLES:
         if value := os.environ.get(name):
             changes[name] = str(Path(value).expanduser().resolve())

@@ -7,12 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-# Environment of a process that makes large arrays: glibc keeps their memory for the next ones.
-# Given back and asked for again, every page is cleared anew, a tenth of a small network's time.
-KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-    "MALLOC_TRIM_THRESHOLD_": "2000000000",
-}
 _AHEAD = 2  # results that may wait for each worker
 
 

@@ -24,12 +24,13 @@ import pandas as pd
 
 from ddlib import toygenerators
 from ddlib.files import alone
-from ddlib.parallel import KEEP_MEMORY
 from ddlib.toypictures import Job, make, plan
 
 VERSION = 2  # raise when a picture would come out differently
 MARKER = "toy.json"
-_WORKER = {"OMP_NUM_THREADS": "1", **KEEP_MEMORY}  # one thread a process
+# One thread a process; and (glibc) memory is kept between pictures, not given back and asked for.
+_KEPT = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), "1000000000")
+_WORKER = {"OMP_NUM_THREADS": "1", **_KEPT}
 # pictures of each class by split: at 256 pixels (camera and GAN), at each SD size, and cats
 COUNTS = {
     "train": {"gan": 320, "sd": 68, "cat": 0},
