@@ -337,7 +337,8 @@ def test_two_notebooks_that_do_not_need_each_other_run_at_once(place):
 def test_when_one_fails_the_other_ends_and_nothing_more_starts(place):
     folder = place / "notebooks"
     fail = "mine, other = 'a', 'b'" + MEET + "\n1 / 0"
-    wait = "mine, other = 'b', 'a'" + MEET + "\ntime.sleep(2)"
+    told = "toy/notebooks/01_two.failed.ipynb"  # is there before the failure is noticed
+    wait = f"mine, other = 'b', {told!r}" + MEET + "\ntime.sleep(3)"
     write(folder, "01_two", fail)
     write(folder, "02_three", wait)
     write(folder, "03_four", "'never'")
