@@ -74,7 +74,18 @@ def keras_logits(model, images) -> np.ndarray:
         Ends in the logit, as from `ddlib.mobilenet.without_score`.
     images : (N, S, S, 3) uint8 array or `ddlib.store.Rows`
     """
-    forward = compiled(model)
+    return logits(compiled(model), images)
+
+
+def logits(forward, images) -> np.ndarray:
+    """Return the logits (N,) float64 that a forward pass gives prepared pictures.
+
+    Parameters
+    ----------
+    forward : callable
+        (n, S, S, 3) array -> (n, 1) logits, as from `ddlib.training.fastest`.
+    images : (N, S, S, 3) uint8 array or `ddlib.store.Rows`
+    """
     parts = (
         images.chunks(_BATCH)
         if hasattr(images, "chunks")

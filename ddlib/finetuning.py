@@ -62,7 +62,7 @@ def recipe(alpha: float, epochs: int = 12, **changes) -> Recipe:
     fields = {
         **{"alpha": alpha, "epochs": epochs, "trainable_layers": ALL_LAYERS},
         **{"learning_rate": 1e-3, "label_smoothing": 0.0, "dropout": 0.2},
-        **{"head": 256, "norm_momentum": 0.95},
+        **{"head": 256, "norm_momentum": 0.95, "half_products": False},
     }
     return Recipe(preset("clean", "gan+sd", **{**fields, **changes}), **own)
 

@@ -4,7 +4,7 @@ A run lives in ``runs/<tier>``: ``notebooks/`` holds the executed copies, each w
 says what it was made from and what it cost; ``logs/`` holds what their cells printed.
 
 Some run at once. A notebook starts when those that its metadata name under ``ddlib.after`` have
-ended, or all before it if it names none.
+ended, or all before it if it names none; what takes longest starts first.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ddlib.notebooks import (
     declared_parameters,
     find_notebooks,
     ingredients,
+    minutes_ahead,
     notebook_folder,
     predecessors,
     versions,
@@ -107,7 +108,11 @@ def run_notebooks(
     given = {"data": _seen_from(folder, data), "runs": _seen_from(folder, runs), "small": small}
     keys = ingredients(folder, data, {**given, **options})
     run = _Run(notebooks, base, keys, {**given, **options}, say)
-    return run.all(jobs or usual_jobs(data))
+    jobs = jobs or usual_jobs(data)
+    if jobs > 1:
+        ahead = minutes_ahead(notebooks)
+        run.waiting.sort(key=lambda path: -ahead[path.stem])
+    return run.all(jobs)
 
 
 def usual_jobs(data: str) -> int:

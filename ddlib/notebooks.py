@@ -79,6 +79,20 @@ def predecessors(notebook: Path, others: Sequence[Path]) -> list[str]:
     return [name for name in earlier if name in named]
 
 
+def minutes_ahead(notebooks: Sequence[Path]) -> dict[str, float]:
+    """Return for each notebook how long it and the longest chain of its successors take.
+
+    What takes longest is best begun first (Graham 1969). A notebook's metadata may say about how
+    long it takes on two processors, ``{"ddlib": {"minutes": 5}}``; one that does not counts as 1.
+    """
+    ahead: dict[str, float] = {}
+    for notebook in reversed(notebooks):
+        followers = [n for n in notebooks if notebook.stem in predecessors(n, notebooks)]
+        own = read_json(notebook)["metadata"].get("ddlib", {}).get("minutes", 1)
+        ahead[notebook.stem] = own + max((ahead[n.stem] for n in followers), default=0)
+    return ahead
+
+
 def declared_parameters(notebook: Path) -> dict:
     """Return the names and default values that the cell tagged ``parameters`` sets.
 

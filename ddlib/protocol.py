@@ -60,6 +60,7 @@ class Protocol:
     epochs: int = 8
     patience: int = 10
     flip: bool = True
+    half_products: bool = True  # bfloat16 in 1x1 convolutions, on a processor that has it
     seed: int = 0
 
     def __post_init__(self):

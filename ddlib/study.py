@@ -170,6 +170,7 @@ class Study:
             "seconds_training": round(trained.seconds, 2),
             "best_epoch": trained.best_epoch,
             "feature_precision": trained.precision,
+            "products": trained.products,
             "data_hash": self.manifest.digest(),
             "start_weights_hash": trained.start_digest,
             "parameters": trained.detector.count_params(),
@@ -242,15 +243,17 @@ def _toy(folder: Path, small: bool) -> Manifest:
 
 
 def _run_key(protocol: Protocol, *parts: Manifest) -> str:
-    from ddlib import batches, ela, images, jpeg, mobilenet, training
+    from ddlib import batches, ela, fusing, images, jpeg, mobilenet, training
 
-    code = [Path(module.__file__) for module in (batches, ela, images, jpeg, mobilenet, training)]
+    modules = (batches, ela, fusing, images, jpeg, mobilenet, training)
+    code = [Path(module.__file__) for module in modules]
     weights = protocol.weights
     if weights not in START_WEIGHTS:
         weights = file_digest(Path(weights))
     return digest(
         protocol.to_dict(),
         weights,
+        training.products_of(protocol),
         [part.digest() for part in parts],
         [file_digest(path) for path in code],
     )

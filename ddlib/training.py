@@ -2,7 +2,8 @@
 
 The frozen layers give the same output for the same image in every epoch. So they run once for each
 image and once for its mirror image; the outputs (features) are kept in the store, and only the tail
-is trained. The mathematics is that of training the whole detector: same batches, same losses.
+is trained. The mathematics is that of training the whole detector: same batches, same losses. Where
+the processor multiplies bfloat16, the tail is trained with such products (`ddlib.fusing`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ddlib.batches import (
     training_batches,
     validation_batches,
 )
-from ddlib.fusing import fused
+from ddlib.fusing import fused, multiplies_bfloat16
 from ddlib.manifest import Manifest
 from ddlib.mobilenet import build_from, split_prefix, weights_digest, without_score
 from ddlib.protocol import Protocol
@@ -44,6 +45,7 @@ class Trained:
     start_digest: str  # of the weights before training
     seconds: float
     precision: str = "none kept"  # of the stored features
+    products: str = "float32"  # of the 1x1 convolutions while training
 
 
 def train(
@@ -64,8 +66,9 @@ def train(
     store : Store, optional
         Where images and features are kept.
     precision : {"float16", "float32"}, optional
-        Of the stored features. Half precision halves the disk; float32 repeats plain training.
-        By default half where it changes no logit by more than `HALF_ERROR` (`measured_precision`).
+        Of the stored features. Half precision halves the disk; float32 repeats plain training
+        and its products. By default half where it changes no logit by more than `HALF_ERROR`
+        (`measured_precision`).
     say : callable
         Gets one line an epoch.
     """
@@ -73,6 +76,7 @@ def train(
     store = store or Store()
     detector = build_from(protocol)
     start_digest = weights_digest(detector)
+    products = "float32" if precision == "float32" else products_of(protocol)
     prefix, tail = split_prefix(detector)
     if precision is None:
         few = load_images(training, protocol, store).take(slice(0, 8))
@@ -84,19 +88,26 @@ def train(
     held_out = prefix_features(prefix, validation, protocol, store, precision=precision)
     data = training_batches(plain, mirrored, training.labels, protocol)
     check = validation_batches(held_out, validation.labels, protocol)
-    history = fit(tail, data, check, protocol, say)
+    history = fit(tail, data, check, protocol, say, products)
     best = int(history["val_loss"].idxmin()) + 1
     seconds = time.perf_counter() - start
-    return Trained(detector, history, best, start_digest, seconds, precision)
+    return Trained(detector, history, best, start_digest, seconds, precision, products)
 
 
-def fit(model: keras.Model, data, check, protocol: Protocol, say=print) -> pd.DataFrame:
+def products_of(protocol: Protocol) -> str:
+    """Return "bfloat16" or "float32": how this processor multiplies in a protocol's training."""
+    return "bfloat16" if protocol.half_products and multiplies_bfloat16() else "float32"
+
+
+def fit(
+    model: keras.Model, data, check, protocol: Protocol, say=print, products: str = "float32"
+) -> pd.DataFrame:
     """Fit a model (a tail, or a whole detector) and leave it at its best epoch; return the history.
 
     Binary cross-entropy, Adam; stops when the validation loss has not fallen for
-    ``protocol.patience`` epochs.
+    ``protocol.patience`` epochs. ``products`` is "float32" or "bfloat16" (`ddlib.fusing`).
     """
-    model = fused(model)  # the same layers and weights
+    model = fused(model, products == "bfloat16")  # the same layers and weights
     keras.utils.set_random_seed(protocol.seed)
     optimizer = FusedAdam(learning_rate(protocol, int(data.cardinality())))
     optimizer.build(model.trainable_variables)  # else Keras traces the whole step twice

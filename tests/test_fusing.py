@@ -1,10 +1,10 @@
-"""Training with fused batch normalisation is training with Keras's own."""
+"""Training with fused batch normalisation is training with Keras's own; bfloat16 comes near."""
 
 import keras
 import numpy as np
 import pytest
 
-from ddlib.fusing import FusedNorm, fused
+from ddlib.fusing import FusedNorm, HalfPointwise, fused, multiplies_bfloat16
 
 
 def network(seed: int = 0) -> keras.Model:
@@ -61,3 +61,62 @@ def test_scoring_is_unchanged():
     model = network()
     x = np.random.default_rng(0).normal(size=(4, 6, 6, 2))
     np.testing.assert_array_equal(model(x, training=False), fused(model)(x, training=False))
+
+
+def pointwise(kernel) -> keras.layers.Conv2D:
+    kernel = np.float32(kernel)
+    conv = keras.layers.Conv2D(kernel.shape[1], 1, use_bias=False)
+    conv.build((None, 1, 1, kernel.shape[0]))
+    conv.set_weights([kernel[None, None]])
+    return conv
+
+
+def test_bfloat16_rounds_to_eight_bits_while_training_and_not_while_scoring():
+    half = HalfPointwise(pointwise([[1.0], [1.0]]))
+    x = np.float32([257, 2]).reshape(1, 1, 1, 2)  # 257 needs nine bits and becomes 256
+    assert half(x, training=True).numpy().item() == 258
+    assert half(x, training=False).numpy().item() == 259
+
+
+def test_products_of_numbers_that_bfloat16_holds_have_exact_gradients():
+    import tensorflow as tf
+
+    conv = pointwise([[2.0, -1.0], [0.5, 4.0]])
+    x = tf.constant(np.float32([[3, 5], [7, 1]]).reshape(2, 1, 1, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(HalfPointwise(conv)(x, training=True))
+    to_x, to_kernel = tape.gradient(total, (x, conv.kernel.value))
+    np.testing.assert_array_equal(np.reshape(to_x, (2, 2)), [[1, 4.5], [1, 4.5]])  # row sums
+    np.testing.assert_array_equal(np.reshape(to_kernel, (2, 2)), [[10, 10], [6, 6]])  # column sums
+    assert to_kernel.dtype == tf.float32
+
+
+def test_only_1x1_convolutions_are_halved_and_their_weights_are_the_models():
+    x = image = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(5, 3, use_bias=False)(x)
+    x = keras.layers.DepthwiseConv2D(1, use_bias=False)(x)
+    x = keras.layers.Conv2D(2, 1, use_bias=False)(x)
+    model = keras.Model(image, x)
+    half = fused(model, half=True)
+    kinds = [isinstance(layer, HalfPointwise) for layer in half.layers]
+    assert kinds == [False, False, False, True]
+    assert half.layers[-1].conv is model.layers[-1]
+    assert not any(isinstance(layer, HalfPointwise) for layer in fused(model).layers)
+
+
+@pytest.mark.parametrize("wrong", [{"use_bias": True}, {"strides": 2, "use_bias": False}])
+def test_a_convolution_with_bias_or_stride_is_refused(wrong):
+    with pytest.raises(ValueError, match="wide: a bias or strides"):
+        HalfPointwise(keras.layers.Conv2D(3, 1, name="wide", **wrong))
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [("fpu avx512_bf16 sha", True), ("amx_bf16", True), ("avx512f avx512_bf16x", False)],
+)
+def test_the_processor_is_asked(tmp_path, flags, expected):
+    facts = tmp_path / "cpuinfo"
+    facts.write_text(f"model name\t: a processor\nflags\t\t: {flags}\n")
+    assert multiplies_bfloat16(facts) is expected
+    assert multiplies_bfloat16(tmp_path / "nothing") is False

@@ -15,6 +15,7 @@ import pytest
 
 from ddlib import lab, notebooks
 from ddlib.kernel import NotebookError
+from ddlib.notebooks import find_notebooks, minutes_ahead
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 'data = "toy"\nruns = "../runs"\nsmall = False\nalpha = None\ncount = 3'
@@ -348,6 +349,33 @@ def test_when_one_fails_the_other_ends_and_nothing_more_starts(place):
     assert "01_two.ipynb, cell 3 of 3" in told.stderr
     assert "02_three: still running, to its end" in told.stdout
     assert "02_three: done" in told.stdout and "03_four" not in told.stdout
+
+
+def test_what_takes_longest_with_its_successors_starts_first(place):
+    folder = place / "notebooks"
+    write(folder, "01_two", "1")
+    write(folder, "02_three", "1")
+    write(folder, "03_four", "1")
+    for name, needs, minutes in (
+        *(("00_one", [], 1), ("01_two", ["00_one"], 2)),
+        *(("02_three", ["00_one"], 1), ("03_four", ["00_one", "02_three"], 4)),
+    ):
+        path = folder / f"{name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata["ddlib"] = {"after": needs, "minutes": minutes}
+        nbformat.write(notebook, path)
+    ahead = minutes_ahead(find_notebooks(folder))
+    assert ahead == {"00_one": 6, "01_two": 2, "02_three": 5, "03_four": 4}
+
+    started = []
+    lab.run_notebooks(runs=place / "runs", folder=folder, jobs=2, say=started.append)
+    started = [line.split()[1] for line in started if line.endswith("started")]
+    assert started[:3] == ["00_one:", "02_three:", "01_two:"]
+    started.clear()
+    lab.run_notebooks(runs=place / "alone", folder=folder, jobs=1, say=started.append)
+    assert [line.split()[1] for line in started if line.endswith("started")] == [
+        *("00_one:", "01_two:", "02_three:", "03_four:")
+    ]
 
 
 def test_a_notebook_cannot_need_a_later_one(place):

@@ -50,6 +50,25 @@ def test_training_on_features_repeats_plain_fit(sets, store):
     assert lines[0].startswith("gan  epoch  1/3  loss ")
 
 
+@pytest.mark.parametrize("has, wants", [(True, True), (True, False), (False, True)])
+def test_products_are_bfloat16_where_processor_and_protocol_agree(monkeypatch, has, wants):
+    monkeypatch.setattr(training, "multiplies_bfloat16", lambda: has)
+    expected = "bfloat16" if has and wants else "float32"
+    assert training.products_of(TINY.but(half_products=wants)) == expected
+
+
+def test_training_with_bfloat16_products_stays_near_float32(sets, store, monkeypatch):
+    monkeypatch.setattr(training, "multiplies_bfloat16", lambda: True)
+    short = TINY.but(epochs=1)
+    exact = training.train(*sets, short, store, "float32", len)
+    half = training.train(*sets, short, store, say=len)
+    assert (exact.products, half.products) == ("float32", "bfloat16")
+    for column in ("loss", "val_loss"):
+        a, b = exact.history[column][0], half.history[column][0]
+        assert a != b
+        assert a == pytest.approx(b, rel=0.02)
+
+
 def test_the_best_epoch_is_restored(sets, store):
     trained = training.train(*sets, TINY.but(learning_rate=0.01, epochs=4), store, say=len)
     assert trained.best_epoch == trained.history["val_loss"].idxmin() + 1

@@ -38,6 +38,7 @@ RECIPES = {
     "rate 0.0003": {"learning_rate": 3e-4},
     "rate 0.0006": {"learning_rate": 6e-4},
     "rate 0.001": {"learning_rate": 1e-3},
+    "rate 0.001, float32 products": {"learning_rate": 1e-3, "half_products": False},
     "rate 0.002": {"learning_rate": 2e-3},
     "rate 0.004": {"learning_rate": 4e-3},
 }
@@ -83,7 +84,7 @@ def held_out_logits(pictures: Manifest, protocol: Protocol, store: Store) -> np.
 def fit_to_the_end(tail: keras.Model, data, protocol: Protocol) -> None:
     """Train as `ddlib.training.fit` does, but keep the last epoch: no loss chooses one."""
     keras.utils.set_random_seed(protocol.seed)
-    model = fusing.fused(tail)
+    model = fusing.fused(tail, training.products_of(protocol) == "bfloat16")
     optimizer = training.FusedAdam(training.learning_rate(protocol, int(data.cardinality())))
     optimizer.build(model.trainable_variables)
     loss = keras.losses.BinaryCrossentropy(label_smoothing=protocol.label_smoothing)
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "figures" / "tables")
     told = parser.parse_args()
     manifest, _ = open_folder(told.data)
-    path, code = told.out / "recipes.json", code_digest(batches, training)
+    path, code = told.out / "recipes.json", code_digest(batches, fusing, training)
     known = read_json(path) if path.is_file() else {}
     for name in [n for n in RECIPES if any(word in n for word in told.words or [""])]:
         protocol = preset("clean", "gan+sd", alpha=told.alpha, **RECIPES[name])
