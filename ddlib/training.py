@@ -117,6 +117,7 @@ def fit(
         weighted_metrics=["accuracy"],
         jit_compile=False,  # compiling takes longer than it saves on a few cores
     )
+    model.evaluate(check.take(1), verbose=0)  # makes the metrics; else the step is traced twice
     stop = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=protocol.patience, restore_best_weights=True
     )
