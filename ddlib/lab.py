@@ -116,12 +116,11 @@ def run_notebooks(
 
 
 def usual_jobs(data: str) -> int:
-    """Return how many notebooks run at once: one more than processors, to fill waiting times.
+    """Return how many notebooks run at once: as many as there are processors, within limits.
 
-    But no more than 3 on the toy tier, where each takes 1.5 GB, and 2 on real images (2 to 4 GB).
+    No more than 3 on the toy tier, where each takes 1.5 GB, and 2 on real images (2 to 4 GB).
     """
-    processors = os.cpu_count() or 1
-    return 1 if processors == 1 else min(processors + 1, 3 if data == "toy" else 2)
+    return min(os.cpu_count() or 1, 3 if data == "toy" else 2)
 
 
 def _check_options(options: dict, notebooks: list[Path]) -> None:

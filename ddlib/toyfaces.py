@@ -26,7 +26,7 @@ from ddlib import toygenerators
 from ddlib.files import alone
 from ddlib.toypictures import Job, make, plan
 
-VERSION = 2  # raise when a picture would come out differently
+VERSION = 3  # raise when a picture would come out differently
 MARKER = "toy.json"
 # One thread a process; and (glibc) memory is kept between pictures, not given back and asked for.
 _KEPT = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), "1000000000")

@@ -395,7 +395,7 @@ def test_kernels_that_run_at_once_share_the_processors(place):
 
 
 @pytest.mark.parametrize(
-    ("processors", "toy", "folder"), [(None, 1, 1), (1, 1, 1), (2, 3, 2), (16, 3, 2)]
+    ("processors", "toy", "folder"), [(None, 1, 1), (1, 1, 1), (2, 2, 2), (16, 3, 2)]
 )
 def test_so_many_run_at_once_by_default(monkeypatch, processors, toy, folder):
     monkeypatch.setattr(os, "cpu_count", lambda: processors)

@@ -230,6 +230,19 @@ def test_demosaicing_keeps_flat_colour_and_correlates_noise():
     assert neighbours > 0.4  # white before, half its neighbours' mean after
 
 
+@pytest.mark.parametrize("side", [0.11, -0.07])
+def test_blur_is_a_separable_convolution_in_strips_of_any_height(side):
+    from scipy.ndimage import correlate1d
+
+    picture = np.random.default_rng(0).integers(0, 256, (70, 33, 3), np.uint8)
+    kernel = [side, 1 - 2 * side, side]
+    expected = correlate1d(picture.astype(float), kernel, 0, mode="nearest")
+    expected = np.clip(correlate1d(expected, kernel, 1, mode="nearest"), 0, 255)
+    found = toygenerators.blur(picture, side)
+    assert found.dtype == np.uint8
+    assert np.abs(found - expected).max() <= 0.501
+
+
 def test_doubling_by_hand():
     row = np.float32([[[0], [4]]])
     assert toygenerators.double(row, 0.25)[0, :, 0].tolist() == [0, 1, 3, 4]
