@@ -98,9 +98,20 @@ def block_key(block: Manifest, protocol: Protocol) -> dict:
 def _image_block(block: Manifest, protocol: Protocol, store: Store) -> StoredArray:
     size = protocol.image_size
     shape = (len(block), size, size, 3)
-    return store.array(
-        "images", block_key(block, protocol), shape, np.uint8, lambda: prepared(block, protocol)
-    )
+    chunks = lambda: _chunks(block, protocol, store)  # noqa: E731
+    return store.array("images", block_key(block, protocol), shape, np.uint8, chunks)
+
+
+def _chunks(block: Manifest, protocol: Protocol, store: Store) -> Iterator[np.ndarray]:
+    """Prepare images a few at a time; ELA maps are made of what is kept for the model without."""
+    if protocol.ela_quality is None:
+        return prepared(block, protocol)
+
+    def maps(pictures: np.ndarray) -> np.ndarray:
+        quality, inverted = protocol.ela_quality, protocol.ela_inverted
+        return np.stack([ela.ela_map(each, quality, inverted=inverted) for each in pictures])
+
+    return in_order(maps, load_images(block, protocol.without_ela(), store).chunks(_AT_ONCE))
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:

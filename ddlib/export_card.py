@@ -24,17 +24,20 @@ MEGA = 1e6
 THREADS = (1, 2)
 _REPEATS = 4  # pictures a round
 _BATCH = 32
+ASKED = 200  # pictures that Keras itself is asked about; it takes several times as long
 
 
 def export_table(found: Detector, contents: dict[str, bytes], images, labels) -> pd.DataFrame:
-    """Return what each kind of export keeps of its Keras twin's verdicts, and what it costs.
+    """Return what each kind of export keeps of the float32 file's verdicts, and what it costs.
+
+    Keras itself is asked about `ASKED` pictures, spread evenly: is the float32 file its model?
 
     Parameters
     ----------
     found : Detector
         With a Keras model; its temperature and threshold make verdicts of logits.
     contents : dict
-        Kind -> LiteRT model made from it, as by `ddlib.deploy.convert`.
+        Kind -> LiteRT model made from it, as by `ddlib.deploy.convert`; "float32" among them.
     images : (N, S, S, 3) uint8 array or `ddlib.store.Rows`
         Prepared pictures of the test split.
     labels : (N,) array of 0 and 1
@@ -45,15 +48,17 @@ def export_table(found: Detector, contents: dict[str, bytes], images, labels) ->
         A row "keras" and one for each kind: kind, megabytes, auc with auc_low and auc_high, what
         `ddlib.deploy.agreement` tells, and the columns of `latency`.
     """
-    twin = found.scores(keras_logits(without_score(found.keras_model()), images))
-    scores = {"keras": twin}
-    for kind, content in contents.items():
-        scores[kind] = found.scores(Scorer(content).logits(images))
-    rows = []
-    for kind, values in scores.items():
-        area = dict(zip(("auc", "auc_low", "auc_high"), auc(labels, values), strict=True))
+    scores = {kind: found.scores(Scorer(each).logits(images)) for kind, each in contents.items()}
+    asked = np.linspace(0, len(images) - 1, min(len(images), ASKED)).astype(int)
+    chosen = images.take(asked) if hasattr(images, "chunks") else images[asked]
+    by_keras = found.scores(keras_logits(without_score(found.keras_model()), chosen))
+    every, rows = np.arange(len(images)), []
+    for kind, values in {"keras": by_keras, **scores}.items():
+        places = asked if kind == "keras" else every
+        twin, truth = scores["float32"][places], labels[places]
+        area = dict(zip(("auc", "auc_low", "auc_high"), auc(truth, values), strict=True))
         size = len(contents[kind]) / MEGA if kind in contents else np.nan
-        told = agreement(values, twin, labels, found.threshold)
+        told = agreement(values, twin, truth, found.threshold)
         rows.append({"kind": kind, "megabytes": size, **area, **told})
     times = latency(contents).rename(columns={"name": "kind"})
     return pd.DataFrame(rows).merge(times, on="kind", how="left")

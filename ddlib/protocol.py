@@ -98,6 +98,11 @@ class Protocol:
             raise ValueError(f"a Protocol has no field {sorted(unknown)}; its fields are {known}")
         return replace(self, **changes)
 
+    def without_ela(self) -> Protocol:
+        """Return the same protocol with pictures in place of ELA maps."""
+        model = self.model.removesuffix("+ela")
+        return self.but(model=model, ela_quality=None, ela_inverted=False)
+
     def to_dict(self) -> dict:
         """Return the fields as plain values that JSON can hold."""
         return {**asdict(self), "pixel_range": list(self.pixel_range)}

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ddlib import batches
 from ddlib import images as image_files
 from ddlib.batches import (
     block_key,
@@ -8,6 +9,7 @@ from ddlib.batches import (
     epoch_order,
     load_images,
     prepare,
+    prepare_file,
     training_batches,
     validation_batches,
 )
@@ -25,6 +27,21 @@ def test_prepare_crops_then_resizes_then_compresses(rng):
     small = image_files.resize(square, 32, "antialias")
     assert np.array_equal(prepare(image, PLAIN.but(jpeg_quality=None)), small)
     assert np.array_equal(prepare(image, PLAIN), recompress(small, 75))
+
+
+@pytest.mark.parametrize("name", ["clean", "paper"])
+def test_maps_are_made_of_the_pictures_that_are_kept_without_reading_a_file(
+    tiny, tmp_path, monkeypatch, name
+):
+    protocol = preset(name, "gan+ela", image_size=32)
+    part, store = tiny.select(source=["ffhq", "sd21"]), Store(tmp_path)
+    files = zip(part.paths, part.table["crop"], strict=True)
+    expected = np.stack([prepare_file(path, protocol, crop) for path, crop in files])
+    load_images(part, protocol.without_ela(), store)
+    monkeypatch.setattr(batches, "prepare_file", None)
+    found = load_images(part, protocol, store).take(slice(None))
+    assert found.max() > 0
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_paper_squeezes_the_whole_picture(rng):

@@ -55,3 +55,13 @@ def test_unknown_names_list_the_known_ones():
         preset("clean", "vgg")
     with pytest.raises(ValueError, match="choose from paper, clean"):
         preset("dirty")
+
+
+@pytest.mark.parametrize("name", ["paper", "clean"])
+def test_without_ela_only_the_maps_are_gone(name):
+    with_ela = preset(name, "gan+sd+ela")
+    plain = with_ela.without_ela()
+    assert (plain.model, plain.ela_quality, plain.ela_inverted) == ("gan+sd", None, False)
+    back = plain.but(model="gan+sd+ela", ela_quality=90, ela_inverted=with_ela.ela_inverted)
+    assert back == with_ela
+    assert plain.without_ela() == plain
