@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +106,13 @@ def test_provenance_names_what_repeats_a_number():
     assert facts["python"].count(".") == 2
     assert facts["peak_memory_mb"] > 10
     assert {"tensorflow", "keras", "numpy"} <= set(facts["packages"])
+
+
+def test_the_peak_memory_of_a_process_is_not_that_of_its_parent():
+    ours = np.ones(60_000_000)  # 480 MB
+    tell = "from ddlib.provenance import peak_memory_mb; print(peak_memory_mb())"
+    told = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 200 < ours.nbytes / 1e6 < provenance()["peak_memory_mb"]
 
 
 def test_rescoring_shows_the_detector_the_changed_pictures(lab):
