@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,11 @@ def prepare(image: np.ndarray, protocol: Protocol, crop: float = 1.0) -> np.ndar
     image = images.resize(image, protocol.image_size, protocol.resize)
     if protocol.jpeg_quality is not None:
         image = jpeg.recompress(image, protocol.jpeg_quality)
-    if protocol.ela_quality is not None:
-        image = ela.ela_map(image, protocol.ela_quality, inverted=protocol.ela_inverted)
-    return image
+    return image if protocol.ela_quality is None else _ela_map(image, protocol)
+
+
+def _ela_map(picture: np.ndarray, protocol: Protocol) -> np.ndarray:
+    return ela.ela_map(picture, protocol.ela_quality, inverted=protocol.ela_inverted)
 
 
 def prepare_file(path: Path, protocol: Protocol, crop: float = 1.0) -> np.ndarray:
@@ -98,7 +101,7 @@ def block_key(block: Manifest, protocol: Protocol) -> dict:
 def _image_block(block: Manifest, protocol: Protocol, store: Store) -> StoredArray:
     size = protocol.image_size
     shape = (len(block), size, size, 3)
-    chunks = lambda: _chunks(block, protocol, store)  # noqa: E731
+    chunks = partial(_chunks, block, protocol, store)
     return store.array("images", block_key(block, protocol), shape, np.uint8, chunks)
 
 
@@ -108,8 +111,7 @@ def _chunks(block: Manifest, protocol: Protocol, store: Store) -> Iterator[np.nd
         return prepared(block, protocol)
 
     def maps(pictures: np.ndarray) -> np.ndarray:
-        quality, inverted = protocol.ela_quality, protocol.ela_inverted
-        return np.stack([ela.ela_map(each, quality, inverted=inverted) for each in pictures])
+        return np.stack([_ela_map(picture, protocol) for picture in pictures])
 
     return in_order(maps, load_images(block, protocol.without_ela(), store).chunks(_AT_ONCE))
 

@@ -119,15 +119,26 @@ def _representative(images, shape) -> np.ndarray:
         raise ValueError(
             "int8 needs representative pictures, prepared as for training; give 100 or more"
         )
-    places = np.linspace(0, len(images) - 1, min(len(images), REPRESENTATIVE)).astype(int)
-    rows_on_disk = hasattr(images, "take") and not isinstance(images, np.ndarray)
-    chosen = images.take(places) if rows_on_disk else np.asarray(images)[places]
+    _, chosen = spread(images, REPRESENTATIVE)
     if chosen.shape[1:] != shape[1:] or chosen.dtype != np.uint8:
         raise ValueError(
             f"representative pictures are {chosen.shape[1:]} of {chosen.dtype}; "
             f"this detector takes {shape[1:]} of uint8"
         )
     return chosen
+
+
+def spread(images, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of up to so many pictures, spread evenly, and those pictures.
+
+    Parameters
+    ----------
+    images : (N, S, S, 3) array or `ddlib.store.Rows`
+    most : int
+    """
+    places = np.linspace(0, len(images) - 1, min(len(images), most)).astype(int)
+    rows_on_disk = hasattr(images, "take") and not isinstance(images, np.ndarray)
+    return places, images.take(places) if rows_on_disk else np.asarray(images)[places]
 
 
 def export(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ddlib.complexity import cost
-from ddlib.deploy import agreement
+from ddlib.deploy import agreement, spread
 from ddlib.detectors import Detector
 from ddlib.litert import converted, runtime
 from ddlib.metrics import auc
@@ -49,8 +49,7 @@ def export_table(found: Detector, contents: dict[str, bytes], images, labels) ->
         `ddlib.deploy.agreement` tells, and the columns of `latency`.
     """
     scores = {kind: found.scores(Scorer(each).logits(images)) for kind, each in contents.items()}
-    asked = np.linspace(0, len(images) - 1, min(len(images), ASKED)).astype(int)
-    chosen = images.take(asked) if hasattr(images, "chunks") else images[asked]
+    asked, chosen = spread(images, ASKED)
     by_keras = found.scores(keras_logits(without_score(found.keras_model()), chosen))
     every, rows = np.arange(len(images)), []
     for kind, values in {"keras": by_keras, **scores}.items():

@@ -108,11 +108,7 @@ def run_notebooks(
     given = {"data": _seen_from(folder, data), "runs": _seen_from(folder, runs), "small": small}
     keys = ingredients(folder, data, {**given, **options})
     run = _Run(notebooks, base, keys, {**given, **options}, say)
-    jobs = jobs or usual_jobs(data)
-    if jobs > 1:
-        ahead = minutes_ahead(notebooks)
-        run.waiting.sort(key=lambda path: -ahead[path.stem])
-    return run.all(jobs)
+    return run.all(jobs or usual_jobs(data))
 
 
 def usual_jobs(data: str) -> int:
@@ -167,6 +163,9 @@ class _Run:
 
     def all(self, jobs: int) -> list[Outcome]:
         """Run them, so many at once, and return the outcomes in the order of the notebooks."""
+        if jobs > 1:
+            ahead = minutes_ahead(self.waiting)
+            self.waiting.sort(key=lambda path: -ahead[path.stem])
         with Kernels(jobs) as kernels, ThreadPoolExecutor(jobs) as pool:
             while self.waiting or self.running:
                 while len(self.running) < jobs and (path := self._next()):

@@ -86,10 +86,11 @@ def minutes_ahead(notebooks: Sequence[Path]) -> dict[str, float]:
     long it takes on two processors, ``{"ddlib": {"minutes": 5}}``; one that does not counts as 1.
     """
     ahead: dict[str, float] = {}
+    needs = {notebook.stem: predecessors(notebook, notebooks) for notebook in notebooks}
     for notebook in reversed(notebooks):
-        followers = [n for n in notebooks if notebook.stem in predecessors(n, notebooks)]
+        followers = [name for name, needed in needs.items() if notebook.stem in needed]
         own = read_json(notebook)["metadata"].get("ddlib", {}).get("minutes", 1)
-        ahead[notebook.stem] = own + max((ahead[n.stem] for n in followers), default=0)
+        ahead[notebook.stem] = own + max((ahead[name] for name in followers), default=0)
     return ahead
 
 

@@ -298,11 +298,11 @@ def test_a_failure_inside_python_is_an_exception_of_its_own(place):
     assert "JUPYTER_RUNTIME_DIR" not in os.environ
 
 
-def after(folder, name, *names):
-    """Say in a notebook's metadata which ones it needs."""
+def after(folder, name, *names, **more):
+    """Say in a notebook's metadata which ones it needs, and maybe its minutes."""
     path = folder / f"{name}.ipynb"
     notebook = nbformat.read(path, as_version=4)
-    notebook.metadata["ddlib"] = {"after": list(names)}
+    notebook.metadata["ddlib"] = {"after": list(names), **more}
     nbformat.write(notebook, path)
 
 
@@ -356,14 +356,10 @@ def test_what_takes_longest_with_its_successors_starts_first(place):
     write(folder, "01_two", "1")
     write(folder, "02_three", "1")
     write(folder, "03_four", "1")
-    for name, needs, minutes in (
-        *(("00_one", [], 1), ("01_two", ["00_one"], 2)),
-        *(("02_three", ["00_one"], 1), ("03_four", ["00_one", "02_three"], 4)),
-    ):
-        path = folder / f"{name}.ipynb"
-        notebook = nbformat.read(path, as_version=4)
-        notebook.metadata["ddlib"] = {"after": needs, "minutes": minutes}
-        nbformat.write(notebook, path)
+    after(folder, "00_one", minutes=1)
+    after(folder, "01_two", "00_one", minutes=2)
+    after(folder, "02_three", "00_one", minutes=1)
+    after(folder, "03_four", "00_one", "02_three", minutes=4)
     ahead = minutes_ahead(find_notebooks(folder))
     assert ahead == {"00_one": 6, "01_two": 2, "02_three": 5, "03_four": 4}
 
