@@ -15,6 +15,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -110,8 +111,9 @@ class Store:
                 f"{self.limit:g} GB; set DDLIB_CACHE_GB to more"
             )
         for unfinished in self.root.glob(".unfinished-*"):
-            if time.time() - unfinished.stat().st_mtime > _ABANDONED:
-                shutil.rmtree(unfinished, ignore_errors=True)
+            with suppress(FileNotFoundError):  # finished or given up by its process meanwhile
+                if time.time() - unfinished.stat().st_mtime > _ABANDONED:
+                    shutil.rmtree(unfinished, ignore_errors=True)
         entries = self.entries()
         total = size + sum(entry["bytes"] for entry in entries)
         for entry in entries:  # longest unused first
@@ -123,22 +125,23 @@ class Store:
     def entries(self) -> list[dict]:
         """Return what is stored, longest unused first: folder, kind, bytes and time of last use."""
         rows = []
-        for array in self.root.glob("*-*/array.npy"):
+        for array in self.root.glob("[!.]*-*/array.npy"):
             folder = array.parent
-            rows.append(
-                {
-                    "folder": folder,
-                    "kind": folder.name.rsplit("-", 1)[0],
-                    "bytes": array.stat().st_size,
-                    "used": folder.stat().st_mtime,
-                }
-            )
+            with suppress(FileNotFoundError):  # removed by another process meanwhile
+                rows.append(
+                    {
+                        "folder": folder,
+                        "kind": folder.name.rsplit("-", 1)[0],
+                        "bytes": array.stat().st_size,
+                        "used": folder.stat().st_mtime,
+                    }
+                )
         return sorted(rows, key=lambda row: row["used"])
 
     def clear(self) -> int:
         """Remove everything and return how many bytes that freed."""
         freed = sum(entry["bytes"] for entry in self.entries())
-        for folder in [*self.root.glob("*-*"), *self.root.glob(".unfinished-*")]:
+        for folder in self.root.glob("*-*"):  # the unfinished ones too
             shutil.rmtree(folder, ignore_errors=True)
         return freed
 

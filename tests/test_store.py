@@ -1,7 +1,9 @@
 import errno
 import multiprocessing
 import os
+import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +89,36 @@ def test_clear_frees_what_entries_showed(tmp_path):
     assert entry["kind"] == "images"
     assert store.clear() == entry["bytes"] > 4
     assert store.entries() == []
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path):
+    store = Store(tmp_path, limit=2.5e-6)
+    theirs = tmp_path / ".unfinished-0" / "array.npy"
+    theirs.parent.mkdir()
+    theirs.write_bytes(bytes(2000))
+    rows = ((512, 2), "uint8", ones(512))
+    for i in range(3):  # the limit is reached; only finished arrays may go
+        store.array("a", {"i": i}, *rows)
+    assert theirs.is_file()
+    assert len(store.entries()) == 2
+
+
+def test_what_vanishes_between_two_looks_is_no_error(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.array("a", {"i": 1}, (1, 2), "uint8", ones(1))
+    (tmp_path / ".unfinished-0").mkdir()
+    seen = Path.glob
+
+    def emptied_by_another_process(folder, pattern):
+        found = list(seen(folder, pattern))
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+        return iter(found)
+
+    monkeypatch.setattr(Path, "glob", emptied_by_another_process)
+    assert store.entries() == []
+    (tmp_path / ".unfinished-0").mkdir()
+    assert len(store.array("a", {"i": 2}, (1, 2), "uint8", ones(1))) == 1
 
 
 def _fill(root, value, results):
