@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 import ddlib
+from ddlib.memory import keep_freed_memory
 
 FOLDER = Path(__file__).parent / "commands"
 
@@ -54,6 +55,7 @@ def first_line(name: str) -> str:
 @click.version_option(ddlib.__version__, prog_name="ddlib")
 def main(debug: bool) -> None:
     """Tell real face photographs from AI-generated ones, measure it, explain it."""
+    keep_freed_memory()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def rescore(run, chosen: Manifest, store: Store | None = None, **changes) -> np.
     ----------
     run : ddlib.study.Run
     chosen : Manifest
-        The pictures.
+        The pictures. Prepared as the run prepares them, they must be ones that it has scored.
     store : Store, optional
         Where prepared pictures are kept.
     **changes
@@ -40,7 +40,10 @@ def rescore(run, chosen: Manifest, store: Store | None = None, **changes) -> np.
     for name, value in changes.items():
         if name not in CHANGEABLE:
             raise ValueError(f"{name}={value!r} is no preparation; change {', '.join(CHANGEABLE)}")
-    pictures = load_images(chosen, run.protocol.but(**changes), store)
+    protocol = run.protocol.but(**changes)
+    if protocol == run.protocol:
+        return run.scores_of(chosen)["score"].to_numpy()
+    pictures = load_images(chosen, protocol, store)
     forward = fastest(run.detector)
     scores = [forward(batch)[:, 0] for batch in pictures.chunks(64)]
     return np.concatenate(scores).astype("float64")

@@ -19,6 +19,7 @@ from ddlib import results as result_table
 from ddlib.calibration import probability
 from ddlib.files import alone, digest, file_digest, read_json, whole, write_json
 from ddlib.manifest import Manifest
+from ddlib.memory import keep_freed_memory
 from ddlib.protocol import START_WEIGHTS, Protocol, preset
 from ddlib.provenance import provenance
 from ddlib.sources import open_folder
@@ -220,6 +221,7 @@ def open_study(
     **changes
         Protocol fields to set in every model.
     """
+    keep_freed_memory()
     tier = tier_name(data, small)
     folder = Path(runs) / tier
     if str(data) == "toy":

@@ -24,13 +24,12 @@ import pandas as pd
 
 from ddlib import toygenerators
 from ddlib.files import alone
+from ddlib.memory import keep_freed_memory
 from ddlib.toypictures import Job, make, plan
 
 VERSION = 3  # raise when a picture would come out differently
 MARKER = "toy.json"
-# One thread a process; and (glibc) memory is kept between pictures, not given back and asked for.
-_KEPT = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), "1000000000")
-_WORKER = {"OMP_NUM_THREADS": "1", **_KEPT}
+_WORKER = {"OMP_NUM_THREADS": "1"}  # one thread a process
 # pictures of each class by split: at 256 pixels (camera and GAN), at each SD size, and cats
 COUNTS = {
     "train": {"gan": 320, "sd": 68, "cat": 0},
@@ -295,6 +294,7 @@ def planted(image, box, kind: str = "grid", seed: int = 0) -> np.ndarray:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     _folder, _number = Path(sys.argv[1]), sys.argv[2]
     _todo = json.loads((_folder / f"jobs-{_number}.json").read_text(encoding="utf-8"))
     _work(_folder, [Job(**_job) for _job in _todo], f"rows-{_number}.jsonl")

@@ -124,11 +124,15 @@ def test_rescoring_shows_the_detector_the_changed_pictures(lab):
     inputs = keras.Input((32, 32, 3))
     darkest = -keras.layers.GlobalMaxPooling2D()(-inputs)
     mean = keras.layers.Dense(1, "sigmoid", kernel_initializer="ones")(darkest / 255)
-    run = SimpleNamespace(detector=keras.Model(inputs, mean), protocol=lab.protocol("gan"))
     chosen = lab.manifest.select(split="test")
-    for change in ({}, {"jpeg_quality": 20}, {"resize": "nearest"}):
+    kept = pd.DataFrame({"score": np.linspace(0, 1, len(chosen))})
+    run = SimpleNamespace(detector=keras.Model(inputs, mean), protocol=lab.protocol("gan"))
+    run.scores_of = lambda asked: kept if asked is chosen else None
+    for change in ({"jpeg_quality": None}, {"jpeg_quality": 20}, {"resize": "nearest"}):
         pictures = load_images(chosen, run.protocol.but(**change), lab.store).take(slice(None))
         expected = 1 / (1 + np.exp(-(pictures.min((1, 2)) / 255).sum(1)))
         assert rescore(run, chosen, lab.store, **change) == pytest.approx(expected, abs=1e-5)
     with pytest.raises(ValueError, match="alpha=1.0 is no preparation"):
         rescore(run, chosen, lab.store, alpha=1.0)
+    unchanged = {"jpeg_quality": run.protocol.jpeg_quality}
+    assert rescore(run, chosen, lab.store, **unchanged).tolist() == kept["score"].tolist()
