@@ -27,7 +27,8 @@ FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
 # the notebook nor on the terminal; ipykernel's own warnings are about its plumbing.
 LOG = "--ddlib-log="
 LAUNCH = (
-    "import gc, os, sys; gc.set_threshold(50_000); "  # importing TensorFlow makes many objects
+    # importing TensorFlow makes many objects; taking it apart at the end would take two seconds
+    "import atexit, gc, os, sys; gc.set_threshold(50_000); atexit.register(os._exit, 0); "
     f"log = next(word for word in sys.argv if word.startswith('{LOG}')); sys.argv.remove(log); "
     f"os.dup2(os.open(log[{len(LOG)}:], os.O_WRONLY | os.O_APPEND), 2); "
     "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"

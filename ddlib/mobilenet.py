@@ -8,6 +8,7 @@ first layer.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -215,6 +216,7 @@ def split_prefix(detector: keras.Model) -> tuple[keras.Model, keras.Model]:
     return prefix, keras.Model(features, x, name="tail")
 
 
+@lru_cache(maxsize=4)  # so that what is traced for the answer is traced once
 def without_score(model: keras.Model) -> keras.Model:
     """Return the model up to its layer "logit", for a detector or its tail: logits (N, 1)."""
     x = model.input

@@ -145,7 +145,7 @@ class Study:
 
         trained = trainer.train(training, validation, run.protocol, self.store, say=self.say)
         start = time.perf_counter()
-        prefix, tail = mobilenet.split_prefix(trained.detector)
+        prefix, tail = trained.parts
         features = trainer.prefix_features(
             prefix, scored, run.protocol, self.store, precision=trained.precision
         )

@@ -25,7 +25,7 @@ from ddlib.batches import (
     training_batches,
     validation_batches,
 )
-from ddlib.fusing import fused, multiplies_bfloat16
+from ddlib.fusing import as_written, fused, multiplies_bfloat16
 from ddlib.manifest import Manifest
 from ddlib.mobilenet import build_from, split_prefix, weights_digest, without_score
 from ddlib.protocol import Protocol
@@ -46,6 +46,7 @@ class Trained:
     seconds: float
     precision: str = "none kept"  # of the stored features
     products: str = "float32"  # of the 1x1 convolutions while training
+    parts: tuple[keras.Model, ...] = ()  # prefix and tail, as `split_prefix` cuts the detector
 
 
 def train(
@@ -91,7 +92,8 @@ def train(
     history = fit(tail, data, check, protocol, say, products)
     best = int(history["val_loss"].idxmin()) + 1
     seconds = time.perf_counter() - start
-    return Trained(detector, history, best, start_digest, seconds, precision, products)
+    facts = best, start_digest, seconds, precision, products
+    return Trained(detector, history, *facts, (prefix, tail))
 
 
 def products_of(protocol: Protocol) -> str:
@@ -117,19 +119,20 @@ def fit(
         weighted_metrics=["accuracy"],
         jit_compile=False,  # compiling takes longer than it saves on a few cores
     )
-    model.evaluate(check.take(1), verbose=0)  # makes the metrics; else the step is traced twice
     stop = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=protocol.patience, restore_best_weights=True
     )
     lines = EpochLines(protocol, say)
-    model.fit(
-        data,
-        validation_data=check,
-        epochs=protocol.epochs,
-        callbacks=[stop, lines],
-        shuffle=False,  # `training_batches` shuffles
-        verbose=0,
-    )
+    with as_written():
+        model.evaluate(check.take(1), verbose=0)  # makes the metrics; else the step is traced twice
+        model.fit(
+            data,
+            validation_data=check,
+            epochs=protocol.epochs,
+            callbacks=[stop, lines],
+            shuffle=False,  # `training_batches` shuffles
+            verbose=0,
+        )
     return pd.DataFrame(lines.rows)
 
 
@@ -155,18 +158,26 @@ class FusedAdam(keras.optimizers.Adam):
     tenth of each step and a quarter of its tracing on these.
     """
 
+    def apply(self, grads, trainable_variables=None):
+        """Update all weights; what is the same for all is computed once."""
+        import tensorflow as tf
+
+        step = tf.cast(self.iterations + 1, tf.float32)
+        betas = tf.constant(self.beta_1), tf.constant(self.beta_2)
+        self._shared = (*betas, *(tf.pow(beta, step) for beta in betas), tf.constant(self.epsilon))
+        super().apply(grads, trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate):
         """Update one weight and its two moments."""
         import tensorflow as tf
 
-        index, step = self._get_variable_index(variable), tf.cast(self.iterations + 1, tf.float32)
+        index, names = self._get_variable_index(variable), ("beta1", "beta2")
+        names += ("beta1_power", "beta2_power", "epsilon")
         tf.raw_ops.ResourceApplyAdam(
             **{"var": variable.handle, "grad": gradient, "lr": learning_rate},
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            **{"beta1": self.beta_1, "beta1_power": tf.pow(self.beta_1, step)},
-            **{"beta2": self.beta_2, "beta2_power": tf.pow(self.beta_2, step)},
-            epsilon=self.epsilon,
+            **dict(zip(names, self._shared, strict=True)),
         )
 
 
@@ -231,11 +242,12 @@ def prefix_features(
 
 def measured_precision(prefix: keras.Model, tail: keras.Model, images: np.ndarray) -> str:
     """Return "float16" if features kept in it give the same logits (N images), else "float32"."""
-    features, to_logit = fastest(prefix)(images), without_score(tail)
+    features, to_logit = fastest(prefix)(images), compiled(without_score(tail))
     with np.errstate(over="ignore"):  # beyond 65,504 half precision is infinite, and too coarse
         half = features.astype("float16").astype("float32")
-    logits, coarse = (to_logit(x, training=False).numpy() for x in (features, half))
-    return "float16" if np.abs(logits - coarse).max() <= HALF_ERROR else "float32"
+    return (
+        "float16" if np.abs(to_logit(features) - to_logit(half)).max() <= HALF_ERROR else "float32"
+    )
 
 
 def _forward_chunks(open_forward, images: Rows, mirror: bool) -> Callable[[], Iterator[np.ndarray]]:

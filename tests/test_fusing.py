@@ -60,7 +60,8 @@ def test_a_frozen_layer_keeps_its_statistics():
 def test_scoring_is_unchanged():
     model = network()
     x = np.random.default_rng(0).normal(size=(4, 6, 6, 2))
-    np.testing.assert_array_equal(model(x, training=False), fused(model)(x, training=False))
+    same = fused(model)(x, training=False)  # but for the last bit
+    np.testing.assert_allclose(model(x, training=False), same, rtol=1e-6)
 
 
 def pointwise(kernel) -> keras.layers.Conv2D:
