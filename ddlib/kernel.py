@@ -20,19 +20,11 @@ from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from ddlib.files import whole
+from ddlib.kernelprocess import LOG
 
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.
 FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
-# What libraries below Python print (TensorFlow's greetings, a crash) belongs in the log, neither in
-# the notebook nor on the terminal; ipykernel's own warnings are about its plumbing.
-LOG = "--ddlib-log="
-LAUNCH = (
-    # importing TensorFlow makes many objects; taking it apart at the end would take two seconds
-    "import atexit, gc, os, sys; gc.set_threshold(50_000); atexit.register(os._exit, 0); "
-    f"log = next(word for word in sys.argv if word.startswith('{LOG}')); sys.argv.remove(log); "
-    f"os.dup2(os.open(log[{len(LOG)}:], os.O_WRONLY | os.O_APPEND), 2); "
-    "from ipykernel.kernelapp import launch_new_instance; launch_new_instance()"
-)
+# ipykernel's own warnings are about its plumbing.
 QUIET = ("--IPKernelApp.capture_fd_output=False", "--log-level=ERROR")
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -169,7 +161,7 @@ def _home_of_kernels(jobs: int) -> Iterator[None]:
     from ipykernel.kernelspec import write_kernel_spec
 
     with TemporaryDirectory(prefix="ddlib-", ignore_cleanup_errors=True) as place:
-        start = [sys.executable, "-c", LAUNCH, "-f", "{connection_file}", *QUIET]
+        start = [sys.executable, "-m", "ddlib.kernelprocess", "-f", "{connection_file}", *QUIET]
         write_kernel_spec(Path(place, "kernels", "python3"), {"argv": start})
         changes = _environment(place) | _shares(jobs)
         before = {name: os.environ.get(name) for name in changes}

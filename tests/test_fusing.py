@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from ddlib.fusing import FusedNorm, HalfPointwise, fused, multiplies_bfloat16
+from ddlib.fusing import FusedNorm, HalfPointwise, as_written, fused, multiplies_bfloat16
 
 
 def network(seed: int = 0) -> keras.Model:
@@ -121,3 +121,18 @@ def test_the_processor_is_asked(tmp_path, flags, expected):
     facts.write_text(f"model name\t: a processor\nflags\t\t: {flags}\n")
     assert multiplies_bfloat16(facts) is expected
     assert multiplies_bfloat16(tmp_path / "nothing") is False
+
+
+def test_graphs_are_run_as_written_in_the_block_alone():
+    import tensorflow as tf
+
+    def told() -> bool:
+        options = tf.config.optimizer.get_experimental_options()
+        return options.get("disable_meta_optimizer", False)
+
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("a GPU needs its graphs rewritten")
+    with pytest.raises(KeyError), as_written():
+        assert told()
+        raise KeyError
+    assert not told()

@@ -235,6 +235,18 @@ def test_the_kernel_is_this_python_whatever_the_home_holds(place):
     assert outputs(copy).splitlines() == [sys.executable, str(place / "keras")]
 
 
+def test_what_a_cell_wrote_to_a_file_that_it_left_open_is_kept(place):
+    write(
+        place / "notebooks",
+        "00_one",
+        "kept = open(f'{runs}/open', 'w'); kept.write('whole')",
+        "import atexit; atexit.register(print, 'bye', file=open(f'{runs}/bye', 'w'))",
+    )
+    assert run(place, "one").returncode == 0
+    assert (place / "runs" / "open").read_text() == "whole"
+    assert (place / "runs" / "bye").read_text() == "bye\n"
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that even root cannot write")
 def test_a_home_that_cannot_be_written_is_no_obstacle(place):
     hidden = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/proc/nowhere")
