@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 
 from ddlib.parallel import in_order
 
-_SHARE = 8  # images that a worker takes at once
+SHARE = 8  # images that a thread takes at once
 
 
 class Interpreters:
@@ -69,8 +70,14 @@ class Interpreters:
         return interpreter
 
 
-def forward(model, workers: int | None = None):
-    """Return a Keras model's forward pass as a function of (N, ...) arrays of any number type.
+@lru_cache(maxsize=4)  # converting takes seconds, so a model is converted once
+def interpreters(model) -> Interpreters:
+    """Return interpreters of a Keras model with one input of a fixed size and one output."""
+    return Interpreters(converted(model))
+
+
+def stream(model, batches: Iterable[np.ndarray], dtype="float32") -> Iterator[np.ndarray]:
+    """Yield a Keras model's answers to batches, in order; each processor works on its own batch.
 
     The answers are those of ``model(x, training=False)`` up to the rounding of float32.
 
@@ -78,16 +85,27 @@ def forward(model, workers: int | None = None):
     ----------
     model : keras.Model
         One input of a fixed size, one output.
-    workers : int, optional
-        Threads; by default one for each processor.
+    batches : iterable of (n, ...) arrays of any number type
+        A few images each: a batch is work for one thread.
+    dtype : str
+        Type of the answers.
     """
-    interpreters, workers = Interpreters(converted(model)), workers or os.cpu_count() or 1
+    lend = interpreters(model)
 
     def run(batch: np.ndarray) -> np.ndarray:
-        batch = np.ascontiguousarray(batch, "float32")
-        share = min(_SHARE, -(-len(batch) // workers))
+        return lend.run(np.ascontiguousarray(batch, "float32")).astype(dtype, copy=False)
+
+    return in_order(run, batches)
+
+
+def forward(model):
+    """Return a Keras model's forward pass as a function of (N, ...) arrays, as `stream` runs it."""
+    interpreters(model)
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        share = min(SHARE, -(-len(batch) // (os.cpu_count() or 1)))
         parts = (batch[i : i + share] for i in range(0, len(batch), share))
-        return np.concatenate(list(in_order(interpreters.run, parts, workers)))
+        return np.concatenate(list(stream(model, parts)))
 
     return run
 

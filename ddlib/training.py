@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import keras
 import numpy as np
@@ -230,11 +230,8 @@ def prefix_features(
             "mirror": mirror,
         }
         shape = (len(block), *prefix.output_shape[1:])
-        # LiteRT rounds otherwise than TensorFlow, in the last bits, and Adam's first steps enlarge
-        # that; who asks for float32 wants plain training repeated.
-        forward = compiled if precision == "float32" else fastest
         images = load_images(block, protocol, store)
-        chunks = _forward_chunks(lambda: forward(prefix), images, mirror)
+        chunks = partial(_answers, prefix, images, mirror, precision)
         return store.array("features", key, shape, precision, chunks)
 
     return gather_blocks(manifest, load_block)
@@ -245,26 +242,31 @@ def measured_precision(prefix: keras.Model, tail: keras.Model, images: np.ndarra
     features, to_logit = fastest(prefix)(images), compiled(without_score(tail))
     with np.errstate(over="ignore"):  # beyond 65,504 half precision is infinite, and too coarse
         half = features.astype("float16").astype("float32")
-    return (
-        "float16" if np.abs(to_logit(features) - to_logit(half)).max() <= HALF_ERROR else "float32"
-    )
+    error = np.abs(to_logit(features) - to_logit(half)).max()
+    return "float16" if error <= HALF_ERROR else "float32"
 
 
-def _forward_chunks(open_forward, images: Rows, mirror: bool) -> Callable[[], Iterator[np.ndarray]]:
-    def chunks() -> Iterator[np.ndarray]:
-        forward = open_forward()
-        for batch in images.chunks(_BATCH):
-            yield forward(batch[:, :, ::-1] if mirror else batch)
+def _answers(model: keras.Model, images: Rows, mirror: bool, dtype: str) -> Iterator[np.ndarray]:
+    # LiteRT rounds otherwise than TensorFlow, in the last bits, and Adam's first steps enlarge
+    # that; who asks for float32 wants plain training repeated.
+    by_tensorflow = dtype == "float32" or _has_gpu()
+    batches = images.chunks(_BATCH if by_tensorflow else litert.SHARE)
+    if mirror:
+        batches = (batch[:, :, ::-1] for batch in batches)
+    if by_tensorflow:
+        return map(compiled(model), batches)
+    return litert.stream(model, batches, dtype)
 
-    return chunks
 
-
-@lru_cache(maxsize=4)  # converting takes seconds, so a model is converted once
 def fastest(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Return the model's forward pass by what runs it fastest: a GPU if there is one, or LiteRT."""
+    return compiled(model) if _has_gpu() else litert.forward(model)
+
+
+def _has_gpu() -> bool:
     import tensorflow as tf
 
-    return compiled(model) if tf.config.list_physical_devices("GPU") else litert.forward(model)
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 @lru_cache(maxsize=8)  # tracing takes a second, so a model is traced once

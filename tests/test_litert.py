@@ -22,19 +22,27 @@ def model():
     return made
 
 
-@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("n", [1, 2, 19])
-def test_answers_are_those_of_keras_in_order(model, workers, n):
+def test_answers_are_those_of_keras_in_order(model, n):
     images = np.random.default_rng(n).integers(0, 256, (n, 12, 12, 3), np.uint8)
     expected = model(images.astype("float32"), training=False).numpy()
-    found = litert.forward(model, workers)(images)
+    found = litert.forward(model)(images)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
 
+def test_a_stream_of_batches_is_answered_batch_by_batch(model):
+    images = np.random.default_rng(4).integers(0, 256, (7, 12, 12, 3), np.uint8)
+    batches = [images[:3], images[3:4], images[4:]]
+    found = list(litert.stream(model, iter(batches), "float16"))
+    assert [(len(batch), batch.dtype) for batch in found] == [(n, np.float16) for n in (3, 1, 3)]
+    half = litert.forward(model)(images).astype("float16")
+    np.testing.assert_array_equal(np.concatenate(found), half)
+
+
 def test_mirrored_views_are_taken_as_they_look(model):
     images = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), np.uint8)
-    run = litert.forward(model, 2)
+    run = litert.forward(model)
     np.testing.assert_array_equal(run(images[:, :, ::-1]), run(images[:, :, ::-1].copy()))
 
 

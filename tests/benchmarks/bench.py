@@ -30,7 +30,7 @@ from ddlib.complexity import cost
 from ddlib.ela import ela_maps
 from ddlib.files import whole, write_json
 from ddlib.gradcam import GradCAM, conv_layers
-from ddlib.manifest import training_manifest, validation_manifest
+from ddlib.manifest import Manifest, training_manifest, validation_manifest
 from ddlib.mobilenet import build_from, split_prefix
 from ddlib.protocol import MODELS, Protocol
 from ddlib.provenance import provenance
@@ -71,8 +71,9 @@ def row(what: str, study: float, ours: float, unit: str, goal: float, note: str 
 def bench_pipeline(study: Study) -> list[dict]:
     """Decode and resize: ImageDataGenerator, one thread, nearest; ours, and kept for later."""
     chosen = study.manifest.select(split="train").sample(400)
-    protocol = study.protocol("gan", "paper")
-    theirs = seconds(lambda: baseline.read_all(chosen, protocol), 5) / len(chosen)
+    # in a process that keeps no freed memory: ddlib's setting is not the study's
+    size = study.protocol("gan", "paper").image_size
+    theirs = in_child("baseline", chosen, size) / len(chosen)
     rows = []
     for name, note in (
         ("paper", "nearest, as the study"),
@@ -217,10 +218,16 @@ def bench_memory(study: Study) -> list[dict]:
 def child_peak_gb(n: int, study: Study) -> float:
     """Train on a manifest repeated to `n` rows in a process of its own; return its peak memory."""
     with tempfile.TemporaryDirectory() as folder:
+        return in_child("memory", study.manifest, n, Path(folder) / "store")
+
+
+def in_child(module: str, manifest: Manifest, *more) -> float:
+    """Run a module of this folder on a manifest in a process of its own; return what it prints."""
+    with tempfile.TemporaryDirectory() as folder:
         csv = Path(folder) / "manifest.csv"
-        study.manifest.save(csv)
-        command = [sys.executable, "-m", "tests.benchmarks.memory", str(csv)]
-        command += [str(study.manifest.root), str(n), str(Path(folder) / "store")]
+        manifest.save(csv)
+        words = [str(word) for word in (csv, manifest.root, *more)]
+        command = [sys.executable, "-m", f"tests.benchmarks.{module}", *words]
         told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return float(told.stdout.split()[-1])
 
