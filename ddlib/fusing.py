@@ -32,6 +32,13 @@ def multiplies_bfloat16(facts: Path = Path("/proc/cpuinfo")) -> bool:
     return facts.is_file() and bool(re.search(_FLAGS, facts.read_text(encoding="utf-8")))
 
 
+def has_gpu() -> bool:
+    """Return whether TensorFlow sees a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
 @contextmanager
 def as_written() -> Iterator[None]:
     """Let TensorFlow run graphs as they are written, not rewrite them first.
@@ -41,7 +48,7 @@ def as_written() -> Iterator[None]:
     """
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU"):
+    if has_gpu():
         yield
         return
     name = "disable_meta_optimizer"

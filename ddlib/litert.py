@@ -90,8 +90,10 @@ def stream(model, batches: Iterable[np.ndarray], dtype="float32") -> Iterator[np
     dtype : str
         Type of the answers.
     """
-    lend = interpreters(model)
+    return _answers(interpreters(model), batches, dtype)
 
+
+def _answers(lend: Interpreters, batches, dtype="float32") -> Iterator[np.ndarray]:
     def run(batch: np.ndarray) -> np.ndarray:
         return lend.run(np.ascontiguousarray(batch, "float32")).astype(dtype, copy=False)
 
@@ -100,12 +102,12 @@ def stream(model, batches: Iterable[np.ndarray], dtype="float32") -> Iterator[np
 
 def forward(model):
     """Return a Keras model's forward pass as a function of (N, ...) arrays, as `stream` runs it."""
-    interpreters(model)
+    lend = interpreters(model)  # kept here, however many other models come between two calls
 
     def run(batch: np.ndarray) -> np.ndarray:
         share = min(SHARE, -(-len(batch) // (os.cpu_count() or 1)))
         parts = (batch[i : i + share] for i in range(0, len(batch), share))
-        return np.concatenate(list(stream(model, parts)))
+        return np.concatenate(list(_answers(lend, parts)))
 
     return run
 

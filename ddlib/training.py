@@ -25,7 +25,7 @@ from ddlib.batches import (
     training_batches,
     validation_batches,
 )
-from ddlib.fusing import as_written, fused, multiplies_bfloat16
+from ddlib.fusing import as_written, fused, has_gpu, multiplies_bfloat16
 from ddlib.manifest import Manifest
 from ddlib.mobilenet import build_from, split_prefix, weights_digest, without_score
 from ddlib.protocol import Protocol
@@ -163,21 +163,21 @@ class FusedAdam(keras.optimizers.Adam):
         import tensorflow as tf
 
         step = tf.cast(self.iterations + 1, tf.float32)
-        betas = tf.constant(self.beta_1), tf.constant(self.beta_2)
-        self._shared = (*betas, *(tf.pow(beta, step) for beta in betas), tf.constant(self.epsilon))
+        betas = {"beta1": tf.constant(self.beta_1), "beta2": tf.constant(self.beta_2)}
+        powers = {f"{name}_power": tf.pow(beta, step) for name, beta in betas.items()}
+        self._shared = {**betas, **powers, "epsilon": tf.constant(self.epsilon)}
         super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
         """Update one weight and its two moments."""
         import tensorflow as tf
 
-        index, names = self._get_variable_index(variable), ("beta1", "beta2")
-        names += ("beta1_power", "beta2_power", "epsilon")
+        index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             **{"var": variable.handle, "grad": gradient, "lr": learning_rate},
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            **dict(zip(names, self._shared, strict=True)),
+            **self._shared,
         )
 
 
@@ -249,7 +249,7 @@ def measured_precision(prefix: keras.Model, tail: keras.Model, images: np.ndarra
 def _answers(model: keras.Model, images: Rows, mirror: bool, dtype: str) -> Iterator[np.ndarray]:
     # LiteRT rounds otherwise than TensorFlow, in the last bits, and Adam's first steps enlarge
     # that; who asks for float32 wants plain training repeated.
-    by_tensorflow = dtype == "float32" or _has_gpu()
+    by_tensorflow = dtype == "float32" or has_gpu()
     batches = images.chunks(_BATCH if by_tensorflow else litert.SHARE)
     if mirror:
         batches = (batch[:, :, ::-1] for batch in batches)
@@ -260,13 +260,7 @@ def _answers(model: keras.Model, images: Rows, mirror: bool, dtype: str) -> Iter
 
 def fastest(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Return the model's forward pass by what runs it fastest: a GPU if there is one, or LiteRT."""
-    return compiled(model) if _has_gpu() else litert.forward(model)
-
-
-def _has_gpu() -> bool:
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
+    return compiled(model) if has_gpu() else litert.forward(model)
 
 
 @lru_cache(maxsize=8)  # tracing takes a second, so a model is traced once
