@@ -9,23 +9,24 @@ from pathlib import Path
 import click
 
 import ddlib
-from ddlib.memory import keep_freed_memory
+from ddlib._io import keep_freed_memory
 
-FOLDER = Path(__file__).parent / "commands"
+FOLDER = Path(__file__).parent / "cli"
+COMMANDS = ("cache", "data", "explore", "export", "predict", "report", "run", "train")
 
 
 class Commands(click.Group):
-    """The files in ``ddlib/commands``; ``--help`` reads their first line and imports none."""
+    """The commands in ``ddlib/cli``; ``--help`` reads their first line and imports none."""
 
     def list_commands(self, ctx):
         """Return the names of the commands."""
-        return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem[0] != "_")
+        return list(COMMANDS)
 
     def get_command(self, ctx, name):
         """Import the one command that was called."""
         if name not in self.list_commands(ctx):
             return None
-        return import_module(f"ddlib.commands.{name}").command
+        return import_module(f"ddlib.cli.{name}").command
 
     def format_commands(self, ctx, formatter):
         """List the commands with the first line of their files."""

@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from ddlib.jpeg import recompress
+from ddlib.images.jpeg import recompress
 
 
 def ela_difference(image: np.ndarray, quality: int = 90) -> np.ndarray:
@@ -60,7 +60,7 @@ def ela_map(
         pictures are then not comparable), a number multiplies by that and cuts at 255, None leaves
         grey levels.
     inverted : bool
-        Analyse the `wrapped` image instead, as the study's training code did by mistake.
+        Analyse the `uint8_overflow` image instead, as the study's training code did by mistake.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def ela_map(
     """
     if not (scale is None or scale == "max" or (isinstance(scale, (int, float)) and scale > 0)):
         raise ValueError(f"scale={scale!r} is not known; use 'max', a number above 0, or None")
-    difference = ela_difference(wrapped(image) if inverted else image, quality)
+    difference = ela_difference(uint8_overflow(image) if inverted else image, quality)
     if scale is None:
         return difference
     factor = 255 / max(int(difference.max()), 1) if scale == "max" else scale
@@ -120,7 +120,7 @@ def ela_maps(
     return maps
 
 
-def wrapped(image: np.ndarray) -> np.ndarray:
+def uint8_overflow(image: np.ndarray) -> np.ndarray:
     """Return image * 255 as it comes out of a uint8 cast: the study's mistake.
 
     Its training code took 0..255 values for 0..1 and multiplied them by 255. Modulo 256 that is
@@ -134,7 +134,7 @@ def wrapped(image: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> wrapped(np.uint8([0, 1, 2, 254, 255])).tolist()
+    >>> uint8_overflow(np.uint8([0, 1, 2, 254, 255])).tolist()
     [0, 255, 254, 2, 1]
     """
     return np.negative(image)  # unsigned: modulo 256, on every processor

@@ -14,20 +14,24 @@ Every layer comes from one forward and one backward pass through one model with 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ddlib.activations import expose
-from ddlib.calibration import probability
-from ddlib.heatmaps import HeatMaps, fuse, normalise, overlay, upsample
-
-__all__ = ["FUSED", "SIGNS", "GradCAM", "HeatMaps", "conv_layers", "overlay", "upsample"]
+from ddlib.images.overlay import mean_map, normalise, upsample
+from ddlib.metrics.calibration import probability
+from ddlib.models.layer_outputs import expose
 
 SIGNS = {"fake": 1.0, "real": -1.0}
-FUSED = "fused"
+
+
+MEAN = "mean"
+
+
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 
@@ -59,7 +63,7 @@ class GradCAM:
     Examples
     --------
     >>> cam = GradCAM(detector)                                            # doctest: +SKIP
-    >>> maps = cam.maps(images, target="fake", layer="fused")              # doctest: +SKIP
+    >>> maps = cam.maps(images, target="fake", layer="mean")              # doctest: +SKIP
     >>> picture = overlay(images[0], maps.heat[0])                         # doctest: +SKIP
     """
 
@@ -73,7 +77,7 @@ class GradCAM:
         self._compiled = {}
 
     def maps(self, images, target: str = "fake", layer: str | None = None, size=None) -> HeatMaps:
-        """Explain N images at one layer or fused over all.
+        """Explain N images at one layer or averaged over all.
 
         Parameters
         ----------
@@ -82,11 +86,11 @@ class GradCAM:
         target : {"fake", "real"}
             The class whose evidence is mapped.
         layer : str, optional
-            One of `layers`, or "fused": each layer's map is divided by its maximum, resized to the
+            One of `layers`, or "mean": each layer's map is divided by its maximum, resized to the
             images' size and averaged over the layers (empty maps count as zeros). By default the
             last convolution, which costs little more than a forward pass.
         size : int or (int, int), optional
-            Height and width of `heat`. By default the layer's own; the images' for "fused".
+            Height and width of `heat`. By default the layer's own; the images' for "mean".
 
         Raises
         ------
@@ -95,22 +99,22 @@ class GradCAM:
         """
         last = list(self.layers)[-1]
         layer = last if layer is None else layer
-        if layer != FUSED and layer not in self.layers:
-            known = ", ".join([*self.layers, FUSED])
+        if layer != MEAN and layer not in self.layers:
+            known = ", ".join([*self.layers, MEAN])
             raise ValueError(f"layer={layer!r} is not explained here; choose from {known}")
         names = [last] if layer == last else list(self.layers)
         return self._explain(images, target, names, [layer], size)[layer]
 
     def all_maps(self, images, target: str = "fake", size=None) -> dict[str, HeatMaps]:
-        """Explain N images at every layer and fused, from one forward and one backward pass.
+        """Explain N images at every layer and averaged, from one forward and one backward pass.
 
         Returns
         -------
         dict
-            Layer name -> `HeatMaps`, from input to output, then "fused". See `maps`.
+            Layer name -> `HeatMaps`, from input to output, then "mean". See `maps`.
         """
         names = list(self.layers)
-        return self._explain(images, target, names, [*names, FUSED], size)
+        return self._explain(images, target, names, [*names, MEAN], size)
 
     def logits(self, images) -> np.ndarray:
         """Return the logit of "fake" of N images, (N,) float32, by a forward pass alone."""
@@ -123,8 +127,8 @@ class GradCAM:
         raws, logits = {name: [] for name in wanted}, []
         for evidence, chunk_logits in self._passes(images, names):
             raw = {name: np.maximum(SIGNS[target] * evidence[name], 0) for name in names}
-            if FUSED in wanted:
-                raw[FUSED] = fuse([normalise(raw[name])[0] for name in names], images.shape[1:3])
+            if MEAN in wanted:
+                raw[MEAN] = mean_map([normalise(raw[name])[0] for name in names], images.shape[1:3])
             for name in wanted:
                 raws[name].append(raw[name])
             logits.append(chunk_logits)
@@ -217,3 +221,39 @@ def _choose(inside, layers) -> list[str]:
             f"as have {', '.join(spatial) or 'none here'}"
         )
     return [name for name in spatial if name in layers]
+
+
+@dataclass(frozen=True, eq=False)
+class HeatMaps:
+    """Grad-CAM maps of N images.
+
+    Attributes
+    ----------
+    heat : ndarray, (N, h, w) float32
+        Each map divided by its own maximum, in [0, 1]; all zeros where `positive` is False.
+    positive : ndarray, (N,) bool
+        Whether any cell speaks for the target class. False is a finding, not a failure.
+    raw : ndarray, (N, h, w) float32
+        The map before the division, >= 0, at the layer's own resolution (in logits per cell, so
+        that images can be compared). For the mean map, the mean before its last division.
+    logits, scores : ndarray, (N,) float32
+        The logit of "fake" and P(fake), whatever the target.
+    target : {"fake", "real"}
+    layer : str
+        The layer's name, or "mean".
+    """
+
+    heat: np.ndarray
+    positive: np.ndarray
+    raw: np.ndarray
+    logits: np.ndarray
+    scores: np.ndarray
+    target: str
+    layer: str
+
+    def __len__(self):
+        return len(self.heat)
+
+    def upsampled(self, size) -> HeatMaps:
+        """Return the same maps with `heat` at another size, as `upsample` makes it."""
+        return dataclasses.replace(self, heat=upsample(self.heat, size))

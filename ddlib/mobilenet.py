@@ -8,19 +8,22 @@ first layer.
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 
-from ddlib.files import digest, file_digest, read_json, whole, write_json
 from ddlib.protocol import Protocol
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
+
+
 _ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}
+
+
 _ROWS = (128, 160, 192, 224)
 
 
@@ -55,7 +58,7 @@ def find_weights(alpha: float, image_size: int = 256) -> Path:
         raise WeightsError(
             f"{name} is not in {cache} and could not be downloaded ({error}). Three ways out: "
             f"(1) connect once to the internet and run again; (2) copy {name} into the folder "
-            "models of a Keras home and set KERAS_HOME to that home; (3) pass weights='random', "
+            "models of a Keras home and set KERAS_HOME to that home; (3) pass weights=None, "
             "or the path of a weights file that you have"
         ) from error
 
@@ -63,12 +66,12 @@ def find_weights(alpha: float, image_size: int = 256) -> Path:
 def build_detector(
     alpha: float = 1.0,
     image_size: int | None = 256,
-    weights: str | Path = "imagenet",
+    weights: str | Path | None = "imagenet",
     trainable_layers: int = 10,
     dropout: float = 0.0,
-    head: int = 1024,
+    dense_units: int = 1024,
     pixel_range: tuple[int, int] = (-1, 1),
-    norm_momentum: float = 0.99,
+    batch_norm_momentum: float = 0.99,
     seed: int = 0,
 ) -> keras.Model:
     """Build the detector: raw pixels in, P(fake) out.
@@ -79,19 +82,19 @@ def build_detector(
         Width multiplier of MobileNet V1.
     image_size : int or None
         Side of the square input in pixels; None takes any size (for training on crops).
-    weights : {"imagenet", "random", "residual"} or path
-        Start weights of the backbone (everything before the pooling). "residual" is random but for
-        a first layer of fixed high-pass filters (`residual_filters`).
+    weights : {"imagenet", None, "highpass"} or path
+        Start weights of the backbone (everything before the pooling). "highpass" is random but for
+        a first layer of fixed high-pass filters (`highpass_filters`).
     trainable_layers : int
         How many of the backbone's last layers are trained; the study used 10 or 20. The layers
         before them are frozen, batch statistics included.
     dropout : float
         Dropout rate before the logit.
-    head : int
+    dense_units : int
         Units of the dense layer before the logit.
     pixel_range : (int, int)
         Where 0..255 is scaled to: (-1, 1) is what the ImageNet weights expect, (0, 1) the study's.
-    norm_momentum : float
+    batch_norm_momentum : float
         Momentum of the moving averages of batch normalisation, in [0, 1).
     seed : int
         Of the random start weights.
@@ -109,13 +112,13 @@ def build_detector(
     backbone = keras.applications.MobileNet(
         input_tensor=pixels, alpha=alpha, include_top=False, weights=None
     )
-    _start(backbone, str(weights), alpha, image_size)
+    _start(backbone, weights, alpha, image_size)
     _freeze(backbone, trainable_layers)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = norm_momentum
+            layer.momentum = batch_norm_momentum
     x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
-    x = keras.layers.Dense(head, activation="relu", name="features")(x)
+    x = keras.layers.Dense(dense_units, activation="relu", name="features")(x)
     if dropout:
         x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
     logit = keras.layers.Dense(1, name="logit")(x)
@@ -123,16 +126,16 @@ def build_detector(
     return keras.Model(image, score, name="detector")
 
 
-def _start(backbone: keras.Model, weights: str, alpha: float, image_size: int) -> None:
-    if weights == "residual":
+def _start(backbone: keras.Model, weights, alpha: float, image_size: int) -> None:
+    if weights == "highpass":
         first = backbone.get_layer("conv1")
-        first.set_weights([residual_filters(first.filters)])
-    elif weights != "random":
+        first.set_weights([highpass_filters(first.filters)])
+    elif weights is not None:
         file = find_weights(alpha, image_size) if weights == "imagenet" else Path(weights)
         _load_backbone(backbone, file, alpha)
 
 
-def residual_filters(filters: int, gain: float = 30.0) -> np.ndarray:
+def highpass_filters(filters: int, gain: float = 30.0) -> np.ndarray:
     """Return first-layer weights (3, 3, 3, filters) that show what smoothing would remove.
 
     Second differences along rows, columns and both, the Laplacian, first differences and one
@@ -175,7 +178,7 @@ def _freeze(backbone: keras.Model, trainable_layers: int) -> None:
         layer.trainable = False
 
 
-def build_from(protocol: Protocol) -> keras.Model:
+def build_from_protocol(protocol: Protocol) -> keras.Model:
     """Build the untrained detector that a protocol asks for."""
     return build_detector(
         alpha=protocol.alpha,
@@ -183,89 +186,8 @@ def build_from(protocol: Protocol) -> keras.Model:
         weights=protocol.weights,
         trainable_layers=protocol.trainable_layers,
         dropout=protocol.dropout,
-        head=protocol.head,
+        dense_units=protocol.dense_units,
         pixel_range=protocol.pixel_range,
-        norm_momentum=protocol.norm_momentum,
+        batch_norm_momentum=protocol.batch_norm_momentum,
         seed=protocol.seed,
     )
-
-
-def split_prefix(detector: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Cut a detector before its first trained layer into (prefix, tail).
-
-    Both share the detector's layers: training the tail trains the detector, and
-    ``tail(prefix(x)) == detector(x)``. The prefix never changes, so it needs to run only once for
-    each image.
-
-    Raises
-    ------
-    ValueError
-        If nothing is trainable, or the layers are not a chain.
-    """
-    layers = detector.layers
-    trained = [i for i, layer in enumerate(layers) if layer.trainable_weights]
-    if not trained:
-        raise ValueError("no layer of the detector is trainable: there is no tail to train")
-    cut = max(trained[0], 1)
-    prefix = keras.Model(layers[0].output, layers[cut - 1].output, name="prefix")
-    x = features = keras.Input(layers[cut - 1].output.shape[1:], name="prefix_features")
-    for before, layer in zip(layers[cut - 1 :], layers[cut:], strict=False):
-        if layer.input is not before.output:
-            raise ValueError(f"layer {layer.name} does not follow {before.name}: not a chain")
-        x = layer(x)
-    return prefix, keras.Model(features, x, name="tail")
-
-
-@lru_cache(maxsize=4)  # so that what is traced for the answer is traced once
-def without_score(model: keras.Model) -> keras.Model:
-    """Return the model up to its layer "logit", for a detector or its tail: logits (N, 1)."""
-    x = model.input
-    for layer in model.layers[1:]:
-        x = layer(x)
-        if layer.name == "logit":
-            return keras.Model(model.input, x, name=f"{model.name}_to_logit")
-    raise ValueError(f"model {model.name} has no layer 'logit'")
-
-
-def save_detector(
-    detector: keras.Model, path: Path, protocol: Protocol, provenance: dict | None = None
-) -> Path:
-    """Write the detector to ``path`` (.keras) and what made it to a .json beside it, atomically."""
-    path = Path(path)
-    if path.suffix != ".keras":
-        raise ValueError(f"{path} must end in .keras, Keras's own format")
-    with whole(path) as unfinished:
-        detector.save(unfinished)
-        card = {
-            "protocol": protocol.to_dict(),
-            "sha256": file_digest(unfinished),
-            "provenance": provenance or {},
-        }
-        write_json(path.with_suffix(".json"), card)
-    return path
-
-
-def load_detector(path: Path) -> tuple[keras.Model, Protocol, dict]:
-    """Load what `save_detector` wrote, in Keras's safe mode: (detector, protocol, provenance).
-
-    Raises
-    ------
-    FileNotFoundError
-        If the model or the .json beside it is missing.
-    ValueError
-        If the model file is not the one that the .json describes.
-    """
-    path = Path(path)
-    for file in (path, path.with_suffix(".json")):
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing; a detector is a .keras and a .json file")
-    card = read_json(path.with_suffix(".json"))
-    if file_digest(path) != card["sha256"]:
-        raise ValueError(f"{path} is not the file that {path.stem}.json describes: hashes differ")
-    detector = keras.models.load_model(path, compile=False, safe_mode=True)
-    return detector, Protocol.from_dict(card["protocol"]), card["provenance"]
-
-
-def weights_digest(model: keras.Model) -> str:
-    """Return the digest of a model's weights, in order."""
-    return digest(*(np.ascontiguousarray(array).tobytes() for array in model.get_weights()))

@@ -9,15 +9,43 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 
+# Raised by hand when the numbers of a step change, so that nothing made by an older one is reused.
+PREPARE = 1  # prepared images
+FEATURES = 1  # bottleneck features
+TRAIN = 1  # trained weights and scores
+SIMULATE = 3  # simulated images
+INVENTORY = 1  # facts about files
+VERSIONS = {
+    "PREPARE": PREPARE,
+    "FEATURES": FEATURES,
+    "TRAIN": TRAIN,
+    "SIMULATE": SIMULATE,
+    "INVENTORY": INVENTORY,
+}
+
 REAL = 0
+
+
 FAKE = 1
+
+
 LABELS = {"real": REAL, "fake": FAKE}
 
-MODELS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
-NAMES = ("paper", "clean")
-START_WEIGHTS = ("imagenet", "random", "residual")
+
+CONDITIONS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
+
+
+PROTOCOLS = ("paper", "clean")
+
+
+START_WEIGHTS = ("imagenet", None, "highpass")
+
+
 SCHEDULES = ("constant", "cosine")
-RESIZES = ("antialias", "nearest", "cut")
+
+
+SQUARES = ("crop", "squeeze")
+RESIZES = ("antialias", "nearest", "none")
 
 
 @dataclass(frozen=True)
@@ -33,25 +61,25 @@ class Protocol:
     """
 
     name: str = "clean"
-    model: str = "gan"
+    condition: str = "gan"
     # the picture on its way to the network
     image_size: int = 256
-    crop: bool = True  # centred square before resizing; off, a picture is squeezed to a square
-    resize: str = "antialias"  # the study's "nearest" aliases large pictures; "cut" keeps pixels
+    square: str = "crop"  # the centred square before resizing; "squeeze" as the study: distorted
+    resize: str = "antialias"  # the study's "nearest" aliases large pictures; "none" keeps pixels
     jpeg_quality: int | None = 75  # every picture is saved once more like this; None: never
     ela_quality: int | None = None  # train on Error Level Analysis maps of this JPEG quality
     ela_inverted: bool = False  # the study's uint8 wrap-around: negated before ELA
     pixel_range: tuple[int, int] = (-1, 1)  # what ImageNet weights expect; the study: (0, 1)
     # the network
     alpha: float = 1.0
-    weights: str = "imagenet"  # one of START_WEIGHTS or the path of a weights file
+    weights: str | None = "imagenet"  # one of START_WEIGHTS or the path of a weights file
     trainable_layers: int = 10  # the study: 10, and 20 with ELA; under clean 10 for both
-    head: int = 1024  # units of the dense layer before the logit, as the study
+    dense_units: int = 1024  # units of the dense layer before the logit, as the study
     dropout: float = 0.5  # the study: 0.5 in some runs, none in others
-    norm_momentum: float = 0.9  # of batch statistics; Keras's 0.99 lags in short trainings
+    batch_norm_momentum: float = 0.9  # of batch statistics; Keras's 0.99 lags in short trainings
     # the training data
-    gan_share: float = 1.0  # part of the GAN set that is used; the study's ELA run used half
-    equal_generators: bool = False  # the study: GAN fakes = SD fakes, reals = both
+    gan_fraction: float = 1.0  # part of the GAN set that is used; the study's ELA run used half
+    balance_generators: bool = False  # the study: GAN fakes = SD fakes, reals = both
     # the optimiser
     learning_rate: float = 1e-3  # the highest, where it changes
     schedule: str = "cosine"  # up within an epoch, then down to nothing; the study: "constant"
@@ -60,48 +88,41 @@ class Protocol:
     epochs: int = 8
     patience: int = 10
     flip: bool = True
-    half_products: bool = True  # bfloat16 in 1x1 convolutions, on a processor that has it
+    bfloat16: bool = True  # bfloat16 in 1x1 convolutions, on a processor that has it
     seed: int = 0
 
     def __post_init__(self):
         """Reject values that no later step could use."""
-        _one_of("name", self.name, NAMES)
-        _one_of("model", self.model, MODELS)
+        _one_of("name", self.name, PROTOCOLS)
+        _one_of("condition", self.condition, CONDITIONS)
+        _one_of("square", self.square, SQUARES)
         _one_of("resize", self.resize, RESIZES)
         _one_of("schedule", self.schedule, SCHEDULES)
         _within("image_size", self.image_size, 32, 1024)
-        _within("gan_share", self.gan_share, 0.01, 1.0)
+        _within("gan_fraction", self.gan_fraction, 0.01, 1.0)
         _within("dropout", self.dropout, 0.0, 0.95)
         _within("label_smoothing", self.label_smoothing, 0.0, 0.5)
-        _within("norm_momentum", self.norm_momentum, 0.0, 0.999)
+        _within("batch_norm_momentum", self.batch_norm_momentum, 0.0, 0.999)
         for quality in ("jpeg_quality", "ela_quality"):
             if getattr(self, quality) is not None:
                 _within(quality, getattr(self, quality), 1, 100)
-        for count in ("batch_size", "epochs", "patience", "trainable_layers", "head"):
+        for count in ("batch_size", "epochs", "patience", "trainable_layers", "dense_units"):
             _within(count, getattr(self, count), 1, 10**6)
-        if ("ela" in self.model.split("+")) != (self.ela_quality is not None):
+        if ("ela" in self.condition.split("+")) != (self.ela_quality is not None):
             raise ValueError(
-                f"model {self.model!r} and ela_quality={self.ela_quality} disagree: "
-                "a model named with '+ela' needs a quality, the others need None"
+                f"condition {self.condition!r} and ela_quality={self.ela_quality} disagree: "
+                "a condition named with '+ela' needs a quality, the others need None"
             )
 
     @property
     def uses_sd(self) -> bool:
         """Whether Stable Diffusion fakes are part of the training data."""
-        return "sd" in self.model.split("+")
-
-    def but(self, **changes) -> Protocol:
-        """Return a copy with some fields changed."""
-        unknown = set(changes) - {field.name for field in fields(self)}
-        if unknown:
-            known = ", ".join(field.name for field in fields(self))
-            raise ValueError(f"a Protocol has no field {sorted(unknown)}; its fields are {known}")
-        return replace(self, **changes)
+        return "sd" in self.condition.split("+")
 
     def without_ela(self) -> Protocol:
         """Return the same protocol with pictures in place of ELA maps."""
-        model = self.model.removesuffix("+ela")
-        return self.but(model=model, ela_quality=None, ela_inverted=False)
+        condition = self.condition.removesuffix("+ela")
+        return replace(self, condition=condition, ela_quality=None, ela_inverted=False)
 
     def to_dict(self) -> dict:
         """Return the fields as plain values that JSON can hold."""
@@ -114,59 +135,66 @@ class Protocol:
 
     def preparation(self) -> dict:
         """Return the fields that decide what a prepared image looks like."""
-        names = ("image_size", "crop", "resize", "jpeg_quality", "ela_quality", "ela_inverted")
+        names = ("image_size", "square", "resize", "jpeg_quality", "ela_quality", "ela_inverted")
         return {name: getattr(self, name) for name in names}
 
 
 # What the study changed from model to model, all at once (its ablation cannot separate them).
 _PAPER_CHANGES = {
     "gan": {"epochs": 5},
-    "gan+ela": {"gan_share": 0.5, "trainable_layers": 20, "dropout": 0.5, "ela_inverted": True},
-    "gan+sd": {"equal_generators": True, "dropout": 0.5},
-    "gan+sd+ela": {"equal_generators": True, "trainable_layers": 20, "ela_inverted": True},
+    "gan+ela": {"gan_fraction": 0.5, "trainable_layers": 20, "dropout": 0.5, "ela_inverted": True},
+    "gan+sd": {"balance_generators": True, "dropout": 0.5},
+    "gan+sd+ela": {"balance_generators": True, "trainable_layers": 20, "ela_inverted": True},
 }
 
 
-def preset(name: str = "clean", model: str = "gan", **changes) -> Protocol:
+def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
     """Return one of the study's four runs in its ``paper`` or ``clean`` form.
 
     Parameters
     ----------
     name : {"paper", "clean"}
-    model : {"gan", "gan+ela", "gan+sd", "gan+sd+ela"}
+    condition : {"gan", "gan+ela", "gan+sd", "gan+sd+ela"}
     **changes
         Fields of `Protocol` to set otherwise.
 
     Raises
     ------
     ValueError
-        If a name, a model or a field is unknown, or a value is out of range.
+        If a name, a condition or a field is unknown, or a value is out of range.
     """
-    _one_of("name", name, NAMES)
-    _one_of("model", model, MODELS)
-    ela = 90 if model.endswith("+ela") else None
-    protocol = Protocol(name=name, model=model, ela_quality=ela)
+    _one_of("name", name, PROTOCOLS)
+    _one_of("condition", condition, CONDITIONS)
+    known = [field.name for field in fields(Protocol)]
+    if unknown := sorted(set(changes) - set(known)):
+        raise ValueError(f"a Protocol has no field {unknown}; its fields are {', '.join(known)}")
+    ela_quality = 90 if condition.endswith("+ela") else None
+    protocol = Protocol(name=name, condition=condition, ela_quality=ela_quality)
     if name == "paper":
-        protocol = protocol.but(
-            crop=False,
+        protocol = replace(
+            protocol,
+            square="squeeze",
             resize="nearest",
             jpeg_quality=None,
             pixel_range=(0, 1),
             dropout=0.0,
-            norm_momentum=0.99,
+            batch_norm_momentum=0.99,
             schedule="constant",
             label_smoothing=0.0,
             learning_rate=1e-3,  # Adam(lr=...) was ignored, so Keras's default ran
             batch_size=64,
             trainable_layers=10,
             epochs=10,
-        ).but(**_PAPER_CHANGES[model])
-    return protocol.but(**changes)
+        )
+        protocol = replace(protocol, **_PAPER_CHANGES[condition])
+    return replace(protocol, **changes)
 
 
 def _one_of(field: str, value, allowed) -> None:
     if value not in allowed:
-        raise ValueError(f"{field}={value!r} is not known; choose from {', '.join(allowed)}")
+        raise ValueError(
+            f"{field}={value!r} is not known; choose from {', '.join(map(repr, allowed))}"
+        )
 
 
 def _within(field: str, value, low, high) -> None:

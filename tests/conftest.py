@@ -34,7 +34,7 @@ def tiny(tmp_path_factory):
     import numpy as np
     from PIL import Image
 
-    from ddlib.manifest import build_manifest
+    from ddlib.data.manifest import build_manifest
 
     root = tmp_path_factory.mktemp("tiny")
     rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def tiny(tmp_path_factory):
                 Image.fromarray(image.clip(0, 255).astype("uint8")).save(root / path, quality=90)
                 label = "real" if source == "ffhq" else "fake"
                 files.append({"path": path, "label": label, "source": source, "split": split})
-    manifest, set_aside = build_manifest(files, root)
+    manifest, excluded = build_manifest(files, root)
     assert len(manifest) == 60
-    assert not len(set_aside)
+    assert not len(excluded)
     return manifest

@@ -33,7 +33,7 @@ def detector(strength=0.25, offset=-4.0):
 
 def pictures(root, n=6):
     """Write n test pictures each of two sources and their manifest.csv; return the manifest."""
-    from ddlib.manifest import build_manifest
+    from ddlib.data.manifest import build_manifest
 
     root.mkdir(parents=True, exist_ok=True)
     rng, files = np.random.default_rng(0), []
@@ -55,9 +55,9 @@ def pictures(root, n=6):
 
 def keep_model(folder, name, model, manifest, **changes):
     """Write a detector as a study's run does, with the scores of all pictures."""
-    from ddlib.batches import prepare_file
-    from ddlib.files import write_json
-    from ddlib.mobilenet import save_detector
+    from ddlib._io import write_json
+    from ddlib.data.loader import prepare_file
+    from ddlib.models.checkpoint import save_detector
     from ddlib.protocol import preset
 
     protocol = preset("clean", name.removeprefix("clean-"), image_size=SIZE, **changes)
@@ -73,7 +73,7 @@ def keep_model(folder, name, model, manifest, **changes):
 def study(root):
     """Write pictures and two detectors below a folder; return (data, runs) for `open_study`."""
     manifest = pictures(root / "pictures")
-    folder = root / "runs" / "real-pictures"
+    folder = root / "runs" / "pictures"
     plain = {"jpeg_quality": None}
     keep_model(folder, "clean-gan", detector(), manifest, **plain)
     keep_model(folder, "clean-gan+sd", detector(0.1, -1.5), manifest, **plain)

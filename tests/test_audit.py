@@ -5,7 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ddlib import audit
+from ddlib.traces.shortcuts import (
+    contingency,
+    leaks,
+    metadata_baseline,
+    metadata_features,
+    metadata_reaches_model,
+    reprocess,
+    reprocess_class,
+)
 
 
 def listed(rng, n=120, **columns):
@@ -32,7 +40,7 @@ def by_label(real, fake, n=120):
 
 
 def test_null_finds_nothing_where_there_is_nothing(rng):
-    null = audit.blind_null(listed(rng, 400))
+    null = metadata_baseline(listed(rng, 400))
     assert null["low"] < 0.5 < null["high"]
     assert (null["n_real"], null["n_fake"], null["folds"]) == (200, 200, 5)
 
@@ -48,14 +56,14 @@ def test_null_finds_nothing_where_there_is_nothing(rng):
     ],
 )
 def test_null_finds_each_give_away_and_names_it(rng, column, real, fake, named):
-    null = audit.blind_null(listed(rng, **{column: by_label(real, fake)}))
+    null = metadata_baseline(listed(rng, **{column: by_label(real, fake)}))
     assert null["auc"] == 1
     assert named in list(null["weights"])[:2]  # format JPEG and PNG share one weight
     assert null["weights"][named] > 0 or named == "has_jpeg_quality"
 
 
 def test_null_without_any_varying_feature_is_a_coin(rng):
-    null = audit.blind_null(listed(rng, width=256, bytes=1000, jpeg_quality=75.0))
+    null = metadata_baseline(listed(rng, width=256, bytes=1000, jpeg_quality=75.0))
     assert (null["auc"], null["low"], null["high"]) == (0.5, 0.5, 0.5)
     assert null["weights"] == {}
 
@@ -66,27 +74,27 @@ def test_null_does_not_learn_identities_by_heart(rng):
     table = {"identity": person.astype(str), "bytes": 1000 * 2 ** (person % 5)}
     table["label"] = np.where((person * 7) % 10 < 5, "real", "fake")
     known = listed(rng, width=256, jpeg_quality=75.0, **table)
-    null = audit.blind_null(known)
+    null = metadata_baseline(known)
     assert null["folds"] == 5
-    alone = audit.blind_null(SimpleNamespace(table=known.table.assign(identity="")))
+    alone = metadata_baseline(SimpleNamespace(table=known.table.assign(identity="")))
     assert null["auc"] < alone["auc"]
 
 
 def test_null_is_the_same_twice_and_under_any_index(rng):
     manifest = listed(rng)
     again = SimpleNamespace(table=manifest.table.set_index(np.arange(500, 620)))
-    assert audit.blind_null(manifest) == audit.blind_null(again)
+    assert metadata_baseline(manifest) == metadata_baseline(again)
 
 
 def test_null_of_one_class_is_nan_and_of_none_is_an_error(rng):
-    null = audit.blind_null(listed(rng, label="fake"))
+    null = metadata_baseline(listed(rng, label="fake"))
     assert math.isnan(null["auc"])
     assert (null["n_real"], null["n_fake"]) == (0, 120)
     manifest = listed(rng)
     with pytest.raises(ValueError, match="0 images"):
-        audit.blind_null(SimpleNamespace(table=manifest.table[:0]))
+        metadata_baseline(SimpleNamespace(table=manifest.table[:0]))
     with pytest.raises(ValueError, match="1 folds"):
-        audit.blind_null(manifest, folds=1)
+        metadata_baseline(manifest, folds=1)
 
 
 def test_features_by_hand():
@@ -99,7 +107,7 @@ def test_features_by_hand():
             "jpeg_quality": [75, np.nan],
         }
     )
-    features = audit.blind_features(SimpleNamespace(table=table))
+    features = metadata_features(SimpleNamespace(table=table))
     assert features.to_dict("list") == {
         "log_width": [8, 9],
         "log_bytes": [10, 12],
@@ -111,11 +119,11 @@ def test_features_by_hand():
 
 def test_flag_is_the_documented_rule():
     null = {"auc": 0.7, "low": 0.6, "high": 0.8}
-    assert audit.flag(0.8, null)
-    assert audit.flag(0.5, null)
-    assert not audit.flag(0.81, null)
-    assert not audit.flag(math.nan, null)
-    assert not audit.flag(0.9, {"high": math.nan})
+    assert metadata_reaches_model(0.8, null)
+    assert metadata_reaches_model(0.5, null)
+    assert not metadata_reaches_model(0.81, null)
+    assert not metadata_reaches_model(math.nan, null)
+    assert not metadata_reaches_model(0.9, {"high": math.nan})
 
 
 def test_leaks_lists_what_crosses_splits(rng):
@@ -123,7 +131,7 @@ def test_leaks_lists_what_crosses_splits(rng):
     table["split"] = ["train", "test", "train", "valid", "test", "test"]
     table["identity"] = ["ann", "ann", "bob", "", None, "bob"]
     table.loc[3, "sha256"] = table.loc[4, "sha256"]
-    found = audit.leaks(SimpleNamespace(table=table))
+    found = leaks(SimpleNamespace(table=table))
     assert found[["kind", "splits", "n"]].values.tolist() == [
         ["sha256", "test, valid", 2],
         ["identity", "test, train", 2],
@@ -133,26 +141,26 @@ def test_leaks_lists_what_crosses_splits(rng):
 
 
 def test_no_leak_is_an_empty_table(rng):
-    assert len(audit.leaks(listed(rng))) == 0
+    assert len(leaks(listed(rng))) == 0
 
 
 def test_contingency_by_hand(rng):
     manifest = listed(rng, 6, format=["JPEG", "PNG", "JPEG", "PNG", "JPEG", "JPEG"])
     manifest.table["width"] = [250, 512, 250, 512, 256, 256]
-    formats = audit.contingency(manifest)
+    formats = contingency(manifest)
     assert formats.to_dict("index") == {
         "JPEG": {"real": 3, "fake": 1},
         "PNG": {"real": 0, "fake": 2},
     }
-    sizes = audit.contingency(manifest, "size")
+    sizes = contingency(manifest, "size")
     assert sizes.loc["512 x 256"].tolist() == [0, 2]
     assert sizes.to_numpy().sum() == 6
     with pytest.raises(ValueError, match="by='colour'"):
-        audit.contingency(manifest, "colour")
+        contingency(manifest, "colour")
 
 
 def test_contingency_counts_what_is_missing(rng):
-    table = audit.contingency(listed(rng, 4, jpeg_quality=[75, np.nan, 75, np.nan]), "jpeg_quality")
+    table = contingency(listed(rng, 4, jpeg_quality=[75, np.nan, 75, np.nan]), "jpeg_quality")
     assert table.loc["none"].tolist() == [0, 2]
 
 
@@ -164,7 +172,7 @@ def picture(rng, height=40, width=60):
 def test_every_history_keeps_size_and_leaves_the_original(rng, kind):
     image = picture(rng)
     before = image.copy()
-    other = audit.swap_history(image, kind)
+    other = reprocess(image, kind)
     assert (other.shape, other.dtype) == (image.shape, np.uint8)
     assert np.array_equal(image, before)
     assert other is not image
@@ -173,12 +181,12 @@ def test_every_history_keeps_size_and_leaves_the_original(rng, kind):
 
 def test_histories_do_what_they_say(rng):
     image = picture(rng)
-    nearest = audit.swap_history(image, "nearest")
+    nearest = reprocess(image, "nearest")
     assert set(map(tuple, nearest.reshape(-1, 3))) <= set(map(tuple, image.reshape(-1, 3)))
-    smooth = audit.swap_history(image, "antialias")
+    smooth = reprocess(image, "antialias")
     assert smooth.std() < 0.8 * nearest.std()  # averaging takes noise away, picking does not
     grey = np.repeat(image[..., :1], 3, axis=2)  # colour noise would go with the subsampling
-    losses = [np.abs(audit.swap_history(grey, f"jpeg{q}") - grey.astype(int)) for q in (30, 95)]
+    losses = [np.abs(reprocess(grey, f"jpeg{q}") - grey.astype(int)) for q in (30, 95)]
     losses = [loss.mean() for loss in losses]
     assert losses[0] > 2 * losses[1] > 0
 
@@ -186,32 +194,32 @@ def test_histories_do_what_they_say(rng):
 @pytest.mark.parametrize("kind", ["gif", "jpeg", "jpeg0", "JPEG70"])
 def test_unknown_history_is_named(rng, kind):
     with pytest.raises(ValueError, match="kind=|quality=0"):
-        audit.swap_history(picture(rng), kind)
+        reprocess(picture(rng), kind)
 
 
 def test_swap_class_changes_one_class_or_all(rng):
     images, labels = [picture(rng), picture(rng, 30, 30), picture(rng)], [0, 1, 0]
-    changed = audit.swap_class(images, labels, "jpeg70")
+    changed = reprocess_class(images, labels, "jpeg70")
     assert [np.array_equal(a, b) for a, b in zip(images, changed, strict=True)] == [
         True,
         False,
         True,
     ]
-    reals = audit.swap_class(images, labels, "jpeg70", label=0)
+    reals = reprocess_class(images, labels, "jpeg70", label=0)
     assert [np.array_equal(a, b) for a, b in zip(images, reals, strict=True)] == [
         False,
         True,
         False,
     ]
-    alike = audit.swap_class(images, labels, "jpeg70", label=None)
+    alike = reprocess_class(images, labels, "jpeg70", label=None)
     assert not any(np.array_equal(a, b) for a, b in zip(images, alike, strict=True))
     with pytest.raises(ValueError):
-        audit.swap_class(images, [0], "png")
+        reprocess_class(images, [0], "png")
 
 
 def test_null_on_the_real_sets_sees_the_formats(real_data):
     table = pd.read_csv(real_data / "manifest.csv", dtype={"identity": str})
     table = table[table["split"] == "test"]
     assert {"format", "width", "height", "label"} <= set(table.columns)
-    counts = audit.contingency(SimpleNamespace(table=table))
+    counts = contingency(SimpleNamespace(table=table))
     assert counts.loc["PNG", "real"] == 0 < counts.loc["PNG", "fake"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ddlib.augment import Augmentation, augment, random_window
-from ddlib.jpeg import recompress
+from ddlib.images.jpeg import recompress
+from ddlib.images.perturb import Augmentation, augment, random_window
 
 NOTHING = Augmentation(resize=0, zoom=0, blur=0, jpeg=0)
 

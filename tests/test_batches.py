@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ddlib import batches
-from ddlib import images as image_files
-from ddlib.batches import (
+from ddlib.data import loader
+from ddlib.data.cache import Cache
+from ddlib.data.loader import (
     block_key,
     class_weights,
     epoch_order,
@@ -13,10 +15,10 @@ from ddlib.batches import (
     training_batches,
     validation_batches,
 )
-from ddlib.jpeg import recompress
-from ddlib.manifest import Manifest
+from ddlib.data.manifest import Manifest
+from ddlib.images.jpeg import recompress
+from ddlib.images.read import read_image, resize
 from ddlib.protocol import preset
-from ddlib.store import Store
 
 PLAIN = preset("clean", "gan", image_size=32, batch_size=4)
 
@@ -24,8 +26,8 @@ PLAIN = preset("clean", "gan", image_size=32, batch_size=4)
 def test_prepare_crops_then_resizes_then_compresses(rng):
     image = rng.integers(0, 256, (60, 100, 3), dtype=np.uint8)
     square = image[:, 20:80]
-    small = image_files.resize(square, 32, "antialias")
-    assert np.array_equal(prepare(image, PLAIN.but(jpeg_quality=None)), small)
+    small = resize(square, 32, "antialias")
+    assert np.array_equal(prepare(image, replace(PLAIN, jpeg_quality=None)), small)
     assert np.array_equal(prepare(image, PLAIN), recompress(small, 75))
 
 
@@ -34,11 +36,11 @@ def test_maps_are_made_of_the_pictures_that_are_kept_without_reading_a_file(
     tiny, tmp_path, monkeypatch, name
 ):
     protocol = preset(name, "gan+ela", image_size=32)
-    part, store = tiny.select(source=["ffhq", "sd21"]), Store(tmp_path)
-    files = zip(part.paths, part.table["crop"], strict=True)
+    part, store = tiny.select(source=["ffhq", "sd21"]), Cache(tmp_path)
+    files = zip(part.paths, part.table["crop_share"], strict=True)
     expected = np.stack([prepare_file(path, protocol, crop) for path, crop in files])
     load_images(part, protocol.without_ela(), store)
-    monkeypatch.setattr(batches, "prepare_file", None)
+    monkeypatch.setattr(loader, "prepare_file", None)
     found = load_images(part, protocol, store).take(slice(None))
     assert found.max() > 0
     np.testing.assert_array_equal(found, expected)
@@ -63,15 +65,15 @@ def test_ela_protocol_shows_the_map_and_not_the_picture(rng):
 
 def test_images_come_in_the_manifest_s_order(tiny, tmp_path):
     shuffled = Manifest(tiny.root, tiny.table.sample(frac=1, random_state=1))
-    rows = load_images(shuffled, PLAIN, Store(tmp_path))
+    rows = load_images(shuffled, PLAIN, Cache(tmp_path))
     assert rows.shape == (60, 32, 32, 3)
     for i in (0, 17, 59):
-        expected = prepare(image_files.read_image(shuffled.paths[i]), PLAIN)
+        expected = prepare(read_image(shuffled.paths[i]), PLAIN)
         assert np.array_equal(rows.take([i])[0], expected)
 
 
 def test_manifests_that_share_a_source_share_its_images(tiny, tmp_path):
-    store = Store(tmp_path)
+    store = Cache(tmp_path)
     load_images(tiny.select(source="ffhq"), PLAIN, store)
     before = len(store.entries())
     load_images(tiny.select(source=["ffhq", "sd21"]), PLAIN, store)
@@ -81,15 +83,15 @@ def test_manifests_that_share_a_source_share_its_images(tiny, tmp_path):
 def test_what_changes_a_picture_changes_its_key_and_nothing_else_does(tiny):
     block = tiny.select(source="ffhq", split="train")
     key = block_key(block, PLAIN)
-    assert block_key(block, PLAIN.but(learning_rate=1.0, alpha=0.5)) == key
-    assert block_key(block, PLAIN.but(jpeg_quality=90)) != key
+    assert block_key(block, replace(PLAIN, learning_rate=1.0, alpha=0.5)) == key
+    assert block_key(block, replace(PLAIN, jpeg_quality=90)) != key
     other = block.table.assign(sha256=["0" * 64] + list(block.table["sha256"][1:]))
     assert block_key(Manifest(block.root, other), PLAIN) != key
 
 
 def test_an_empty_manifest_is_an_error(tiny, tmp_path):
     with pytest.raises(ValueError, match="empty"):
-        load_images(tiny.select(source="dalle_mini"), PLAIN, Store(tmp_path))
+        load_images(tiny.select(source="dalle_mini"), PLAIN, Cache(tmp_path))
 
 
 def test_classes_weigh_the_same():
@@ -112,7 +114,7 @@ def test_order_is_a_permutation_that_depends_on_seed_and_epoch():
 
 def test_batches_follow_the_order_and_mirror(tiny, tmp_path):
     part = tiny.select(source=["ffhq", "sd21"], split="train")
-    rows = load_images(part, PLAIN, Store(tmp_path))
+    rows = load_images(part, PLAIN, Cache(tmp_path))
     data = training_batches(rows, None, part.labels, PLAIN)
     assert len(data) == 5
     for epoch in range(2):  # a second pass is the next epoch
@@ -126,6 +128,6 @@ def test_batches_follow_the_order_and_mirror(tiny, tmp_path):
 
 def test_validation_runs_in_order_without_flips(tiny, tmp_path):
     part = tiny.select(source=["ffhq", "sd21"], split="valid")
-    rows = load_images(part, PLAIN, Store(tmp_path))
+    rows = load_images(part, PLAIN, Cache(tmp_path))
     batches = validation_batches(rows, part.labels, PLAIN).as_numpy_iterator()
     assert np.array_equal(np.concatenate([b[0] for b in batches]), rows.take(slice(None)))

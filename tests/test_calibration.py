@@ -5,8 +5,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddlib import calibration
-from ddlib.metrics import evaluate, wilson
+from ddlib.metrics import calibration
+from ddlib.metrics.calibration import (
+    TEMPERATURES,
+    ece,
+    evaluate_reject_band,
+    nll,
+    probability,
+    reject_band,
+    reliability,
+    tempered,
+    threshold_at_fnr,
+    threshold_at_fpr,
+    verdicts,
+    youden,
+)
+from ddlib.metrics.intervals import wilson
+from ddlib.metrics.score_table import score_table
 
 
 def drawn(rng, n=4000, temperature=1.0):
@@ -24,7 +39,7 @@ grades = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=1, 
 def test_false_alarm_threshold_keeps_its_promise_under_ties(rows, rate):
     labels = np.array([0] + [row[0] for row in rows])
     scores = np.array([0.5] + [row[1] / 20 for row in rows])
-    threshold = calibration.threshold_at_false_alarm(labels, scores, rate)
+    threshold = threshold_at_fpr(labels, scores, rate)
     reals = scores[labels == 0]
     assert np.mean(reals >= threshold) <= rate + 1e-12
     # lowering it to the next real would break the promise: no needless strictness
@@ -36,29 +51,29 @@ def test_false_alarm_threshold_keeps_its_promise_under_ties(rows, rate):
 def test_miss_threshold_keeps_its_promise_under_ties(rows, rate):
     labels = np.array([1] + [row[0] for row in rows])
     scores = np.array([0.5] + [row[1] / 20 for row in rows])
-    threshold = calibration.threshold_at_miss(labels, scores, rate)
+    threshold = threshold_at_fnr(labels, scores, rate)
     assert np.mean(scores[labels == 1] < threshold) <= rate + 1e-12
 
 
 def test_false_alarm_threshold_by_hand():
     labels = [0] * 10 + [1] * 2
     scores = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.05, 0.95]
-    assert calibration.threshold_at_false_alarm(labels, scores, 0.2) == pytest.approx(0.75)
-    just_above = calibration.threshold_at_false_alarm(labels, scores, 0.05)
+    assert threshold_at_fpr(labels, scores, 0.2) == pytest.approx(0.75)
+    just_above = threshold_at_fpr(labels, scores, 0.05)
     assert 0.9 < just_above < 0.9001
 
 
 def test_false_alarm_threshold_also_holds_for_float32_scores(rng):
     scores = rng.random(200).astype(np.float32)
     for rate in (0, 0.01, 0.05):
-        threshold = calibration.threshold_at_false_alarm(np.zeros(200), scores, rate)
+        threshold = threshold_at_fpr(np.zeros(200), scores, rate)
         assert np.mean(scores >= threshold) <= rate  # compared in float32, as a predictor would
 
 
 def test_saturated_reals_leave_nothing_to_call_fake():
-    threshold = calibration.threshold_at_false_alarm([0, 0, 1], [1.0, 1.0, 1.0], 0.1)
+    threshold = threshold_at_fpr([0, 0, 1], [1.0, 1.0, 1.0], 0.1)
     assert threshold > 1
-    assert evaluate([0, 0, 1], [1.0, 1.0, 1.0], threshold)["fp"] == 0
+    assert score_table([0, 0, 1], [1.0, 1.0, 1.0], threshold)["fp"] == 0
 
 
 @pytest.mark.parametrize(
@@ -66,27 +81,29 @@ def test_saturated_reals_leave_nothing_to_call_fake():
 )
 def test_thresholds_refuse_what_cannot_be(labels, rate, words):
     with pytest.raises(ValueError, match=words):
-        calibration.threshold_at_false_alarm(labels, [0.1, 0.9], rate)
+        threshold_at_fpr(labels, [0.1, 0.9], rate)
 
 
 def test_youden_by_hand():
     # best cut is between 0.3 and 0.4: both reals but one below, all fakes above
     labels, scores = [0, 0, 0, 1, 1], [0.1, 0.3, 0.7, 0.4, 0.8]
-    assert calibration.youden(labels, scores) == pytest.approx(0.35)
-    assert calibration.youden([0, 0, 1], [0.1, 0.2, 0.9]) == pytest.approx(0.5)  # 0.55 does as well
+    assert youden(labels, scores) == pytest.approx(0.35)
+    assert youden([0, 0, 1], [0.1, 0.2, 0.9]) == pytest.approx(0.5)  # 0.55 does as well
 
 
 def test_youden_beats_every_other_threshold(rng):
     labels, logits = drawn(rng, 300)
     scores = np.round(1 / (1 + np.exp(-logits)), 2)
-    best = evaluate(labels, scores, calibration.youden(labels, scores))["balanced_accuracy"]
-    others = [evaluate(labels, scores, t)["balanced_accuracy"] for t in np.linspace(0, 1.01, 203)]
+    best = score_table(labels, scores, youden(labels, scores))["balanced_accuracy"]
+    others = [
+        score_table(labels, scores, t)["balanced_accuracy"] for t in np.linspace(0, 1.01, 203)
+    ]
     assert best >= max(others) - 1e-12
 
 
 def test_youden_needs_both_classes():
     with pytest.raises(ValueError, match="no fake"):
-        calibration.youden([0, 0], [0.1, 0.9])
+        youden([0, 0], [0.1, 0.9])
 
 
 @pytest.mark.parametrize("truth", [0.5, 1.0, 2.5])
@@ -103,7 +120,7 @@ def test_temperature_is_where_the_likelihood_is_flat(rng):
 
 
 def test_temperature_at_its_ends():
-    low, high = calibration.TEMPERATURES
+    low, high = TEMPERATURES
     assert calibration.temperature([0, 0, 1, 1], [-3, -1, 1, 4]) == pytest.approx(low)
     assert calibration.temperature([1, 1, 0, 0], [-3, -1, 1, 4]) == pytest.approx(high)
 
@@ -122,27 +139,27 @@ def test_temperature_refuses_bad_logits(labels, values, words):
 
 
 def test_nll_by_hand():
-    assert calibration.nll([1, 0], [0.0, 0.0]) == pytest.approx(math.log(2))
-    assert calibration.nll([1], [2.0], temperature=2) == pytest.approx(math.log(1 + math.exp(-1)))
-    assert calibration.nll([0], [1000.0]) == pytest.approx(1000)  # no overflow
+    assert nll([1, 0], [0.0, 0.0]) == pytest.approx(math.log(2))
+    assert nll([1], [2.0], temperature=2) == pytest.approx(math.log(1 + math.exp(-1)))
+    assert nll([0], [1000.0]) == pytest.approx(1000)  # no overflow
 
 
 def test_tempering_divides_the_logit_and_keeps_order(rng):
     scores = np.sort(rng.uniform(0.01, 0.99, 50))
-    softer = calibration.tempered(scores, 2.0)
+    softer = tempered(scores, 2.0)
     assert calibration.logits(softer) == pytest.approx(calibration.logits(scores) / 2)
     assert (np.diff(softer) > 0).all()
     assert ((softer >= 0.5) == (scores >= 0.5)).all()
     assert np.isfinite(calibration.logits([0.0, 1.0])).all()
     with pytest.raises(ValueError, match="temperature=0"):
-        calibration.tempered(scores, 0)
+        tempered(scores, 0)
 
 
 def test_ece_by_hand():
     # two bins: [0, 0.5) has mean 0.2, a quarter fake; [0.5, 1] has mean 0.9, half fake
     labels, scores = [0, 0, 0, 1, 0, 1], [0.1, 0.2, 0.2, 0.3, 0.8, 1.0]
-    assert calibration.ece(labels, scores, bins=2) == pytest.approx((4 * 0.05 + 2 * 0.4) / 6)
-    table = calibration.reliability(labels, scores, bins=2)
+    assert ece(labels, scores, bins=2) == pytest.approx((4 * 0.05 + 2 * 0.4) / 6)
+    table = reliability(labels, scores, bins=2)
     assert table.n.tolist() == [4, 2]
     assert table[["score_from", "score_to"]].values.tolist() == [[0, 0.5], [0.5, 1]]
     assert (table.low[0], table.high[0]) == wilson(1, 4)
@@ -150,7 +167,7 @@ def test_ece_by_hand():
 
 def test_reliability_by_mass_shares_the_pictures_out():
     labels, scores = [0, 0, 1, 1, 1], [0.01, 0.02, 0.03, 0.9, 0.99]
-    table = calibration.reliability(labels, scores, bins=2, binning="mass")
+    table = reliability(labels, scores, bins=2, binning="mass")
     assert table.n.tolist() == [3, 2]
     assert table.mean_score.tolist() == pytest.approx([0.02, 0.945])
     assert table.score_to.tolist() == [0.03, 0.99]
@@ -159,23 +176,23 @@ def test_reliability_by_mass_shares_the_pictures_out():
 def test_tempering_lowers_the_error_of_an_overconfident_detector(rng):
     labels, logits = drawn(rng, 8000, 3.0)
     scores = 1 / (1 + np.exp(-logits))
-    cooled = calibration.tempered(scores, calibration.temperature(labels, logits))
-    assert calibration.ece(labels, scores) > 0.1
-    assert calibration.ece(labels, cooled) < 0.03
+    cooled = tempered(scores, calibration.temperature(labels, logits))
+    assert ece(labels, scores) > 0.1
+    assert ece(labels, cooled) < 0.03
 
 
 @pytest.mark.parametrize(("bins", "binning"), [(0, "width"), (5, "quantile")])
 def test_reliability_refuses_unknown_bins(bins, binning):
     with pytest.raises(ValueError, match="'width' or 'mass'"):
-        calibration.reliability([0, 1], [0.1, 0.9], bins, binning)
+        reliability([0, 1], [0.1, 0.9], bins, binning)
 
 
 def test_unsure_band_by_hand():
     reals, fakes = np.arange(20) / 25, 1 - np.arange(20) / 25  # 0 .. 0.76 and 0.24 .. 1
     labels, scores = np.repeat([0, 1], 20), np.concatenate([reals, fakes])
-    low, high = calibration.unsure_band(labels, scores, error=0.1)
+    low, high = reject_band(labels, scores, error=0.1)
     assert (low, high) == pytest.approx((0.3, 0.7))  # two of twenty beyond each end
-    report = calibration.band_report(labels, scores, (low, high))
+    report = evaluate_reject_band(labels, scores, (low, high))
     assert report["false_alarm"] == report["miss"] == pytest.approx(0.1)
     # reals below 0.3: 8, from 0.7 up: 2, and the fakes mirrored
     assert report["n_decided"] == 20
@@ -186,29 +203,29 @@ def test_unsure_band_by_hand():
 def test_unsure_band_keeps_its_promise_on_other_data(rng):
     labels, logits = drawn(rng, 20000)
     scores = 1 / (1 + np.exp(-logits))
-    band = calibration.unsure_band(labels[:10000], scores[:10000], error=0.05)
-    report = calibration.band_report(labels[10000:], scores[10000:], band)
+    band = reject_band(labels[:10000], scores[:10000], error=0.05)
+    report = evaluate_reject_band(labels[10000:], scores[10000:], band)
     assert report["false_alarm"] == pytest.approx(0.05, abs=0.012)
     assert report["miss"] == pytest.approx(0.05, abs=0.012)
     assert 0 < band[0] < 0.5 < band[1] < 1
 
 
 def test_a_detector_that_needs_no_band_gets_none():
-    low, high = calibration.unsure_band([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], error=0.05)
+    low, high = reject_band([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], error=0.05)
     assert low == high == pytest.approx(0.5, abs=1e-3)
-    report = calibration.band_report([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], (low, high))
+    report = evaluate_reject_band([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], (low, high))
     assert (report["coverage"], report["error"]) == (1, 0)
 
 
 def test_verdict_words_and_their_edges():
-    said = calibration.verdicts([0.29, 0.3, 0.69, 0.7], (0.3, 0.7))
+    said = verdicts([0.29, 0.3, 0.69, 0.7], (0.3, 0.7))
     assert said.tolist() == ["real", "unsure", "unsure", "fake"]
     with pytest.raises(ValueError, match="upside down"):
-        calibration.verdicts([0.5], (0.7, 0.3))
+        verdicts([0.5], (0.7, 0.3))
 
 
 def test_band_report_where_nothing_is_decided():
-    report = calibration.band_report([1, 1], [0.5, 0.5], (0.1, 0.9))
+    report = evaluate_reject_band([1, 1], [0.5, 0.5], (0.1, 0.9))
     assert report["coverage"] == 0
     assert math.isnan(report["error"])
     assert math.isnan(report["false_alarm"])
@@ -218,6 +235,6 @@ def test_band_report_where_nothing_is_decided():
 def test_sigmoid_by_hand_and_at_the_ends():
     logits = np.array([0, np.log(3), -np.log(3), -20, 1000, -1000])
     with np.errstate(all="raise", under="ignore"):
-        scores = calibration.probability(logits)
+        scores = probability(logits)
     np.testing.assert_allclose(scores, [0.5, 0.75, 0.25, 1 / (1 + np.exp(20.0)), 1, 0], rtol=1e-12)
     assert scores.dtype == np.float64

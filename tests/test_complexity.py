@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from ddlib.complexity import cost, cost_by_layer, multiply_adds
+from ddlib.models.complexity import cost, cost_by_layer, multiply_adds
 
 L = keras.layers
 

@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from ddlib import compression
 from ddlib.ela import ela_map
-from ddlib.jpeg import recompress
+from ddlib.images.jpeg import recompress
+from ddlib.traces.jpeg_history import (
+    block_means,
+    edge_correlation,
+    edge_energy,
+    fixed_point,
+    quality_sweep,
+)
 
 
 @pytest.fixture
@@ -17,28 +23,28 @@ def photo(rng):
 
 
 def test_a_fixed_point_is_unchanged_by_saving_and_dark_in_ela(photo):
-    fixed, saves = compression.fixed_point(photo, 90)
+    fixed, saves = fixed_point(photo, 90)
     assert saves > 0
     assert np.array_equal(recompress(fixed, 90), fixed)
     assert not ela_map(fixed, 90).any()
-    assert compression.fixed_point(fixed, 90)[1] == 0
+    assert fixed_point(fixed, 90)[1] == 0
 
 
 def test_giving_up_is_an_error(photo):
     with pytest.raises(RuntimeError, match="after 1 saves at quality 90"):
-        compression.fixed_point(photo, 90, most=1)
+        fixed_point(photo, 90, most=1)
 
 
 def test_a_splice_lights_up_inside_its_box_only(photo):
-    host, _ = compression.fixed_point(photo, 90)
+    host, _ = fixed_point(photo, 90)
     host[32:64, 16:48] = np.roll(photo, 3, axis=0)[32:64, 16:48]
-    change = compression.quality_sweep(host, (16, 32, 48, 64), [90]).set_index("region")
+    change = quality_sweep(host, (16, 32, 48, 64), [90]).set_index("region")
     assert change.loc["inside", "difference"] > 20 * change.loc["outside", "difference"]
 
 
 @pytest.mark.parametrize("quality", [78, 85, 92])
 def test_the_sweep_dips_at_the_earlier_quality(photo, quality):
-    sweep = compression.quality_sweep(recompress(photo, quality), (0, 0, 96, 48))
+    sweep = quality_sweep(recompress(photo, quality), (0, 0, 96, 48))
     for _, part in sweep.groupby("region"):
         assert part.set_index("quality")["difference"].idxmin() == quality
 
@@ -46,27 +52,27 @@ def test_the_sweep_dips_at_the_earlier_quality(photo, quality):
 @pytest.mark.parametrize("box", [(0, 0, 96, 96), (5, 5, 5, 9)])
 def test_a_box_of_all_or_nothing_is_refused(photo, box):
     with pytest.raises(ValueError, match="must hold a part"):
-        compression.quality_sweep(photo, box)
+        quality_sweep(photo, box)
 
 
 def test_edges_of_a_ramp_and_of_a_step():
     row = (3 * np.arange(16)).astype(np.uint8)
     ramp = np.tile(row[None, :, None], (16, 1, 3))
-    assert np.allclose(compression.edge_energy(ramp), 3)
-    assert not compression.edge_energy(np.full((8, 8, 3), 7, np.uint8)).any()
+    assert np.allclose(edge_energy(ramp), 3)
+    assert not edge_energy(np.full((8, 8, 3), 7, np.uint8)).any()
 
 
 def test_block_means_leave_out_the_rest():
     values = np.arange(12.0).reshape(3, 4)
-    assert compression.block_means(values, 2).tolist() == [[2.5, 4.5]]
+    assert block_means(values, 2).tolist() == [[2.5, 4.5]]
 
 
 def test_edges_explain_ela_where_contrast_alone_varies(rng):
     contrast = np.repeat(0.5 * np.arange(12), 8)[None, :, None]  # grey levels, rising to the right
     picture = np.rint(128 + contrast * rng.standard_normal((96, 96, 1))).astype(np.uint8)
-    assert compression.edge_correlation(picture.repeat(3, axis=2), 75) > 0.8
+    assert edge_correlation(picture.repeat(3, axis=2), 75) > 0.8
 
 
 def test_a_picture_without_edges_or_without_change_has_no_correlation(photo):
-    assert np.isnan(compression.edge_correlation(np.full((16, 16, 3), 128, np.uint8)))
-    assert np.isnan(compression.edge_correlation(compression.fixed_point(photo)[0]))
+    assert np.isnan(edge_correlation(np.full((16, 16, 3), 128, np.uint8)))
+    assert np.isnan(edge_correlation(fixed_point(photo)[0]))

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ddlib.costcharts import bars
+from ddlib.viz.results import bars
 
 TABLE = pd.DataFrame(
     {
-        "model": ["large", "small"],
+        "condition": ["large", "small"],
         "megabytes": [8.0, 2.5],
         "percent": [np.nan, 1.5],
         "percent_low": [np.nan, 0.5],
@@ -18,7 +18,7 @@ TABLE = pd.DataFrame(
 
 
 def test_a_panel_a_measure_and_a_bar_a_model_from_the_top():
-    figure = bars(TABLE, "model", {"megabytes": "MB", "percent": "%"}, {"percent": 1}, "Title")
+    figure = bars(TABLE, "condition", {"megabytes": "MB", "percent": "%"}, {"percent": 1}, "Title")
     left, right = figure.axes
     assert [bar.get_width() for bar in left.patches] == [8.0, 2.5]
     assert [label.get_text() for label in left.get_yticklabels()] == ["large", "small"]
@@ -32,4 +32,4 @@ def test_a_panel_a_measure_and_a_bar_a_model_from_the_top():
 
 def test_nothing_to_draw_is_an_error():
     with pytest.raises(ValueError, match="panels is empty"):
-        bars(TABLE, "model", {})
+        bars(TABLE, "condition", {})

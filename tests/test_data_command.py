@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ddlib.__main__ import main
-from ddlib.commands import data
-from ddlib.commands.data import shortcuts
+from ddlib.cli import data
+from ddlib.traces.shortcuts import shortcuts
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def folder(tmp_path):
 def test_check_of_a_sound_folder(run, folder):
     told = run("check", folder)
     assert told.exit_code == 0, told.output
-    assert "8 files = 8 images + 0 set aside" in told.output
+    assert "8 files = 8 images + 0 excluded" in told.output
     row = next(line for line in told.output.splitlines() if "stylegan" in line)
     assert row.split() == ["fake", "stylegan", "2", "0", "2", "PNG", "32", "32"]
     assert "warning" not in told.output
@@ -52,10 +52,10 @@ def test_check_lists_broken_images_and_fails(run, folder):
     (folder / "stray.png").write_bytes(b"whatever")
     told = run("check", folder)
     assert told.exit_code == 1
-    assert "11 files = 8 images + 3 set aside" in told.output
-    assert "problem: 2 set aside" in told.output
+    assert "11 files = 8 images + 3 excluded" in told.output
+    assert "problem: 2 excluded" in told.output
     assert "train/real/phone/empty.jpg: the file is empty" in told.output
-    assert "note: 1 set aside\n  stray.png: in no known layout" in told.output
+    assert "note: 1 excluded\n  stray.png: in no known layout" in told.output
 
 
 def test_check_notes_copies_and_fails_on_copies_across_splits(run, folder):

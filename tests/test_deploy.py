@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 import toydetector
 
-from ddlib import deploy, detectors, quantisation
-from ddlib.litert import runtime
-from ddlib.mobilenet import build_detector, without_score
-from ddlib.scorer import Scorer
+from ddlib.deploy import quantisation
+from ddlib.deploy.detector import open_detector
+from ddlib.deploy.export import KINDS, convert, export, round_weights, write_release
+from ddlib.deploy.scorer import Scorer
+from ddlib.metrics.agreement import agreement
+from ddlib.mobilenet import build_detector
+from ddlib.models.inference import logit_model, runtime
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def test_int8_follows_its_float_twin(unseen):
     ours, twin = scorer.logits(images), toydetector.keras_logits(images)
     assert scorer.kind == "int8"
     assert np.std(ours - twin) < 0.15 * np.std(twin)
-    told = deploy.agreement(1 / (1 + np.exp(-ours)), 1 / (1 + np.exp(-twin)), labels)
+    told = agreement(1 / (1 + np.exp(-ours)), 1 / (1 + np.exp(-twin)), labels)
     assert told["flip_rate"] <= 0.05
 
 
@@ -45,14 +48,14 @@ def test_an_int8_models_logit_is_no_eight_bit_number():
 
 @pytest.mark.parametrize("pixel_range", [(-1, 1), (0, 1)])
 def test_an_int8_model_reads_raw_pixels_whatever_the_range_of_its_pictures(pixel_range):
-    model = build_detector(0.25, toydetector.SIZE, "random", pixel_range=pixel_range)
+    model = build_detector(0.25, toydetector.SIZE, None, pixel_range=pixel_range)
     model.set_weights(toydetector.detector().get_weights())
     images = toydetector.pictures(40)[0]
     images.setflags(write=False)
-    content = deploy.convert(model, "int8", images)
+    content = convert(model, "int8", images)
     (given,) = runtime()(model_content=content).get_input_details()
     assert given["dtype"] == np.uint8 and given["quantization"] == (0.0, 0)
-    twin = without_score(model)(images.astype("float32"), training=False).numpy()[:, 0]
+    twin = logit_model(model)(images.astype("float32"), training=False).numpy()[:, 0]
     misread = toydetector.keras_logits(127.5 + images / 2 if pixel_range == (-1, 1) else images)
     ours = Scorer(content, 1).logits(images)
     assert np.std(ours - twin) < 0.25 * np.std(twin) < np.std(misread - twin)
@@ -60,15 +63,15 @@ def test_an_int8_model_reads_raw_pixels_whatever_the_range_of_its_pictures(pixel
 
 @pytest.mark.parametrize(("alpha", "megabytes"), [(0.25, 0.5), (0.75, 3)])
 def test_int8_files_are_as_small_as_was_asked(alpha, megabytes, monkeypatch):
-    monkeypatch.setattr(quantisation, "round_together", lambda rows, _: rows)  # slow, and no matter
-    model = build_detector(alpha, 32, "random", head=256)
+    monkeypatch.setattr(quantisation, "gptq_round", lambda rows, _: rows)  # slow, and no matter
+    model = build_detector(alpha, 32, None, dense_units=256)
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    size = len(deploy.convert(model, "int8", images))
+    size = len(convert(model, "int8", images))
     assert model.count_params() < size < megabytes * 1e6  # a byte a weight and some more
 
 
 def test_smaller_kinds_are_smaller():
-    full, half, eighth = (len(toydetector.converted(kind)) for kind in deploy.KINDS)
+    full, half, eighth = (len(toydetector.converted(kind)) for kind in KINDS)
     assert eighth < 0.65 * half < 0.65 * 0.6 * full
     weights = toydetector.detector().count_params()
     assert weights * 4 * 0.9 < full < weights * 4 * 1.15
@@ -78,13 +81,13 @@ def test_int8_needs_pictures_of_its_size():
     model = toydetector.detector()
     images = toydetector.pictures()[0]
     with pytest.raises(ValueError, match="representative"):
-        deploy.convert(model, "int8")
+        convert(model, "int8")
     with pytest.raises(ValueError, match="representative"):
-        deploy.convert(model, "int8", images[:0])
+        convert(model, "int8", images[:0])
     with pytest.raises(ValueError, match=r"takes \(64, 64, 3\)"):
-        deploy.convert(model, "int8", images[:, :32, :32])
+        convert(model, "int8", images[:, :32, :32])
     with pytest.raises(ValueError, match="float32, float16, int8"):
-        deploy.convert(model, "int4")
+        convert(model, "int4")
 
 
 def test_rounding_keeps_eleven_significant_bits():
@@ -98,7 +101,7 @@ def test_rounding_keeps_eleven_significant_bits():
             self.weights = weights
 
     model = Model()
-    deploy.round_weights(model)
+    round_weights(model)
     (rounded,) = model.weights
     # ties go to the even neighbour; a number too small for half precision stays
     assert rounded[:3].tolist() == [1 + 2**-10, 1.0, 1 + 2**-9]
@@ -109,8 +112,8 @@ def test_a_shipped_detector_is_small_whole_and_loads_anywhere(tmp_path):
     model = keras.models.clone_model(toydetector.detector())
     model.set_weights(toydetector.detector().get_weights())
     card = {"temperature": 2.0, "unsure": [0.3, 0.6], "licence": "MIT"}
-    path = deploy.ship(model, tmp_path, "small", toydetector.PROTOCOL, card)
-    found = detectors.open_detector(path)
+    path = write_release(model, tmp_path, "small", toydetector.PROTOCOL, card)
+    found = open_detector(path)
     again = found.keras_model()
     pairs = zip(again.get_weights(), model.get_weights(), strict=True)
     assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
@@ -130,30 +133,30 @@ def test_weights_that_do_not_fit_half_precision_are_found(tmp_path):
     features.set_weights([1e-6 * weight for weight in features.get_weights()])
     logit.set_weights([1e6 * logit.get_weights()[0], logit.get_weights()[1]])
     with pytest.raises(ValueError, match="do not fit half precision"):
-        deploy.ship(model, tmp_path, "wide", toydetector.PROTOCOL)
+        write_release(model, tmp_path, "wide", toydetector.PROTOCOL)
     assert not (tmp_path / "wide.tflite").exists()
 
 
 def test_export_writes_a_card_that_is_about_the_new_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(deploy, "convert", lambda *_: toydetector.converted("float32"))
+    monkeypatch.setattr("ddlib.deploy.export.convert", lambda *_: toydetector.converted("float32"))
     card = {"protocol": toydetector.PROTOCOL.to_dict(), "sha256": "a" * 64, "temperature": 3.0}
     card |= {"numbers": [{"auc": 1.0}], "default": True}
-    found = detectors.open_detector(deploy.export(None, tmp_path / "out" / "x.tflite", card))
+    found = open_detector(export(None, tmp_path / "out" / "x.tflite", card))
     assert found.temperature == 3 and found.card["kind"] == "float32"
     assert not found.has(".keras") and {"numbers", "default"}.isdisjoint(found.card)
     assert found.file(".tflite").read_bytes() == toydetector.converted("float32")
     with pytest.raises(ValueError, match="must end in .tflite"):
-        deploy.export(None, tmp_path / "x.bin", card)
+        export(None, tmp_path / "x.bin", card)
 
 
 def test_agreement_by_hand():
-    told = deploy.agreement([0.2, 0.6, 0.7, 0.9], [0.3, 0.4, 0.7, 0.5], [0, 1, 0, 1])
+    told = agreement([0.2, 0.6, 0.7, 0.9], [0.3, 0.4, 0.7, 0.5], [0, 1, 0, 1])
     assert (told["n"], told["flips"], told["flip_rate"]) == (4, 1, 0.25)
     assert told["max_difference"] == pytest.approx(0.4)
     assert told["mean_difference"] == pytest.approx((0.1 + 0.2 + 0 + 0.4) / 4)
     assert told["auc_loss"] == pytest.approx(0.5 - 0.75)  # the twin orders 2 of 4 pairs right
-    assert np.isnan(deploy.agreement([0.1], [0.2])["auc_loss"])
+    assert np.isnan(agreement([0.1], [0.2])["auc_loss"])
     with pytest.raises(ValueError, match="one set"):
-        deploy.agreement([0.1], [0.1, 0.2])
+        agreement([0.1], [0.1, 0.2])
     with pytest.raises(ValueError, match="one set"):
-        deploy.agreement([], [])
+        agreement([], [])

@@ -1,14 +1,15 @@
 """Detectors on disk: found, checked, refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import toydetector
 
-from ddlib.detectors import Detector, DetectorError, list_detectors, open_detector
-from ddlib.files import file_digest, write_json
-from ddlib.mobilenet import save_detector
+from ddlib._io import file_digest, write_json
+from ddlib.deploy.detector import Detector, DetectorError, list_detectors, open_detector
+from ddlib.models.checkpoint import save_detector
 
 CARD = {"protocol": toydetector.PROTOCOL.to_dict(), "tflite_sha256": "0" * 64}
 
@@ -80,14 +81,16 @@ def test_a_damaged_or_changed_file_is_refused(tmp_path):
     assert np.isfinite(open_detector(path).scorer(1).logit(np.zeros((64, 64, 3), np.uint8)))
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(DetectorError, match=r"toy.tflite is not the file that toy.json.*hashes"):
+    with pytest.raises(
+        DetectorError, match=r"simulated.tflite is not the file that simulated.json.*hashes"
+    ):
         open_detector(path).scorer()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(DetectorError, match="hashes differ"):
         open_detector(path).scorer()
     path.unlink()
-    with pytest.raises(DetectorError, match="toy.tflite is missing"):
-        open_detector(tmp_path / "toy.json").scorer()
+    with pytest.raises(DetectorError, match="simulated.tflite is missing"):
+        open_detector(tmp_path / "simulated.json").scorer()
 
 
 def test_a_corrupt_file_that_its_card_describes_is_refused(tmp_path):
@@ -101,7 +104,7 @@ def test_a_corrupt_file_that_its_card_describes_is_refused(tmp_path):
 
 
 def test_a_model_of_another_size_than_its_card_is_refused(tmp_path):
-    protocol = toydetector.PROTOCOL.but(image_size=96).to_dict()
+    protocol = replace(toydetector.PROTOCOL, image_size=96).to_dict()
     path = toydetector.write(tmp_path, protocol=protocol)
     with pytest.raises(DetectorError, match="pictures of 64 pixels, but its card says 96"):
         open_detector(path).scorer()

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageEnhance
 
-from ddlib.ela import ela_difference, ela_map, ela_maps, wrapped
-from ddlib.jpeg import recompress
+from ddlib.ela import ela_difference, ela_map, ela_maps, uint8_overflow
+from ddlib.images.jpeg import recompress
 
 
 def textured(rng, size=128):
@@ -89,24 +89,24 @@ def test_a_saved_picture_changes_least_at_its_own_quality(rng):
 
 def test_the_studys_wrap_around_is_the_negative_modulo_256():
     every = np.arange(256, dtype=np.uint8)
-    assert np.array_equal(wrapped(every), (every.astype(int) * 255) % 256)
-    assert np.array_equal(wrapped(every)[1:], 256 - every[1:].astype(int))
-    assert wrapped(every)[0] == 0
-    assert np.array_equal(wrapped(wrapped(every)), every)
+    assert np.array_equal(uint8_overflow(every), (every.astype(int) * 255) % 256)
+    assert np.array_equal(uint8_overflow(every)[1:], 256 - every[1:].astype(int))
+    assert uint8_overflow(every)[0] == 0
+    assert np.array_equal(uint8_overflow(uint8_overflow(every)), every)
 
 
 def test_inverted_analyses_the_wrapped_picture(rng):
     image = textured(rng)
-    assert np.array_equal(ela_map(image, inverted=True), ela_map(wrapped(image)))
+    assert np.array_equal(ela_map(image, inverted=True), ela_map(uint8_overflow(image)))
 
 
 def test_the_wrap_around_shows_at_black_only(rng):
     mid = textured(rng)
     assert mid.min() > 0
-    plain, turned = (ela_difference(i).mean() for i in (mid, wrapped(mid)))
+    plain, turned = (ela_difference(i).mean() for i in (mid, uint8_overflow(mid)))
     assert turned == pytest.approx(plain, rel=0.05)
     black = rng.integers(0, 2, size=(64, 64, 3), dtype=np.uint8)  # noise of one grey level
-    plain, turned = (ela_difference(i).mean() for i in (black, wrapped(black)))
+    plain, turned = (ela_difference(i).mean() for i in (black, uint8_overflow(black)))
     assert turned > 10 * plain
 
 

@@ -9,32 +9,41 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddlib import explorer, panels
-from ddlib.batches import prepare
-from ddlib.explorer import gallery
-from ddlib.explorer.drop import Brought, DropZone
-from ddlib.explorer.engine import BAND, Engine, change
-from ddlib.explorer.rows import layer_choices, sentence
-from ddlib.explorer.terms import Picture, Settings
+from ddlib.data.loader import prepare
 from ddlib.gradcam import GradCAM
-from ddlib.images import ImageError
-from ddlib.jpeg import recompress
-from ddlib.latest import Latest
-from ddlib.mobilenet import load_detector
-from ddlib.study import open_study
+from ddlib.images.jpeg import recompress
+from ddlib.images.read import ImageError
+from ddlib.models.checkpoint import load_detector
+from ddlib.study.study import open_study
+from ddlib.viz.explorer.drop import Brought, DropZone
+from ddlib.viz.explorer.engine import BAND, Engine, change
+from ddlib.viz.explorer.gallery import (
+    THUMB,
+    find_models,
+    gallery_table,
+    matching,
+    scores_of,
+    thumbnail,
+)
+from ddlib.viz.explorer.latest import Latest
+from ddlib.viz.explorer.live import Explorer
+from ddlib.viz.explorer.panels import CAPTION, GAP, HEAD, SCALE, SIDE, Panel, Verdict, draw, outline
+from ddlib.viz.explorer.rows import error_message, layer_choices
+from ddlib.viz.explorer.terms import Picture, Settings
+from ddlib.viz.explorer.twin import show, static_grid
 
-PANELS = slice(8 + panels.HEAD + panels.CAPTION, 8 + panels.HEAD + panels.CAPTION + panels.SIDE)
+PANELS = slice(8 + HEAD + CAPTION, 8 + HEAD + CAPTION + SIDE)
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     data, runs = handmade.study(tmp_path_factory.mktemp("explorer"))
-    return open_study(data, runs, say=lambda line: None)
+    return open_study(data, runs, log=lambda line: None)
 
 
 @pytest.fixture(scope="module")
 def models(study):
-    return gallery.find_models(study.folder)
+    return find_models(study.folder)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,7 @@ def engine():
 
 @pytest.fixture
 def shown(study):
-    found = explorer.Explorer(study)
+    found = Explorer(study)
     assert found.wait()
     return found
 
@@ -90,7 +99,7 @@ class TestEngine:
         monkeypatch.setattr(GradCAM, "_passes", None)  # calling the model would raise
         for settings in (
             *(Settings(opacity=0.9), Settings(colormap="jet"), Settings(outline=False)),
-            *(Settings(layer="fused"), Settings(layer="conv_1"), Settings(ela=True)),
+            *(Settings(layer="mean"), Settings(layer="conv_1"), Settings(ela=True)),
         ):
             assert engine.answer(fake(study), models, settings).png != first.png
         with pytest.raises(TypeError):
@@ -137,15 +146,13 @@ class TestEngine:
         (view,) = engine.views(fake(study), only(models), settings)
         assert not view.maps.positive[0]
         drawn = pixels(engine.answer(fake(study), only(models), settings).png)
-        left, right = (
-            drawn[PANELS, x : x + panels.SIDE] for x in (panels.GAP, 2 * panels.GAP + panels.SIDE)
-        )
+        left, right = (drawn[PANELS, x : x + SIDE] for x in (GAP, 2 * GAP + SIDE))
         np.testing.assert_array_equal(left, right)
 
     def test_two_models_stand_side_by_side(self, study, models, engine):
         one = pixels(engine.answer(fake(study), only(models), Settings()).png)
         two = pixels(engine.answer(fake(study), models, Settings()).png)
-        assert two.shape == (one.shape[0], one.shape[1] + panels.SIDE + panels.GAP, 3)
+        assert two.shape == (one.shape[0], one.shape[1] + SIDE + GAP, 3)
         np.testing.assert_array_equal(two[:, : one.shape[1]], one)
 
     @pytest.mark.parametrize(
@@ -165,40 +172,40 @@ class TestEngine:
         words, values = zip(
             *layer_choices(engine.load(models["clean-gan"]).cam.layers), strict=True
         )
-        assert values == ("", "fused", "conv_1")
+        assert values == ("", "mean", "conv_1")
         assert words[0] == "last: conv_2 (16 x 16)" and words[2] == "conv_1 (64 x 64)"
 
 
 class TestPanels:
     @pytest.mark.parametrize("score", [0.0, 0.25, 1.0])
     def test_the_marker_stands_at_the_score(self, score):
-        said = panels.Verdict("model", "unsure", score, "", BAND)
+        said = Verdict("model", "unsure", score, "", BAND)
         grey = np.full((8, 8, 3), 128, np.uint8)
-        bar = np.asarray(panels.draw([panels.Panel("", grey, head=said)]))[8 + 58 + 7].sum(1)
+        bar = np.asarray(draw([Panel("", grey, header=said)]))[8 + 58 + 7].sum(1)
         dark = np.flatnonzero(bar < 150)
-        assert dark.mean() - panels.GAP == pytest.approx(score * panels.SIDE, abs=2)
+        assert dark.mean() - GAP == pytest.approx(score * SIDE, abs=2)
 
     @pytest.mark.parametrize(("n", "columns", "rows"), [(1, 1, 1), (3, 3, 1), (4, 3, 2)])
     def test_a_fourth_panel_begins_a_row(self, n, columns, rows):
         grey = np.full((8, 8, 3), 128, np.uint8)
-        width, height = panels.draw([panels.Panel("words", grey)] * n).size
-        assert width == columns * panels.SIDE + (columns + 1) * panels.GAP
-        assert height == 8 + rows * (panels.CAPTION + panels.SIDE + panels.SCALE)
+        width, height = draw([Panel("words", grey)] * n).size
+        assert width == columns * SIDE + (columns + 1) * GAP
+        assert height == 8 + rows * (CAPTION + SIDE + SCALE)
 
     def test_long_words_are_cut_to_the_panel(self):
         grey = np.full((8, 8, 3), 255, np.uint8)
-        drawn = np.asarray(panels.draw([panels.Panel("long " * 50, grey), panels.Panel("", grey)]))
-        between = slice(panels.GAP + panels.SIDE, None)
+        drawn = np.asarray(draw([Panel("long " * 50, grey), Panel("", grey)]))
+        between = slice(GAP + SIDE, None)
         assert (drawn[:, between] == 255).all()
 
     def test_an_outline_has_black_and_white_so_that_it_shows_on_any_colour(self):
         inside = np.zeros((20, 20), bool)
         inside[5:15, 5:15] = True
         for shade in (0, 128, 255):
-            drawn = panels.outline(np.full((20, 20, 3), shade, np.uint8), inside)
+            drawn = outline(np.full((20, 20, 3), shade, np.uint8), inside)
             assert {0, 255} <= set(drawn.ravel().tolist())
             assert (drawn[8:12, 8:12] == shade).all() and (drawn[:2] == shade).all()
-        everywhere = panels.outline(np.full((20, 20, 3), 7, np.uint8), np.ones((20, 20), bool))
+        everywhere = outline(np.full((20, 20, 3), 7, np.uint8), np.ones((20, 20), bool))
         assert (everywhere[5:15, 5:15] == 7).all()
 
 
@@ -251,29 +258,29 @@ class TestGallery:
             if name != "clean-gan+ela":
                 (tmp_path / "models" / name / "finished.json").touch()
         names = ["clean-gan", "clean-gan+sd", "paper-gan", "clean-gan-seed=1"]
-        assert list(gallery.find_models(tmp_path)) == names
+        assert list(find_models(tmp_path)) == names
 
     def test_filters(self, study, models):
-        scores = gallery.scores_of(models["clean-gan+sd"])
-        table = gallery.gallery_table(study.manifest, scores)
-        assert len(gallery.matching(table)) == 12
-        assert set(gallery.matching(table, source="ffhq")["label"]) == {"real"}
-        some = gallery.matching(table, label="fake", scores=(0.6, 1.0))
+        scores = scores_of(models["clean-gan+sd"])
+        table = gallery_table(study.manifest, scores)
+        assert len(matching(table)) == 12
+        assert set(matching(table, source="ffhq")["label"]) == {"real"}
+        some = matching(table, label="fake", scores=(0.6, 1.0))
         assert len(some) and (some["score"] >= 0.6).all()
-        wrong = gallery.matching(table, decision="wrong")
-        right = gallery.matching(table, decision="right")
+        wrong = matching(table, decision="wrong")
+        right = matching(table, decision="right")
         assert len(wrong) + len(right) == 12
         assert ((wrong["score"] >= 0.5) != (wrong["label"] == "fake")).all()
 
     def test_without_scores_there_are_no_decisions(self, study):
-        table = gallery.gallery_table(study.manifest)
+        table = gallery_table(study.manifest)
         assert set(table["decision"]) == {""}
-        assert len(gallery.matching(table)) == 12
-        assert len(gallery.matching(table, scores=(0.0, 0.9))) == 0
+        assert len(matching(table)) == 12
+        assert len(matching(table, scores=(0.0, 0.9))) == 0
 
     def test_a_picture_that_cannot_be_read_has_a_thumbnail_all_the_same(self, tmp_path):
-        small = gallery.thumbnail(Picture("gone.png", tmp_path / "gone.png"))
-        assert Image.open(io.BytesIO(small)).size == (gallery.THUMB,) * 2
+        small = thumbnail(Picture("gone.png", tmp_path / "gone.png"))
+        assert Image.open(io.BytesIO(small)).size == (THUMB,) * 2
 
 
 class TestDropZone:
@@ -415,19 +422,19 @@ class TestControls:
 
 
 def test_the_static_twin_is_shown_where_nobody_can_answer(study):
-    figure = explorer.show(study)
+    figure = show(study)
     assert len([ax for ax in figure.axes if ax.images]) == 6 * 3
     texts = " ".join(ax.get_title(loc="center") for ax in figure.axes)
     assert "clean-gan+sd" in texts and "fake 0." in texts and "is real" in texts
     with pytest.raises(ValueError, match="no trained model is called 'clean-cat'"):
-        explorer.static_grid(study, ["clean-cat"])
+        static_grid(study, ["clean-cat"])
 
 
 def test_without_a_trained_model_it_says_what_to_run(study, tmp_path):
     from dataclasses import replace
 
     with pytest.raises(FileNotFoundError, match="run notebook 02"):
-        explorer.Explorer(replace(study, folder=tmp_path))
+        Explorer(replace(study, folder=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -439,4 +446,4 @@ def test_without_a_trained_model_it_says_what_to_run(study, tmp_path):
     ],
 )
 def test_errors_are_told_as_sentences(error, words):
-    assert sentence(error) == words
+    assert error_message(error) == words

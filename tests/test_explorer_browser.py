@@ -8,10 +8,10 @@ import handmade
 import numpy as np
 import pytest
 
-from ddlib.explorer.engine import Engine
-from ddlib.explorer.page import write_page
-from ddlib.explorer.terms import Picture, Settings
-from ddlib.panels import CAPTION, GAP, HEAD, SIDE
+from ddlib.cli._explorer_page import write_page
+from ddlib.viz.explorer.engine import Engine
+from ddlib.viz.explorer.panels import CAPTION, GAP, HEAD, SIDE
+from ddlib.viz.explorer.terms import Picture, Settings
 
 pytestmark = pytest.mark.slow
 SHOTS = browser.ROOT / "runs" / "browser"
@@ -66,7 +66,7 @@ def app(opened, request):
 def test_shows_score_verdict_and_both_panels(app, folders):
     data, runs = folders
     assert "clean-gan: fake, P(fake)" in app.verdict and "It is fake, from stylegan" in app.verdict
-    model = runs / "real-pictures" / "models" / "clean-gan" / "detector.keras"
+    model = runs / "pictures" / "models" / "clean-gan" / "detector.keras"
     picture = Picture("stylegan-0.png", data / "stylegan-0.png")
     (view,) = Engine().views(picture, {"clean-gan": model}, Settings())
     assert app.score == pytest.approx(view.score, abs=5e-4)

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import toydetector
 
-from ddlib import export_card
-from ddlib.detectors import open_detector
-from ddlib.litert import converted
-from ddlib.mobilenet import save_detector
+from ddlib.deploy import benchmark
+from ddlib.deploy.benchmark import cost_table, export_table, latency
+from ddlib.deploy.detector import open_detector
+from ddlib.models.checkpoint import save_detector
+from ddlib.models.inference import converted
 
 
 def tiny(units):
@@ -18,7 +19,7 @@ def tiny(units):
 
 def test_costs_by_hand():
     models = {"b": tiny(5), "a": tiny(1)}
-    table = export_card.cost_table(models, rounds=1)
+    table = cost_table(models, rounds=1)
     assert list(table["name"]) == ["b", "a"]
     assert list(table["parameters"]) == [2 * 3 + 3 + 3 * 5 + 5, 2 * 3 + 3 + 3 + 1]
     assert list(table["multiply_adds"]) == [16 * (2 * 3 + 3 * 5), 16 * (2 * 3 + 3)]
@@ -28,21 +29,21 @@ def test_costs_by_hand():
 
 def test_the_best_of_the_rounds_is_told(monkeypatch):
     times = iter([(9.0, 4.0), (2.0, 8.0), (3.0, 5.0), (7.0, 1.0)])  # two rounds, threads 1 and 2
-    monkeypatch.setattr(export_card, "_timed", lambda run: next(times))
-    table = export_card.latency({"x": converted(tiny(1))}, rounds=2)
+    monkeypatch.setattr(benchmark, "_timed", lambda run: next(times))
+    table = latency({"x": converted(tiny(1))}, rounds=2)
     assert table.to_dict("records") == [
         {"name": "x", "ms_1": 3.0, "ms_2": 2.0, "processor_ms": 4.0}
     ]
     with pytest.raises(ValueError, match="rounds=0"):
-        export_card.latency({}, rounds=0)
+        latency({}, rounds=0)
 
 
 def test_kinds_are_set_beside_the_float32_file_and_that_beside_keras(tmp_path, monkeypatch):
-    monkeypatch.setattr(export_card, "ASKED", 25)
+    monkeypatch.setattr(benchmark, "ASKED", 25)
     path = save_detector(toydetector.detector(), tmp_path / "toy.keras", toydetector.PROTOCOL)
     images, labels = toydetector.pictures(40, seed=5)
     contents = {kind: toydetector.converted(kind) for kind in ("float32", "int8")}
-    table = export_card.export_table(open_detector(path), contents, images, labels)
+    table = export_table(open_detector(path), contents, images, labels)
     assert list(table["kind"]) == ["keras", "float32", "int8"]
     assert list(table["n"]) == [25, 40, 40]
     assert table["megabytes"].isna().tolist() == [True, False, False]

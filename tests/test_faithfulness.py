@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 from keras import layers
 
-from ddlib import faithfulness
-from ddlib.faithfulness import (
-    cascade,
+from ddlib.explain.faithfulness import (
+    _ranks,
+    cascading_randomization,
     centred_map,
     compare_rankings,
     deletion_curve,
     filled,
     insertion_curve,
     random_maps,
-    randomise,
+    randomize_layers,
     similarity,
 )
 from ddlib.gradcam import GradCAM
@@ -65,7 +65,7 @@ def test_randomise_shuffles_from_the_top_down_and_spares_the_model():
     model = network()
     before = [w.copy() for w in model.get_weights()]
     names, changed = [], []
-    for name, copy in randomise(model, seed=3):
+    for name, copy in randomize_layers(model, seed=3):
         names.append(name)
         same = [np.array_equal(a, b) for a, b in zip(before, copy.get_weights(), strict=True)]
         changed.append(same.count(False))
@@ -80,19 +80,19 @@ def test_randomise_shuffles_from_the_top_down_and_spares_the_model():
 
 def test_randomise_stops_where_told_with_everything_above_destroyed():
     model = network()
-    steps = {name: copy.get_weights() for name, copy in randomise(model, ["conv_b"])}
+    steps = {name: copy.get_weights() for name, copy in randomize_layers(model, ["conv_b"])}
     assert list(steps) == ["conv_b"]
-    (every,) = (copy.get_weights() for name, copy in randomise(model) if name == "conv_b")
+    (every,) = (copy.get_weights() for name, copy in randomize_layers(model) if name == "conv_b")
     for a, b in zip(steps["conv_b"], every, strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="conv_z.*head, conv_b, norm, conv_a"):
-        next(randomise(model, ["conv_z"]))
+        next(randomize_layers(model, ["conv_z"]))
 
 
 def test_the_same_seed_destroys_alike_and_another_does_not():
     model = network()
     one, same, other = (
-        [copy.get_weights()[0] for _, copy in randomise(model, ["conv_a"], seed)][0]
+        [copy.get_weights()[0] for _, copy in randomize_layers(model, ["conv_a"], seed)][0]
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, same)
@@ -125,7 +125,7 @@ def test_similarity_only_sees_the_order(rng):
 def test_cascade_reports_each_step(rng):
     images = rng.random((6, 12, 12, 3)).astype(np.float32)
     model = network()
-    table = cascade(model, images, layers=["head", "conv_a"], layer="conv_a")
+    table = cascading_randomization(model, images, layers=["head", "conv_a"], layer="conv_a")
     assert table["randomised"].tolist() == ["head", "conv_a"]
     assert (table["n"] == GradCAM(model).maps(images, layer="conv_a").positive.sum()).all()
     assert (table["low"] <= table["similarity"]).all()
@@ -185,9 +185,9 @@ def test_a_true_map_beats_the_baselines_and_a_false_one_does_not(
 
 
 def test_ranks_go_from_hot_to_cold_with_ties_in_random_order():
-    ranks = faithfulness._ranks(np.array([[[3.0, 1], [2, 0]]]), 0)
+    ranks = _ranks(np.array([[[3.0, 1], [2, 0]]]), 0)
     np.testing.assert_allclose(ranks, [[[0, 0.5], [0.25, 0.75]]])
-    flat = faithfulness._ranks(np.zeros((2, 8, 8)), 0)
+    flat = _ranks(np.zeros((2, 8, 8)), 0)
     np.testing.assert_allclose(np.sort(flat.reshape(2, -1)), np.tile(np.arange(64) / 64, (2, 1)))
     assert (flat[0] != flat[1]).any() and (np.diff(flat[0].ravel()) < 0).any()
 

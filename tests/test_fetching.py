@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ddlib import fetching
-from ddlib.fetching import FetchError, fetch_archive, fetch_git, fetch_kaggle
+from ddlib.data import download as download_module
+from ddlib.data.download import FetchError, _git, fetch_archive, fetch_git, fetch_kaggle
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -183,7 +183,7 @@ class TestGit:
         assert (folder / "512/man/ü.txt").read_text(encoding="utf-8") == "512/man/ü.txt"
 
     def test_an_interrupted_clone_goes_on_where_it_stopped(self, repository, tmp_path, monkeypatch):
-        true, calls = fetching._git, []
+        true, calls = _git, []
 
         def dying(folder, *words, **more):
             calls.append(words[0])
@@ -192,13 +192,13 @@ class TestGit:
                 raise KeyboardInterrupt
             return true(folder, *words, **more)
 
-        monkeypatch.setattr(fetching, "_git", dying)
+        monkeypatch.setattr(download_module, "_git", dying)
         with pytest.raises(KeyboardInterrupt):
             fetch_git(repository, tmp_path / "clone")
         assert 0 < len(files_of(tmp_path / "clone")) < 4
         again = []
         monkeypatch.setattr(
-            fetching, "_git", lambda f, *w, **m: again.append(w[0]) or true(f, *w, **m)
+            download_module, "_git", lambda f, *w, **m: again.append(w[0]) or true(f, *w, **m)
         )
         assert files_of(fetch_git(repository, tmp_path / "clone")) == self.names
         assert again.count("checkout") == 2  # of three folders one was done

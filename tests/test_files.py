@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from ddlib.files import digest, file_digest, read_json, whole, write_json
+from ddlib._io import atomic_write, digest, file_digest, read_json, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(RuntimeError), whole(target) as unfinished:
+    with pytest.raises(RuntimeError), atomic_write(target) as unfinished:
         unfinished.write_text("half")
         raise RuntimeError
     assert target.read_text() == "old"
@@ -19,7 +19,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
 
 
 def test_whole_makes_folders_and_keeps_the_ending(tmp_path):
-    with whole(tmp_path / "x" / "m.keras") as unfinished:
+    with atomic_write(tmp_path / "x" / "m.keras") as unfinished:
         assert unfinished.suffix == ".keras"
         unfinished.write_bytes(b"1")
     assert (tmp_path / "x" / "m.keras").read_bytes() == b"1"
@@ -50,8 +50,8 @@ def test_digests_tell_facts_apart(tmp_path):
 def test_one_process_at_a_time_makes_a_thing(tmp_path):
     """Another process waits until the block ends, and a dead one lets go."""
     hold = (
-        "import sys; from pathlib import Path; from ddlib.files import alone\n"
-        "with alone(Path(sys.argv[1])):\n"
+        "import sys; from pathlib import Path; from ddlib._io import file_lock\n"
+        "with file_lock(Path(sys.argv[1])):\n"
         "    Path(sys.argv[2]).touch(); sys.stdin.read()"
     )
     inside = [tmp_path / "first", tmp_path / "second"]

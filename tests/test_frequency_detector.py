@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ddlib.frequency_detector import by_class, cross_scores, radial_features
+from ddlib.traces.spectral_baseline import cross_val_scores, radial_features, rows_by_class
 
 RINGS = (11, 12)  # of 16: 12.5 cycles in 32 pixels
 
@@ -26,22 +26,22 @@ def test_waves_stand_out_in_the_ring_of_their_frequency(rng):
 def test_held_out_pictures_with_waves_are_found(rng):
     labels = np.arange(60) % 2
     features = radial_features([noise(rng, label) for label in labels])
-    scores = cross_scores(features, features, labels)
+    scores = cross_val_scores(features, features, labels)
     assert ((scores > 0.5) == labels).mean() > 0.95
-    swapped = by_class(labels, features[1:2].repeat(60, 0), features[0:1].repeat(60, 0))
-    assert ((cross_scores(features, swapped, labels) > 0.5) == labels).mean() < 0.05
+    swapped = rows_by_class(labels, features[1:2].repeat(60, 0), features[0:1].repeat(60, 0))
+    assert ((cross_val_scores(features, swapped, labels) > 0.5) == labels).mean() < 0.05
 
 
 def test_labels_without_signal_are_at_chance(rng):
     features = rng.normal(size=(200, 4))
     labels = rng.permutation(np.arange(200) % 2)
-    assert 0.35 < ((cross_scores(features, features, labels) > 0.5) == labels).mean() < 0.65
+    assert 0.35 < ((cross_val_scores(features, features, labels) > 0.5) == labels).mean() < 0.65
 
 
 def test_what_does_not_fit_together_is_named(rng):
     with pytest.raises(ValueError, match="no images"):
         radial_features([])
     with pytest.raises(ValueError, match="3 labels, 2 and 2 rows"):
-        by_class([0, 1, 0], np.zeros((2, 1)), np.zeros((2, 1)))
+        rows_by_class([0, 1, 0], np.zeros((2, 1)), np.zeros((2, 1)))
     with pytest.raises(ValueError, match="too few for 5 folds"):
-        cross_scores(np.zeros((6, 1)), np.zeros((6, 1)), [0, 0, 0, 0, 0, 1])
+        cross_val_scores(np.zeros((6, 1)), np.zeros((6, 1)), [0, 0, 0, 0, 0, 1])

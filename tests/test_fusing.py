@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from ddlib.fusing import (
+from ddlib.models.fast_layers import (
+    BFloat16Pointwise,
     FusedNorm,
-    HalfPointwise,
-    as_written,
-    fused,
     has_gpu,
     multiplies_bfloat16,
+    with_fast_layers,
+    without_graph_rewriting,
 )
 
 
@@ -37,7 +37,7 @@ def test_training_ends_at_the_weights_of_plain_training():
     plain, model = network(), network()
     expected = trained(plain, plain)
     start = model.get_weights()
-    found = trained(model, fused(model))
+    found = trained(model, with_fast_layers(model))
     for before, a, b in zip(start, expected, found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
         assert np.abs(b - before).max() > 1e-4  # every weight has moved
@@ -59,7 +59,7 @@ def test_a_frozen_layer_keeps_its_statistics():
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     norm = model.layers[2]
     before = [np.array(w) for w in norm.weights]
-    trained(model, fused(model))
+    trained(model, with_fast_layers(model))
     for a, b in zip(before, norm.weights, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -67,7 +67,7 @@ def test_a_frozen_layer_keeps_its_statistics():
 def test_scoring_is_unchanged():
     model = network()
     x = np.random.default_rng(0).normal(size=(4, 6, 6, 2))
-    same = fused(model)(x, training=False)  # but for the last bit
+    same = with_fast_layers(model)(x, training=False)  # but for the last bit
     np.testing.assert_allclose(model(x, training=False), same, rtol=1e-6)
 
 
@@ -80,7 +80,7 @@ def pointwise(kernel) -> keras.layers.Conv2D:
 
 
 def test_bfloat16_rounds_to_eight_bits_while_training_and_not_while_scoring():
-    half = HalfPointwise(pointwise([[1.0], [1.0]]))
+    half = BFloat16Pointwise(pointwise([[1.0], [1.0]]))
     x = np.float32([257, 2]).reshape(1, 1, 1, 2)  # 257 needs nine bits and becomes 256
     assert half(x, training=True).numpy().item() == 258
     assert half(x, training=False).numpy().item() == 259
@@ -93,7 +93,7 @@ def test_products_of_numbers_that_bfloat16_holds_have_exact_gradients():
     x = tf.constant(np.float32([[3, 5], [7, 1]]).reshape(2, 1, 1, 2))
     with tf.GradientTape() as tape:
         tape.watch(x)
-        total = tf.reduce_sum(HalfPointwise(conv)(x, training=True))
+        total = tf.reduce_sum(BFloat16Pointwise(conv)(x, training=True))
     to_x, to_kernel = tape.gradient(total, (x, conv.kernel.value))
     np.testing.assert_array_equal(np.reshape(to_x, (2, 2)), [[1, 4.5], [1, 4.5]])  # row sums
     np.testing.assert_array_equal(np.reshape(to_kernel, (2, 2)), [[10, 10], [6, 6]])  # column sums
@@ -106,17 +106,17 @@ def test_only_1x1_convolutions_are_halved_and_their_weights_are_the_models():
     x = keras.layers.DepthwiseConv2D(1, use_bias=False)(x)
     x = keras.layers.Conv2D(2, 1, use_bias=False)(x)
     model = keras.Model(image, x)
-    half = fused(model, half=True)
-    kinds = [isinstance(layer, HalfPointwise) for layer in half.layers]
+    half = with_fast_layers(model, half=True)
+    kinds = [isinstance(layer, BFloat16Pointwise) for layer in half.layers]
     assert kinds == [False, False, False, True]
     assert half.layers[-1].conv is model.layers[-1]
-    assert not any(isinstance(layer, HalfPointwise) for layer in fused(model).layers)
+    assert not any(isinstance(layer, BFloat16Pointwise) for layer in with_fast_layers(model).layers)
 
 
 @pytest.mark.parametrize("wrong", [{"use_bias": True}, {"strides": 2, "use_bias": False}])
 def test_a_convolution_with_bias_or_stride_is_refused(wrong):
     with pytest.raises(ValueError, match="wide: a bias or strides"):
-        HalfPointwise(keras.layers.Conv2D(3, 1, name="wide", **wrong))
+        BFloat16Pointwise(keras.layers.Conv2D(3, 1, name="wide", **wrong))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_graphs_are_run_as_written_in_the_block_alone():
 
     if has_gpu():
         pytest.skip("a GPU needs its graphs rewritten")
-    with pytest.raises(KeyError), as_written():
+    with pytest.raises(KeyError), without_graph_rewriting():
         assert told()
         raise KeyError
     assert not told()

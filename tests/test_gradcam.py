@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from ddlib.activations import expose
-from ddlib.gradcam import GradCAM, conv_layers, overlay, upsample
+from ddlib.gradcam import GradCAM, conv_layers
+from ddlib.images.overlay import overlay, upsample
+from ddlib.models.layer_outputs import expose
 
 IMAGE = np.array([[1, 2], [3, 4]], np.float32).reshape(1, 2, 2, 1)
 
@@ -91,7 +92,7 @@ def test_no_positive_evidence_is_said_and_is_a_map_of_zeros():
     assert not fake.positive[0] and not fake.heat.any() and not fake.raw.any()
     assert real.positive[0]
     np.testing.assert_allclose(real.raw, np.ones((1, 2, 2)), rtol=1e-6)
-    fused = cam.maps(IMAGE, "fake", "fused")
+    fused = cam.maps(IMAGE, "fake", "mean")
     assert not fused.positive[0] and not fused.heat.any()
 
 
@@ -154,7 +155,7 @@ def test_fused_is_the_mean_of_the_normalised_layers(pictures):
         peak = raw.max((1, 2), keepdims=True)
         heat = np.divide(raw, peak, out=np.zeros_like(raw), where=peak > 0)
         mean = mean + tf.image.resize(heat[..., None], (16, 16)).numpy()[..., 0] / 3
-    fused = GradCAM(model).maps(pictures, layer="fused")
+    fused = GradCAM(model).maps(pictures, layer="mean")
     np.testing.assert_allclose(fused.raw, mean, atol=1e-5)
     assert fused.heat.shape == (5, 16, 16)
     np.testing.assert_allclose(fused.heat, mean / mean.max((1, 2), keepdims=True), atol=1e-5)
@@ -163,7 +164,7 @@ def test_fused_is_the_mean_of_the_normalised_layers(pictures):
 def test_all_maps_holds_what_maps_gives(pictures):
     cam = GradCAM(network())
     everything = cam.all_maps(pictures, "real")
-    assert list(everything) == ["conv_a", "conv_b", "conv_c", "fused"]
+    assert list(everything) == ["conv_a", "conv_b", "conv_c", "mean"]
     for name, maps in everything.items():
         assert_same(maps, cam.maps(pictures, "real", layer=name))
     assert_same(everything["conv_c"], cam.maps(pictures, "real"))  # the last is the default
@@ -176,7 +177,7 @@ def test_logits_alone_are_those_of_the_maps(pictures):
 
 def test_a_batch_equals_one_at_a_time_and_chunks_do_not_show(pictures):
     cam, chunked = GradCAM(network()), GradCAM(network(), batch_size=2)
-    for layer in ("conv_a", "fused"):
+    for layer in ("conv_a", "mean"):
         batch = cam.maps(pictures, layer=layer)
         assert_same(batch, chunked.maps(pictures, layer=layer))
         for i in range(5):
@@ -201,8 +202,8 @@ def test_sequential_and_doubly_nested_models_with_the_head_inside(pictures):
     image = keras.Input((16, 16, 3))
     both = keras.Model(image, tail(body(image)), name="both")
     whole = keras.Sequential([layers.Input((16, 16, 3)), both])
-    expected = GradCAM(flat).maps(pictures, layer="fused")
-    assert_same(expected, GradCAM(whole).maps(pictures, layer="fused"))
+    expected = GradCAM(flat).maps(pictures, layer="mean")
+    assert_same(expected, GradCAM(whole).maps(pictures, layer="mean"))
 
 
 def test_the_form_of_the_head_does_not_matter(pictures):
@@ -213,11 +214,11 @@ def test_the_form_of_the_head_does_not_matter(pictures):
     real, fake = 0.3 - kernel, 0.3 + 0 * kernel  # only fake - real = kernel matters
     pair.set_weights([*weights[:-2], np.hstack([real, fake]), np.array([1 - bias[0], 1])])
     linear = keras.Model(plain.input, plain.get_layer("head").output)
-    expected = GradCAM(plain).maps(pictures, layer="fused")
+    expected = GradCAM(plain).maps(pictures, layer="mean")
     assert expected.positive.all()
     np.testing.assert_allclose(expected.scores, plain.predict(pictures, verbose=0)[:, 0], rtol=1e-4)
     for model in (squashed, linear, pair):
-        assert_same(expected, GradCAM(model).maps(pictures, layer="fused"), atol=1e-4)
+        assert_same(expected, GradCAM(model).maps(pictures, layer="mean"), atol=1e-4)
 
 
 def test_a_saturated_sigmoid_still_has_a_map():
@@ -266,7 +267,7 @@ def test_mobilenet_has_27_convolutions_and_they_all_answer(rng):
     assert len(cam.layers) == 27
     assert (list(cam.layers)[0], list(cam.layers)[-1]) == ("conv1", "conv_pw_13")
     assert (cam.layers["conv1"], cam.layers["conv_pw_13"]) == ((32, 32), (2, 2))
-    assert cam.maps(rng.random((2, 64, 64, 3)), layer="fused").heat.shape == (2, 64, 64)
+    assert cam.maps(rng.random((2, 64, 64, 3)), layer="mean").heat.shape == (2, 64, 64)
 
 
 def test_names_that_occur_twice_and_layers_of_one_cell():
@@ -328,7 +329,7 @@ def test_overlay_says_what_is_wrong(change, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ({"layer": "conv_z"}, "conv_z.*conv_a, conv_b, conv_c, fused"),
+        ({"layer": "conv_z"}, "conv_z.*conv_a, conv_b, conv_c, mean"),
         ({"target": 1}, "target=1.*fake, real"),
         ({"images": np.zeros((16, 16, 3))}, r"\(16, 16, 3\).*image\[None\]"),
         ({"images": np.zeros((1, 8, 8, 3))}, r"\(1, 8, 8, 3\).*\(N, 16, 16, 3\)"),

@@ -13,12 +13,18 @@ import nbformat
 import psutil
 import pytest
 
-from ddlib import lab, notebooks
-from ddlib.kernel import NotebookError
-from ddlib.notebooks import find_notebooks, minutes_ahead
+from ddlib.cli.execution import NotebookError
+from ddlib.cli.runner import (
+    declared_parameters,
+    find_notebooks,
+    ingredients,
+    minutes_ahead,
+    run_notebooks,
+    usual_jobs,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
-PARAMETERS = 'data = "toy"\nruns = "../runs"\nsmall = False\nalpha = None\ncount = 3'
+PARAMETERS = 'data = "simulated"\nruns = "../runs"\nsmall = False\nalpha = None\ncount = 3'
 
 
 def write(folder, name, *cells, parameters=PARAMETERS):
@@ -64,16 +70,16 @@ def outputs(path):
 def test_a_run_keeps_copies_markers_and_log_and_a_second_one_reuses_them(place):
     first = run(place, "--alpha", "0.5")
     assert first.returncode == 0, first.stderr
-    copies = place / "runs" / "toy" / "notebooks"
+    copies = place / "runs" / "simulated" / "notebooks"
     assert sorted(path.name for path in copies.iterdir()) == [
         *("00_one.ipynb", "00_one.json", "01_two.ipynb", "01_two.json")
     ]
     assert outputs(copies / "00_one.ipynb") == "alpha is 0.5\n"
     facts = json.loads((copies / "00_one.json").read_text())
-    expected = {"data": "toy", "runs": "../runs", "small": False, "alpha": 0.5}
+    expected = {"data": "simulated", "runs": "../runs", "small": False, "alpha": 0.5}
     assert facts["parameters"] == expected
     assert facts["seconds"] > 0 and facts["peak_mb"] > 10  # no Python needs less
-    logs = [(place / "runs/toy/logs" / f"{name}.txt").read_text() for name in ("00_one", "01_two")]
+    logs = [(place / "runs/simulated/logs" / f"{name}.txt").read_text() for name in ("00_one", "01_two")]
     assert "alpha is 0.5" in logs[0] and "00_one done" in logs[0] and "01_two done" in logs[1]
     assert re.search(
         r"\[1/2\] 00_one: started\n\[1/2\] 00_one: done, [\d.]+ s, \d+ MB", first.stdout
@@ -85,8 +91,8 @@ def test_a_run_keeps_copies_markers_and_log_and_a_second_one_reuses_them(place):
 
 
 def test_what_made_a_notebook_decides_whether_it_runs_again(place):
-    def keys(folder=place / "notebooks", data="toy", **parameters):
-        return notebooks.ingredients(folder, data, parameters)
+    def keys(folder=place / "notebooks", data="simulated", **parameters):
+        return ingredients(folder, data, parameters)
 
     before = keys()
     assert keys(alpha=0.5)["00_one"] != before["00_one"]
@@ -106,12 +112,12 @@ def test_what_made_a_notebook_decides_whether_it_runs_again(place):
 
 def test_outputs_stored_by_an_editor_do_not_make_a_notebook_run_again(place):
     path = place / "notebooks" / "00_one.ipynb"
-    before = notebooks.ingredients(path.parent, "toy", {})
+    before = ingredients(path.parent, "simulated", {})
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="alpha is 1\n")]
     notebook.cells[2].execution_count = 7
     nbformat.write(notebook, path)
-    assert notebooks.ingredients(path.parent, "toy", {}) == before
+    assert ingredients(path.parent, "simulated", {}) == before
 
 
 def test_a_failing_notebook_names_cell_line_and_error_and_resumes_after_the_mend(place):
@@ -121,8 +127,8 @@ def test_a_failing_notebook_names_cell_line_and_error_and_resumes_after_the_mend
     assert "01_two.ipynb, cell 4 of 5 (`# why`): ZeroDivisionError: division by zero" in (
         failed.stderr
     )
-    assert str(Path("runs", "toy", "notebooks", "01_two.failed.ipynb")) in failed.stderr
-    copies = place / "runs" / "toy" / "notebooks"
+    assert str(Path("runs", "simulated", "notebooks", "01_two.failed.ipynb")) in failed.stderr
+    copies = place / "runs" / "simulated" / "notebooks"
     assert not (copies / "01_two.ipynb").exists() and not (copies / "01_two.json").exists()
     assert "ZeroDivisionError" in (copies / "01_two.failed.ipynb").read_text()
     assert "ZeroDivisionError" in (copies.parent / "logs/01_two.txt").read_text()
@@ -140,8 +146,8 @@ def test_a_kernel_that_dies_is_told_and_its_copy_is_left(place):
     failed = run(place, "0")
     assert failed.returncode == 1
     assert "00_one.ipynb: its Python process ended before the notebook did" in failed.stderr
-    assert outputs(place / "runs/toy/notebooks/00_one.failed.ipynb") == "here\n"
-    assert "last words of a library" in (place / "runs/toy/logs/00_one.txt").read_text()
+    assert outputs(place / "runs/simulated/notebooks/00_one.failed.ipynb") == "here\n"
+    assert "last words of a library" in (place / "runs/simulated/logs/00_one.txt").read_text()
     assert "last words" not in failed.stderr
 
 
@@ -165,7 +171,7 @@ def test_stopped_in_the_middle_of_a_cell_nothing_is_left_and_it_resumes(place, n
     assert process.returncode == 130
     assert told.startswith("Stopped. What finished is kept") and "Traceback" not in told
     _until(lambda: not psutil.pid_exists(int(pid.read_text())))  # the kernel is gone
-    copies = place / "runs" / "toy" / "notebooks"
+    copies = place / "runs" / "simulated" / "notebooks"
     assert sorted(path.name for path in copies.iterdir()) == ["00_one.ipynb", "00_one.json"]
 
     write(place / "notebooks", "01_two", "print('whole')")
@@ -182,10 +188,10 @@ def _until(happened, seconds=60):
 
 
 def test_what_a_killed_run_left_is_cleared_away(place):
-    copies = place / "runs" / "toy" / "notebooks"
+    copies = place / "runs" / "simulated" / "notebooks"
     copies.mkdir(parents=True)
     (copies / ".0123.ipynb").write_text("half")
-    assert lab.run_notebooks((), runs=place / "runs", folder=_none(place)) == []
+    assert run_notebooks((), runs=place / "runs", folder=_none(place)) == []
     assert not (copies / ".0123.ipynb").exists()
 
 
@@ -196,15 +202,15 @@ def _none(place):
 
 def test_fresh_removes_the_tier_and_only_a_tier(place):
     folder, runs = _none(place), place / "runs"
-    lab.run_notebooks((), runs=runs, folder=folder)
-    (runs / "toy" / "results.csv").write_text("old")
-    (runs / "toy-small").mkdir()
-    (runs / "toy-small" / "thesis.txt").write_text("mine")
-    lab.run_notebooks((), runs=runs, folder=folder, fresh=True)
-    assert not (runs / "toy" / "results.csv").exists()
+    run_notebooks((), runs=runs, folder=folder)
+    (runs / "simulated" / "results.csv").write_text("old")
+    (runs / "simulated-small").mkdir()
+    (runs / "simulated-small" / "thesis.txt").write_text("mine")
+    run_notebooks((), runs=runs, folder=folder, fresh=True)
+    assert not (runs / "simulated" / "results.csv").exists()
     with pytest.raises(ValueError, match="no folder logs, so it is no earlier run"):
-        lab.run_notebooks((), runs=runs, folder=folder, small=True, fresh=True)
-    assert (runs / "toy-small" / "thesis.txt").read_text() == "mine"
+        run_notebooks((), runs=runs, folder=folder, small=True, fresh=True)
+    assert (runs / "simulated-small" / "thesis.txt").read_text() == "mine"
 
 
 def test_the_kernel_is_this_python_whatever_the_home_holds(place):
@@ -230,7 +236,7 @@ def test_the_kernel_is_this_python_whatever_the_home_holds(place):
         KERAS_HOME="keras",
     )
     assert told.returncode == 0, told.stderr
-    copy = place / "runs" / "toy" / "notebooks" / "00_one.ipynb"
+    copy = place / "runs" / "simulated" / "notebooks" / "00_one.ipynb"
     # cells run in the notebook's folder, so a relative folder of the user's is made absolute
     assert outputs(copy).splitlines() == [sys.executable, str(place / "keras")]
 
@@ -255,36 +261,42 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(place):
     )
     told = run(place, "00", **hidden)
     assert told.returncode == 0, told.stderr
-    assert "1\n" in outputs(place / "runs" / "toy" / "notebooks" / "00_one.ipynb")
+    assert "1\n" in outputs(place / "runs" / "simulated" / "notebooks" / "00_one.ipynb")
 
 
 @pytest.mark.parametrize(
     "choice", ["1", "01", "two", "01_two", "01_two.ipynb", "notebooks/01_two.ipynb"]
 )
 def test_a_notebook_is_chosen_by_number_or_name(place, choice):
-    assert [p.stem for p in notebooks.find_notebooks(place / "notebooks", [choice])] == ["01_two"]
+    assert [p.stem for p in find_notebooks(place / "notebooks", [choice])] == ["01_two"]
 
 
 def test_chosen_notebooks_keep_their_order_and_unknown_ones_are_refused(place):
-    found = notebooks.find_notebooks(place / "notebooks", ["two", "0"])
+    found = find_notebooks(place / "notebooks", ["two", "0"])
     assert [path.stem for path in found] == ["00_one", "01_two"]
     with pytest.raises(ValueError, match="no notebook is called '9'; there are: 00_one, 01_two"):
-        notebooks.find_notebooks(place / "notebooks", ["9"])
+        find_notebooks(place / "notebooks", ["9"])
 
 
 def test_the_cell_of_parameters_holds_literals_only(place):
-    found = notebooks.declared_parameters(place / "notebooks" / "00_one.ipynb")
-    assert found == {"data": "toy", "runs": "../runs", "small": False, "alpha": None, "count": 3}
+    found = declared_parameters(place / "notebooks" / "00_one.ipynb")
+    assert found == {
+        "data": "simulated",
+        "runs": "../runs",
+        "small": False,
+        "alpha": None,
+        "count": 3,
+    }
     for line in ("x = len('a')", "import os", "x, y = 1, 2", "x = y = 1", "x += 1"):
         write(place / "notebooks", "02_bad", parameters=line)
         with pytest.raises(ValueError, match="02_bad.ipynb: .* is not of the form name = literal"):
-            notebooks.declared_parameters(place / "notebooks" / "02_bad.ipynb")
+            declared_parameters(place / "notebooks" / "02_bad.ipynb")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--data", "nowhere"), "no folder 'nowhere'; data is 'toy' or a folder of images"),
+        (("--data", "nowhere"), "no folder 'nowhere'; data is 'simulated' or a folder of images"),
         (("7",), "no notebook is called '7'; there are: 00_one, 01_two"),
         (("--alpha", "0"), "0.0 is not in the range x>0"),
     ],
@@ -298,15 +310,13 @@ def test_wrong_input_is_told_in_a_sentence(place, arguments, message):
 
 def test_an_option_that_no_notebook_takes_is_named(place):
     with pytest.raises(ValueError, match="has a parameter 'colour'; they have alpha"):
-        lab.run_notebooks(runs=place / "runs", folder=place / "notebooks", colour="blue")
+        run_notebooks(runs=place / "runs", folder=place / "notebooks", colour="blue")
 
 
 def test_a_failure_inside_python_is_an_exception_of_its_own(place):
     write(place / "notebooks", "00_one", "raise KeyError('gone')")
     with pytest.raises(NotebookError, match=r"cell 3 of 3 .*KeyError: 'gone'"):
-        lab.run_notebooks(
-            ["0"], runs=place / "runs", folder=place / "notebooks", say=lambda _: None
-        )
+        run_notebooks(["0"], runs=place / "runs", folder=place / "notebooks", log=lambda _: None)
     assert "JUPYTER_RUNTIME_DIR" not in os.environ
 
 
@@ -343,7 +353,7 @@ def test_two_notebooks_that_do_not_need_each_other_run_at_once(place):
     assert [word for word in table.split() if word[:1] == "0" and "_" in word] == [
         *("00_one", "01_two", "02_three", "03_four")
     ]
-    facts = json.loads((place / "runs/toy/notebooks/02_three.json").read_text())
+    facts = json.loads((place / "runs/simulated/notebooks/02_three.json").read_text())
     assert facts["at_once"] == 2
 
 
@@ -376,11 +386,11 @@ def test_what_takes_longest_with_its_successors_starts_first(place):
     assert ahead == {"00_one": 6, "01_two": 2, "02_three": 5, "03_four": 4}
 
     started = []
-    lab.run_notebooks(runs=place / "runs", folder=folder, jobs=2, say=started.append)
+    run_notebooks(runs=place / "runs", folder=folder, jobs=2, log=started.append)
     started = [line.split()[1] for line in started if line.endswith("started")]
     assert started[:3] == ["00_one:", "02_three:", "01_two:"]
     started.clear()
-    lab.run_notebooks(runs=place / "alone", folder=folder, jobs=1, say=started.append)
+    run_notebooks(runs=place / "alone", folder=folder, jobs=1, log=started.append)
     assert [line.split()[1] for line in started if line.endswith("started")] == [
         *("00_one:", "01_two:", "02_three:", "03_four:")
     ]
@@ -390,7 +400,7 @@ def test_a_notebook_cannot_need_a_later_one(place):
     folder = place / "notebooks"
     after(folder, "00_one", "01_two")
     with pytest.raises(ValueError, match="00_one.ipynb is to run after 01_two, which does not"):
-        lab.run_notebooks((), runs=place / "runs", folder=folder, say=lambda _: None)
+        run_notebooks((), runs=place / "runs", folder=folder, log=lambda _: None)
 
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason="needs two processors to share")
@@ -399,7 +409,7 @@ def test_kernels_that_run_at_once_share_the_processors(place):
     for jobs, expected in (("1", "None\n"), ("2", f"{os.cpu_count() // 2}\n")):
         write(place / "notebooks", "00_one", print_threads, f"'{jobs}'")
         assert run(place, "0", "--jobs", jobs).returncode == 0
-        assert outputs(place / "runs/toy/notebooks/00_one.ipynb") == expected
+        assert outputs(place / "runs/simulated/notebooks/00_one.ipynb") == expected
 
 
 @pytest.mark.parametrize(
@@ -407,4 +417,4 @@ def test_kernels_that_run_at_once_share_the_processors(place):
 )
 def test_so_many_run_at_once_by_default(monkeypatch, processors, toy, folder):
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
-    assert lab.usual_jobs("toy") == toy and lab.usual_jobs("faces") == folder
+    assert usual_jobs("simulated") == toy and usual_jobs("faces") == folder

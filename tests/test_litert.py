@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from ddlib import litert
+from ddlib.models.inference import Interpreters, forward, stream
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def model():
 def test_answers_are_those_of_keras_in_order(model, n):
     images = np.random.default_rng(n).integers(0, 256, (n, 12, 12, 3), np.uint8)
     expected = model(images.astype("float32"), training=False).numpy()
-    found = litert.forward(model)(images)
+    found = forward(model)(images)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
 
@@ -34,18 +34,18 @@ def test_answers_are_those_of_keras_in_order(model, n):
 def test_a_stream_of_batches_is_answered_batch_by_batch(model):
     images = np.random.default_rng(4).integers(0, 256, (7, 12, 12, 3), np.uint8)
     batches = [images[:3], images[3:4], images[4:]]
-    found = list(litert.stream(model, iter(batches), "float16"))
+    found = list(stream(model, iter(batches), "float16"))
     assert [(len(batch), batch.dtype) for batch in found] == [(n, np.float16) for n in (3, 1, 3)]
-    half = litert.forward(model)(images).astype("float16")
+    half = forward(model)(images).astype("float16")
     np.testing.assert_array_equal(np.concatenate(found), half)
 
 
 def test_mirrored_views_are_taken_as_they_look(model):
     images = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), np.uint8)
-    run = litert.forward(model)
+    run = forward(model)
     np.testing.assert_array_equal(run(images[:, :, ::-1]), run(images[:, :, ::-1].copy()))
 
 
 def test_what_is_no_model_is_refused():
     with pytest.raises((ValueError, RuntimeError)):
-        litert.Interpreters(b"no model")
+        Interpreters(b"no model")

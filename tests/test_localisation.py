@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ddlib.localisation import area_share, by_decision, interval, pointing_game, share_of_heat
-from ddlib.metrics import wilson
+from ddlib.explain.localisation import area_share, by_decision, pointing_game, share_of_heat
+from ddlib.metrics.intervals import bootstrap_interval, wilson
 
 
 def test_pointing_game_counts_hits_misses_and_empty_maps():
@@ -69,15 +69,15 @@ def test_regions_of_another_shape_are_refused():
 
 def test_interval_covers_the_mean_and_shrinks_with_n(rng):
     few, many = rng.normal(3, 1, 20), rng.normal(3, 1, 2000)
-    mean, low, high = interval(few)
+    mean, low, high = bootstrap_interval(few)
     assert mean == few.mean() and low < mean < high
     # The normal interval is an independent answer: the bootstrap comes close to it for many values.
-    mean, low, high = interval(many)
+    mean, low, high = bootstrap_interval(many)
     half = 1.96 * many.std(ddof=1) / np.sqrt(2000)
     assert low == pytest.approx(mean - half, abs=0.15 * half)
     assert high == pytest.approx(mean + half, abs=0.15 * half)
-    assert interval(np.full(5, 2.0)) == (2, 2, 2)
-    assert np.isnan(interval(np.array([]))).all()
+    assert bootstrap_interval(np.full(5, 2.0)) == (2, 2, 2)
+    assert np.isnan(bootstrap_interval(np.array([]))).all()
 
 
 def test_right_and_wrong_decisions_side_by_side():

@@ -9,20 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ddlib import inventory
-from ddlib.manifest import (
+from ddlib.data import inventory
+from ddlib.data.inventory import _examine_one, read_facts
+from ddlib.data.manifest import (
     COLUMNS,
     Manifest,
     ManifestError,
     build_manifest,
-    check,
+    check_manifest,
     drop_duplicates,
     drop_shared_identities,
     split_by_identity,
-    test_sets,
-    training_manifest,
-    validation_manifest,
 )
+from ddlib.data.subsets import test_sets, training_manifest, validation_manifest
 from ddlib.protocol import preset
 
 
@@ -80,7 +79,7 @@ class TestBuild:
         manifest, _ = build_manifest([row("a.png", identity="00012")], tmp_path)
         facts = manifest.table.iloc[0]
         assert (facts.width, facts.height, facts.format) == (40, 30, "JPEG")
-        assert (facts.jpeg_quality, facts.crop, facts.identity) == (81, 1.0, "00012")
+        assert (facts.jpeg_quality, facts.crop_share, facts.identity) == (81, 1.0, "00012")
         assert facts.bytes == (tmp_path / "a.png").stat().st_size
         assert manifest.paths == [tmp_path / "a.png"]
 
@@ -93,7 +92,7 @@ class TestBuild:
     def test_no_files_make_an_empty_manifest(self, tmp_path):
         manifest, aside = build_manifest([], tmp_path)
         assert len(manifest) == len(aside) == 0
-        check(manifest)
+        check_manifest(manifest)
 
     @pytest.mark.parametrize(
         ("wrong", "said"),
@@ -119,7 +118,7 @@ class TestBuild:
         manifest, aside = build_manifest(files, tmp_path)
         assert (len(manifest), len(aside)) == (20, 20)
         assert set(manifest.table["split"]) <= {"train", "valid", "test"}
-        check(manifest)
+        check_manifest(manifest)
 
 
 class TestCache:
@@ -129,27 +128,27 @@ class TestCache:
             picture(root / f"{i}.png", i)
         (root / "bad.png").write_bytes(b"nothing")
         names = ["bad.png", "2.png", "0.png", "1.png"]
-        first = inventory.examine(root, names, cache)
+        first = read_facts(root, names, cache)
         assert list(first["path"]) == names
         read = []
-        one = inventory._examine_one
+        one = _examine_one
         monkeypatch.setattr(
             inventory, "_examine_one", lambda root, path: read.append(path) or one(root, path)
         )
-        pd.testing.assert_frame_equal(inventory.examine(root, names, cache), first)
+        pd.testing.assert_frame_equal(read_facts(root, names, cache), first)
         assert read == []
         picture(root / "1.png", 7, (48, 48))
-        again = inventory.examine(root, names, cache)
+        again = read_facts(root, names, cache)
         assert read == ["1.png"]
         assert again.set_index("path").loc["1.png", "width"] == 48
         (root / "2.png").unlink()
-        assert "opened" in inventory.examine(root, ["2.png"], cache)["problem"].iloc[0]
+        assert "opened" in read_facts(root, ["2.png"], cache)["problem"].iloc[0]
 
     def test_a_cache_that_cannot_be_written_costs_only_time(self, tmp_path):
         picture(tmp_path / "a.png")
         (tmp_path / "file").write_text("in the way")
         with pytest.warns(UserWarning, match="cannot be written"):
-            found = inventory.examine(tmp_path, ["a.png"], tmp_path / "file" / "cache")
+            found = read_facts(tmp_path, ["a.png"], tmp_path / "file" / "cache")
         assert found["problem"].isna().all()
 
 
@@ -157,7 +156,10 @@ class TestManifest:
     def test_round_trip_keeps_every_value(self, tmp_path):
         picture(tmp_path / "кот, ein.png")
         picture(tmp_path / "b.png", 1)
-        files = [row("кот, ein.png", identity="00012"), row("b.png", "fake", "stylegan", crop=0.7)]
+        files = [
+            row("кот, ein.png", identity="00012"),
+            row("b.png", "fake", "stylegan", crop_share=0.7),
+        ]
         manifest, _ = build_manifest(files, tmp_path)
         manifest.save(tmp_path / "m.csv")
         loaded = Manifest.load(tmp_path / "m.csv", tmp_path)
@@ -222,14 +224,14 @@ class TestStraddling:
         picture(tmp_path / "b.png")
         manifest, _ = build_manifest([row("a.png"), row("b.png", split="test")], tmp_path)
         with pytest.raises(ManifestError, match=r"split: a\.png \(train\), b\.png \(test\)"):
-            check(manifest)
+            check_manifest(manifest)
 
     def test_a_picture_under_two_labels_is_an_error(self, tmp_path):
         picture(tmp_path / "a.png")
         picture(tmp_path / "b.png")
         manifest, _ = build_manifest([row("a.png"), row("b.png", "fake")], tmp_path)
         with pytest.raises(ManifestError, match=r"label: a\.png \(real\), b\.png \(fake\)"):
-            check(manifest)
+            check_manifest(manifest)
 
     def test_drop_duplicates_keeps_the_first(self):
         table = pd.DataFrame([row(name, sha256="same") for name in "abc"] + [row("d", sha256="x")])
@@ -300,17 +302,17 @@ REAL = table_of(
 )
 TOY = table_of(
     {
-        ("toy-gan", "fake", "train"): 30,
-        ("toy-sd512", "fake", "train"): (8, 512),
-        ("toy-sd1024", "fake", "train"): (8, 1024),
-        ("toy-gan", "fake", "test"): 10,
-        ("toy-sd512", "fake", "test"): (6, 512),
-        ("toy-cat-vq", "fake", "test"): 3,
+        ("sim-gan", "fake", "train"): 30,
+        ("sim-sd512", "fake", "train"): (8, 512),
+        ("sim-sd1024", "fake", "train"): (8, 1024),
+        ("sim-gan", "fake", "test"): 10,
+        ("sim-sd512", "fake", "test"): (6, 512),
+        ("sim-cat-vq", "fake", "test"): 3,
     }
-).concat(table_of({("toy-camera", "real", "train"): 30, ("toy-camera", "real", "test"): 10}))
-TOY = TOY.concat(table_of({("toy-camera", "real", "train"): (8, 512)}))
-TOY = TOY.concat(table_of({("toy-camera", "real", "train"): (8, 1024)}))
-TOY = TOY.concat(table_of({("toy-camera", "real", "test"): (6, 512)}))
+).concat(table_of({("sim-camera", "real", "train"): 30, ("sim-camera", "real", "test"): 10}))
+TOY = TOY.concat(table_of({("sim-camera", "real", "train"): (8, 512)}))
+TOY = TOY.concat(table_of({("sim-camera", "real", "train"): (8, 1024)}))
+TOY = TOY.concat(table_of({("sim-camera", "real", "test"): (6, 512)}))
 
 
 class TestMixes:
@@ -351,16 +353,16 @@ class TestMixes:
 
     def test_toy_photographs_of_sd_sizes_belong_to_sd_mixes(self):
         gan = training_manifest(TOY, preset("clean", "gan"))
-        assert counts(gan) == {"toy-camera": 30, "toy-gan": 30}
+        assert counts(gan) == {"sim-camera": 30, "sim-gan": 30}
         assert set(gan.table["width"]) == {256}
         mix = training_manifest(TOY, preset("clean", "gan+sd"))
         both = mix.table.groupby(["width", "label"]).size().unstack()
         assert (both["real"] == both["fake"]).all()
-        assert counts(mix)["toy-camera"] == 46
+        assert counts(mix)["sim-camera"] == 46
         paper = training_manifest(TOY, preset("paper", "gan+sd"))
-        assert counts(paper)["toy-gan"] == 16
-        assert counts(paper)["toy-camera"] == 32
-        assert (paper.table.query("source == 'toy-camera'")["width"] == 256).sum() == 16
+        assert counts(paper)["sim-gan"] == 16
+        assert counts(paper)["sim-camera"] == 32
+        assert (paper.table.query("source == 'sim-camera'")["width"] == 256).sum() == 16
 
     def test_what_is_missing_is_named(self):
         one = REAL.select(label="fake")
@@ -393,14 +395,14 @@ class TestMixes:
 
     def test_sets_of_the_toy_tier(self):
         sets = test_sets(TOY)
-        assert counts(sets["gan"]) == {"toy-camera": 10, "toy-gan": 10}
+        assert counts(sets["gan"]) == {"sim-camera": 10, "sim-gan": 10}
         assert set(sets["gan"].table["width"]) == {256}
-        assert counts(sets["sd"]) == {"toy-camera": 6, "toy-sd512": 6}
+        assert counts(sets["sd"]) == {"sim-camera": 6, "sim-sd512": 6}
         assert set(sets["sd"].table["width"]) == {512}
-        assert list(sets) == ["gan", "sd", "toy-sd512", "cats"]
+        assert list(sets) == ["gan", "sd", "sim-sd512", "cats"]
 
     def test_confounded_toy_reals_stand_in_where_none_match(self):
-        confounded = Manifest(TOY.root, TOY.table.query("source != 'toy-camera' or width == 256"))
+        confounded = Manifest(TOY.root, TOY.table.query("source != 'sim-camera' or width == 256"))
         assert set(test_sets(confounded)["sd"].select(label="real").table["width"]) == {256}
 
     def test_a_single_source_is_a_test_set(self):

@@ -5,12 +5,13 @@ import sys
 
 import pytest
 
-from ddlib import memory
+from ddlib import _io
+from ddlib._io import keep_freed_memory
 
 # Takes and frees blocks in a thread of its own, as a loader does, and prints the page faults.
 FAULTS = """
 import resource, threading
-from ddlib.memory import keep_freed_memory
+from ddlib._io import keep_freed_memory
 
 if {kept}:
     assert keep_freed_memory()
@@ -35,16 +36,16 @@ def faults(kept: bool) -> int:
     return int(told.stdout)
 
 
-@pytest.mark.skipif(not memory.keep_freed_memory(), reason="needs glibc")
+@pytest.mark.skipif(not keep_freed_memory(), reason="needs glibc")
 def test_what_is_freed_is_taken_again_without_page_faults():
     assert 10 * faults(kept=True) < faults(kept=False)
 
 
 def test_a_system_without_the_setting_is_left_as_it_is(monkeypatch):
-    asked = memory.keep_freed_memory.__wrapped__  # not what was kept from the first call
-    monkeypatch.setattr(memory.sys, "platform", "win32")
-    monkeypatch.setattr(memory.ctypes, "CDLL", None)  # would fail if it were called
+    asked = keep_freed_memory.__wrapped__  # not what was kept from the first call
+    monkeypatch.setattr(_io.sys, "platform", "win32")
+    monkeypatch.setattr(_io.ctypes, "CDLL", None)  # would fail if it were called
     assert asked() is False
-    monkeypatch.setattr(memory.sys, "platform", "linux")
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())  # musl
+    monkeypatch.setattr(_io.sys, "platform", "linux")
+    monkeypatch.setattr(_io.ctypes, "CDLL", lambda name: object())  # musl
     assert asked() is False

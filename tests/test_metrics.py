@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddlib import metrics
-from ddlib.metrics import auc, average_precision, compare, difference, evaluate, wilson
-from ddlib.proportions import Z95, mcnemar
+from ddlib.metrics.intervals import Z95, difference, mcnemar, wilson
+from ddlib.metrics.roc_auc import auc, average_precision
+from ddlib.metrics.score_table import compare, real_is_positive, score_table
 
 COLUMNS = [
     *("n_real", "n_fake", "accuracy", "accuracy_low", "accuracy_high"),
@@ -77,7 +77,7 @@ def test_difference_of_an_empty_set_is_nan():
 
 
 def test_evaluate_by_hand():
-    result = evaluate([0, 0, 0, 1, 1], [0.1, 0.5, 0.4, 0.35, 0.8])
+    result = score_table([0, 0, 0, 1, 1], [0.1, 0.5, 0.4, 0.35, 0.8])
     assert list(result) == COLUMNS
     cells = {key: result[key] for key in ("tp", "fp", "tn", "fn", "n_real", "n_fake")}
     assert cells == {"tp": 1, "fp": 1, "tn": 2, "fn": 1, "n_real": 3, "n_fake": 2}  # 0.5 is fake
@@ -92,13 +92,13 @@ def test_evaluate_by_hand():
 
 def test_evaluate_follows_the_threshold():
     labels, scores = [0, 1, 1], [0.2, 0.4, 0.9]
-    assert evaluate(labels, scores, 0.3)["recall_fake"] == 1
-    assert evaluate(labels, scores, 0.95)["recall_fake"] == 0
+    assert score_table(labels, scores, 0.3)["recall_fake"] == 1
+    assert score_table(labels, scores, 0.95)["recall_fake"] == 0
 
 
 @pytest.mark.parametrize(("label", "own", "other"), [(1, "fake", "real"), (0, "real", "fake")])
 def test_single_class_sets_have_a_recall_and_no_accuracy(label, own, other):
-    result = evaluate([label] * 3, [0.2, 0.9, 0.8])
+    result = score_table([label] * 3, [0.2, 0.9, 0.8])
     assert result[f"recall_{own}"] == pytest.approx(2 / 3 if label else 1 / 3)
     assert result[f"n_{own}"] == 3
     empty = ["accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "ap"]
@@ -121,11 +121,11 @@ def test_single_class_sets_have_a_recall_and_no_accuracy(label, own, other):
 )
 def test_bad_input_is_named(labels, scores, words):
     with pytest.raises(ValueError, match=words):
-        evaluate(labels, scores)
+        score_table(labels, scores)
 
 
 def test_column_of_scores_is_taken_as_keras_gives_it():
-    assert evaluate([0, 1], np.float32([[0.1], [0.9]]))["accuracy"] == 1
+    assert score_table([0, 1], np.float32([[0.1], [0.9]]))["accuracy"] == 1
 
 
 def test_delong_by_hand():
@@ -188,7 +188,7 @@ def test_constant_scores_are_a_coin_and_one_picture_has_no_interval():
 def test_the_studys_own_counts_give_its_own_figures():
     labels = np.repeat([1, 1, 0, 0], [9819, 181, 9008, 992])
     scores = np.repeat([0.9, 0.1, 0.1, 0.9], [9819, 181, 9008, 992])
-    result = metrics.real_is_positive(labels, scores)
+    result = real_is_positive(labels, scores)
     assert result["accuracy"] == 0.94135
     assert round(result["precision"], 4) == 0.9803
     assert round(result["recall"], 4) == 0.9008
@@ -200,16 +200,16 @@ def test_real_is_positive_agrees_with_sklearn(rng):
 
     labels, scores = scored(rng)
     expected = precision_recall_fscore_support(labels, scores >= 0.5, labels=[0])
-    result = metrics.real_is_positive(labels, scores)
+    result = real_is_positive(labels, scores)
     assert [result[k] for k in ("precision", "recall", "f1")] == pytest.approx(
         [values[0] for values in expected[:3]]
     )
 
 
 def test_real_is_positive_keeps_silent_where_there_is_nothing():
-    cats = metrics.real_is_positive([1, 1], [0.2, 0.9])
+    cats = real_is_positive([1, 1], [0.2, 0.9])
     assert all(math.isnan(value) for value in cats.values())
-    lfw = metrics.real_is_positive([0, 0], [0.2, 0.9])
+    lfw = real_is_positive([0, 0], [0.2, 0.9])
     assert lfw["recall"] == 0.5
     assert math.isnan(lfw["precision"])
     assert math.isnan(lfw["accuracy"])

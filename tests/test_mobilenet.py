@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from ddlib import mobilenet
-from ddlib.mobilenet import build_detector, load_detector, save_detector, split_prefix
+from ddlib.mobilenet import WeightsError, build_detector, find_weights, highpass_filters
+from ddlib.models.checkpoint import load_detector, save_detector, weights_digest
+from ddlib.models.features import split_backbone
+from ddlib.models.inference import logit_model
 from ddlib.protocol import preset
 
 
 @pytest.fixture(scope="module")
 def small():
-    return build_detector(0.25, 64, weights="random", trainable_layers=10)
+    return build_detector(0.25, 64, weights=None, trainable_layers=10)
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +24,14 @@ def pixels():
 
 
 def test_full_size_detector_has_the_size_the_study_states():
-    detector = build_detector(1.0, 256, weights="random")
+    detector = build_detector(1.0, 256, weights=None)
     assert round(detector.count_params() / 1e6, 2) == 4.28  # 3.23 M backbone + 1.05 M head
     assert detector.input_shape == (None, 256, 256, 3)
 
 
 def test_scaling_is_part_of_the_detector(small):
     assert np.allclose(small.get_layer("pixels")(np.array([0.0, 127.5, 255.0])), [-1, 0, 1])
-    study = build_detector(0.25, 64, "random", pixel_range=(0, 1))
+    study = build_detector(0.25, 64, None, pixel_range=(0, 1))
     assert np.allclose(study.get_layer("pixels")(np.array([0.0, 255.0])), [0, 1])
 
 
@@ -39,17 +42,17 @@ def test_the_last_ten_layers_are_trained_and_no_other(small):
 
 
 def test_prefix_then_tail_is_the_detector(small, pixels):
-    prefix, tail = split_prefix(small)
+    prefix, tail = split_backbone(small)
     assert prefix.layers[-1].name == "conv_dw_12_relu"
     assert not prefix.trainable_weights
     assert np.allclose(tail(prefix(pixels)), small(pixels, training=False), atol=1e-6)
-    logit = mobilenet.without_score(tail)(prefix(pixels))
+    logit = logit_model(tail)(prefix(pixels))
     assert np.allclose(keras.ops.sigmoid(logit), small(pixels, training=False), atol=1e-6)
 
 
 def test_training_the_tail_trains_the_detector(pixels):
-    detector = build_detector(0.25, 64, "random", trainable_layers=10)
-    prefix, tail = split_prefix(detector)
+    detector = build_detector(0.25, 64, None, trainable_layers=10)
+    prefix, tail = split_backbone(detector)
     before = prefix(pixels), detector(pixels, training=False).numpy()
     tail.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
     tail.train_on_batch(prefix(pixels), np.array([[0.0], [1.0], [0.0]]))
@@ -61,27 +64,27 @@ def test_training_the_tail_trains_the_detector(pixels):
 
 def test_the_same_seed_gives_the_same_start():
     first, second, other = (
-        mobilenet.weights_digest(build_detector(0.25, 64, "random", seed=s)) for s in (1, 1, 2)
+        weights_digest(build_detector(0.25, 64, None, seed=s)) for s in (1, 1, 2)
     )
     assert first == second != other
 
 
 def test_residual_filters_are_blind_to_smooth_pictures():
-    bank = mobilenet.residual_filters(8)
+    bank = highpass_filters(8)
     assert bank.shape == (3, 3, 3, 8)
     high_pass, smooth = bank[..., :7], bank[..., 7]
     assert np.allclose(high_pass.sum((0, 1)), 0, atol=1e-5)
     assert smooth.sum() == pytest.approx(2)
-    detector = build_detector(0.25, 64, "residual", trainable_layers=76)
+    detector = build_detector(0.25, 64, "highpass", trainable_layers=76)
     assert np.array_equal(detector.get_layer("conv1").get_weights()[0], bank)
-    assert split_prefix(detector)[0].layers[-1].name == "conv_pad_2"
+    assert split_backbone(detector)[0].layers[-1].name == "conv_pad_2"
 
 
 def test_a_frozen_detector_has_no_tail():
-    detector = build_detector(0.25, 64, "random")
+    detector = build_detector(0.25, 64, None)
     detector.trainable = False
     with pytest.raises(ValueError, match="no layer of the detector is trainable"):
-        split_prefix(detector)
+        split_backbone(detector)
 
 
 def test_save_and_load_round_trip(small, pixels, tmp_path):
@@ -119,10 +122,10 @@ def test_weights_of_another_size_or_nowhere(tmp_path):
     (tmp_path / "w.h5").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="w.h5 does not hold"):
         build_detector(0.25, 64, tmp_path / "w.h5")
-    with pytest.raises(mobilenet.WeightsError, match="none.h5 does not exist"):
+    with pytest.raises(WeightsError, match="none.h5 does not exist"):
         build_detector(0.25, 64, tmp_path / "none.h5")
     with pytest.raises(ValueError, match="0.25, 0.5, 0.75, 1.0"):
-        mobilenet.find_weights(0.3)
+        find_weights(0.3)
 
 
 @pytest.fixture
@@ -134,8 +137,8 @@ def empty_home(tmp_path, monkeypatch):
 
 def test_offline_without_weights_the_error_gives_three_ways_out(empty_home, monkeypatch):
     monkeypatch.setattr(mobilenet, "WEIGHTS_URL", "http://127.0.0.1:9/")  # nothing listens there
-    with pytest.raises(mobilenet.WeightsError, match=r"\(1\).*\(2\).*KERAS_HOME.*\(3\)"):
-        mobilenet.find_weights(0.25)
+    with pytest.raises(WeightsError, match=r"\(1\).*\(2\).*KERAS_HOME.*\(3\)"):
+        find_weights(0.25)
 
 
 def test_weights_are_downloaded_into_the_cache_once(empty_home, tmp_path, monkeypatch):
@@ -154,7 +157,7 @@ def test_weights_are_downloaded_into_the_cache_once(empty_home, tmp_path, monkey
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(mobilenet, "WEIGHTS_URL", f"http://127.0.0.1:{server.server_port}/")
     for _ in range(2):
-        file = mobilenet.find_weights(0.25)
+        file = find_weights(0.25)
         assert file == empty_home / "models" / name
         assert file.read_bytes() == b"weights"
     server.shutdown()

@@ -17,7 +17,17 @@ pytestmark = pytest.mark.notebooks
 
 def run(runs, **how):
     """Run them all as `make reproduce SMALL=1 JOBS=2` does: other tests want a processor, too."""
-    command = [sys.executable, "-m", "ddlib", "run", "--data", "toy", "--small", "--jobs", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "ddlib",
+        "run",
+        "--data",
+        "simulated",
+        "--small",
+        "--jobs",
+        "2",
+    ]
     command += ["--runs", runs]
     environment = {name: value for name, value in os.environ.items() if name != "DDLIB_DATA"}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False, text=True, **how)
@@ -35,13 +45,13 @@ def runs(tmp_path_factory, pytestconfig):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_to_its_end(runs, name):
-    copies = runs[0] / "toy-small" / "notebooks"
+    copies = runs[0] / "simulated-small" / "notebooks"
     assert (copies / f"{name}.json").is_file(), f"{name} did not finish; see the run's lines above"
     cells = nbformat.read(copies / f"{name}.ipynb", as_version=4).cells
     done = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
     assert done and all(cell.execution_count for cell in done)
     facts = json.loads((copies / f"{name}.json").read_text(encoding="utf-8"))
-    assert facts["parameters"]["data"] == "toy"
+    assert facts["parameters"]["data"] == "simulated"
 
 
 @pytest.mark.skipif(not NAMES, reason="no notebooks yet")
@@ -55,7 +65,7 @@ def test_the_run_ends_well_and_a_second_one_reuses_it(runs):
 
 @pytest.mark.skipif(not NAMES, reason="no notebooks yet")
 def test_the_results_have_their_provenance(runs):
-    base = runs[0] / "toy-small"
+    base = runs[0] / "simulated-small"
     known = json.loads((base / "results.json").read_text(encoding="utf-8"))
     lines = (base / "results.csv").read_text(encoding="utf-8").splitlines()
     column = lines[0].split(",").index("result_id")

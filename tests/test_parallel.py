@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ddlib.parallel import in_order
+from ddlib._io import ordered_parallel_map
 
 
 def test_in_order_keeps_order_takes_little_ahead_and_raises_in_turn():
@@ -22,7 +22,7 @@ def test_in_order_keeps_order_takes_little_ahead_and_raises_in_turn():
             raise KeyError(number)
         return number
 
-    results = in_order(work, items(), workers=2)
+    results = ordered_parallel_map(work, items(), workers=2)
     assert [next(results) for _ in range(7)] == list(range(7))
     assert len(taken) <= 7 + 2 * 2 + 1
     with pytest.raises(KeyError):
@@ -32,4 +32,7 @@ def test_in_order_keeps_order_takes_little_ahead_and_raises_in_turn():
 
 def test_in_order_runs_at_once():
     together = threading.Barrier(2, timeout=20)
-    assert list(in_order(lambda _: together.wait() >= 0, range(4), workers=2)) == [True] * 4
+    assert (
+        list(ordered_parallel_map(lambda _: together.wait() >= 0, range(4), workers=2))
+        == [True] * 4
+    )

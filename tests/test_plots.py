@@ -10,11 +10,24 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ddlib import calibration, metrics, plots
-from ddlib.look import CYCLE, STYLE
-from ddlib.pictures import NO_EVIDENCE
-from ddlib.published import beside, published
-from ddlib.spectrum import mean_spectrum, radial_profile
+from ddlib.metrics import calibration
+from ddlib.metrics.roc_auc import auc
+from ddlib.metrics.score_table import score_table
+from ddlib.study.reference import compare_with_study, reference_table
+from ddlib.traces.spectrum import mean_spectrum, radial_profile
+from ddlib.viz import scores as scores_module
+from ddlib.viz import training as training_module
+from ddlib.viz.pictures import NO_EVIDENCE, ela_pairs, image_grid, overlay_grid, spectrum
+from ddlib.viz.results import compare_with_study_chart, heat_share, result_dots
+from ddlib.viz.scores import confusion, roc, score_histogram, thresholds
+from ddlib.viz.style import CYCLE, STYLE, save_chart
+from ddlib.viz.training import (
+    curves,
+    deletion_insertion,
+    latency,
+    randomization,
+    training_history,
+)
 
 LABELS = np.repeat([0, 1], [30, 40])
 SCORES = np.concatenate([np.linspace(0, 0.7, 30), np.linspace(0.3, 1, 40)])
@@ -53,19 +66,19 @@ def results():
     rows = []
     for model, shift in (("gan+sd", 0.0), ("gan", 0.1)):
         scores = np.clip(SCORES - shift, 0, 1)
-        rows.append({"model": model, "test_source": "gan", **metrics.evaluate(LABELS, scores)})
-        fakes = metrics.evaluate(LABELS[30:], scores[30:])
-        rows.append({"model": model, "test_source": "sd21", **fakes})
+        rows.append({"condition": model, "test_set": "gan", **score_table(LABELS, scores)})
+        fakes = score_table(LABELS[30:], scores[30:])
+        rows.append({"condition": model, "test_set": "sd21", **fakes})
     return pd.DataFrame(rows)
 
 
 def robustness():
-    table = pd.DataFrame({"quality": [95, 30, 70], "accuracy": [0.9, 0.6, 0.8], "model": "a"})
+    table = pd.DataFrame({"quality": [95, 30, 70], "accuracy": [0.9, 0.6, 0.8], "condition": "a"})
     return table.assign(accuracy_low=table.accuracy - 0.1, accuracy_high=table.accuracy + 0.1)
 
 
 def disturbed(**columns):
-    """As `ddlib.robustness.sweep` returns it: as is, JPEG 90 and 30, blur 1."""
+    """As `ddlib.deploy.robustness.sweep` returns it: as is, JPEG 90 and 30, blur 1."""
     table = pd.DataFrame(
         {
             "disturbance": ["none", "jpeg", "jpeg", "blur"],
@@ -86,36 +99,32 @@ def curve(start, end):
 
 
 CHARTS = {
-    "history": lambda: plots.history(EPOCHS),
-    "score_histogram": lambda: plots.score_histogram({"gan": (LABELS, SCORES)}),
-    "roc": lambda: plots.roc({"gan": (LABELS, SCORES)}),
-    "result_dots": lambda: plots.result_dots(results()),
-    "beside_study": lambda: plots.beside_study(beside(results())),
-    "confusion": lambda: plots.confusion(metrics.evaluate(LABELS, SCORES)),
-    "reliability": lambda: plots.reliability(calibration.reliability(LABELS, SCORES, 5)),
-    "thresholds": lambda: plots.thresholds(LABELS, SCORES, {"Youden": 0.4}),
-    "curves": lambda: plots.curves(robustness(), "quality", "accuracy", "model"),
-    "robustness": lambda: plots.robustness(disturbed()),
-    "deletion_insertion": lambda: plots.deletion_insertion(
+    "history": lambda: training_history(EPOCHS),
+    "score_histogram": lambda: score_histogram({"gan": (LABELS, SCORES)}),
+    "roc": lambda: roc({"gan": (LABELS, SCORES)}),
+    "result_dots": lambda: result_dots(results()),
+    "beside_study": lambda: compare_with_study_chart(compare_with_study(results())),
+    "confusion": lambda: confusion(score_table(LABELS, SCORES)),
+    "reliability": lambda: scores_module.reliability(calibration.reliability(LABELS, SCORES, 5)),
+    "thresholds": lambda: thresholds(LABELS, SCORES, {"Youden": 0.4}),
+    "curves": lambda: curves(robustness(), "quality", "accuracy", "condition"),
+    "robustness": lambda: scores_module.robustness(disturbed()),
+    "deletion_insertion": lambda: deletion_insertion(
         {"fused": curve(0.9, 0.2)}, {"fused": curve(0.2, 0.9)}
     ),
-    "cascade": lambda: plots.cascade(STEPS),
-    "latency": lambda: plots.latency(SPEEDS),
-    "heat_share": lambda: plots.heat_share(HEAT),
-    "spectrum": lambda: plots.spectrum({"toy": mean_spectrum(IMAGES)}),
-    "image_grid": lambda: plots.image_grid(IMAGES, title="Some"),
-    "ela_pairs": lambda: plots.ela_pairs(IMAGES, IMAGES),
-    "overlay_grid": lambda: plots.overlay_grid(IMAGES, [np.eye(3)] * 5),
+    "cascade": lambda: randomization(STEPS),
+    "latency": lambda: latency(SPEEDS),
+    "heat_share": lambda: heat_share(HEAT),
+    "spectrum": lambda: spectrum({"simulated": mean_spectrum(IMAGES)}),
+    "image_grid": lambda: image_grid(IMAGES, title="Some"),
+    "ela_pairs": lambda: ela_pairs(IMAGES, IMAGES),
+    "overlay_grid": lambda: overlay_grid(IMAGES, [np.eye(3)] * 5),
 }
 
 
 def words(figure):
     """Everything that is written in a figure."""
     return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
-
-
-def test_every_chart_is_tried_here():
-    assert set(CHARTS) == set(plots.__all__) - {"save"}
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -135,9 +144,9 @@ def test_every_chart_draws_names_its_axes_and_leaves_no_trace(name):
 
 
 def test_no_module_of_charts_uses_pyplot():
-    folder = Path(plots.__file__).parent
-    for name in ("plots", "dots", "scorecharts", "pictures", "look", "spectrum"):
-        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+    folder = Path(training_module.__file__).parent
+    for path in folder.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
         imported = [
             ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)
         ]
@@ -145,25 +154,25 @@ def test_no_module_of_charts_uses_pyplot():
 
 
 def test_ticks_are_made_with_the_look():
-    figure = plots.latency(SPEEDS)
+    figure = latency(SPEEDS)
     figure._repr_png_()
     assert figure.axes[0].get_xticklabels()[0].get_fontsize() == STYLE["font.size"]
 
 
 def test_save_makes_folders_and_the_same_bytes(tmp_path):
-    first = plots.save(plots.history(EPOCHS), tmp_path / "a" / "b" / "one.png")
-    second = plots.save(plots.history(EPOCHS), str(tmp_path / "two.png"))
+    first = save_chart(training_history(EPOCHS), tmp_path / "a" / "b" / "one.png")
+    second = save_chart(training_history(EPOCHS), str(tmp_path / "two.png"))
     assert first == tmp_path / "a" / "b" / "one.png"
     assert first.read_bytes() == second.read_bytes()
     with Image.open(first) as picture:
         assert set(picture.info) <= {"dpi"}  # no date, no program
     assert [p.name for p in tmp_path.iterdir()] != []
     with pytest.raises(ValueError, match="one.jpg"):
-        plots.save(plots.history(EPOCHS), tmp_path / "one.jpg")
+        save_chart(training_history(EPOCHS), tmp_path / "one.jpg")
 
 
 def test_history_marks_the_epoch_that_is_kept():
-    figure = plots.history(EPOCHS)
+    figure = training_history(EPOCHS)
     assert "kept: epoch 2" in words(figure)
     training, validation, kept = figure.axes[0].lines
     assert training.get_ydata().tolist() == [0.6, 0.4, 0.2]
@@ -172,7 +181,7 @@ def test_history_marks_the_epoch_that_is_kept():
 
 
 def test_histogram_gives_each_class_a_hundred_percent():
-    figure = plots.score_histogram(
+    figure = score_histogram(
         {"gan": (LABELS, SCORES), "cats": ([1, 1, 1], [0.1, 0.9, 0.9])}, bins=10
     )
     both, cats, *_ = [ax for ax in figure.axes if ax.get_visible()]
@@ -186,25 +195,25 @@ def test_histogram_gives_each_class_a_hundred_percent():
 
 def test_roc_runs_through_its_points_and_has_its_area():
     labels, scores = [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]
-    line = plots.roc({"x": (labels, scores)}).axes[0].lines[0]
+    line = roc({"x": (labels, scores)}).axes[0].lines[0]
     points = set(zip(*(np.round(v, 3) for v in line.get_data()), strict=True))
     assert points == {(1.0, 1.0), (0.5, 1.0), (0.5, 0.5), (0.0, 0.5), (0.0, 0.0)}
-    line = plots.roc({"x": (LABELS, SCORES)}).axes[0].lines[0]
+    line = roc({"x": (LABELS, SCORES)}).axes[0].lines[0]
     area = -np.trapezoid(line.get_ydata(), line.get_xdata())
-    assert area == pytest.approx(metrics.auc(LABELS, SCORES)[0])
+    assert area == pytest.approx(auc(LABELS, SCORES)[0])
 
 
 def test_dots_leave_single_class_sets_without_accuracy():
-    figure = plots.result_dots(results())
+    figure = result_dots(results())
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["gan"]
-    recalls = plots.result_dots(results(), "recall_fake")
+    recalls = result_dots(results(), "recall_fake")
     assert [t.get_text() for t in recalls.axes[0].get_yticklabels()] == ["gan", "sd21"]
     assert recalls.axes[0].get_xlabel() == "recall of fakes, with 95 % interval"
 
 
 def test_dots_sit_at_their_values_with_their_intervals():
     table = results()
-    figure = plots.result_dots(table.assign(study=[0.86, None, 0.94, None]), hollow="study")
+    figure = result_dots(table.assign(study=[0.86, None, 0.94, None]), hollow="study")
     ax = figure.axes[0]
     gan, gan_sd = ax.containers  # the study's order of models, not the table's
     assert gan[0].get_xdata().tolist() == [table.accuracy[2]]
@@ -219,35 +228,35 @@ def test_dots_sit_at_their_values_with_their_intervals():
 
 
 def test_the_study_is_shown_where_ours_was_not_run():
-    nothing = beside(results()[:0])
+    nothing = compare_with_study(results()[:0])
     assert set(nothing["verdict"]) == {"not run"}
-    figure = plots.beside_study(nothing)
+    figure = compare_with_study_chart(nothing)
     titles = [ax.get_title("left") for ax in figure.axes]
-    assert titles == list(published()["table"].unique())
+    assert titles == list(reference_table()["table"].unique())
     shown = [x for ax in figure.axes for line in ax.lines for x in line.get_xdata()]
     assert {0.941, 0.516, 0.015} <= set(shown)
 
 
 def test_confusion_shows_counts_and_shares_of_each_class():
-    figure = plots.confusion({"tn": 9008, "fp": 992, "fn": 181, "tp": 9819})
+    figure = confusion({"tn": 9008, "fp": 992, "fn": 181, "tp": 9819})
     text = words(figure)
     assert "9,008\n90.1%" in text
     assert "181\n1.8%" in text
-    empty = words(plots.confusion({"tn": 0, "fp": 0, "fn": 1, "tp": 3}))
+    empty = words(confusion({"tn": 0, "fp": 0, "fn": 1, "tp": 3}))
     assert "0" in empty  # no share of nothing
     assert "3\n75.0%" in empty
 
 
 def test_reliability_compares_several():
     table = calibration.reliability(LABELS, SCORES, 5)
-    figure = plots.reliability({"before": table, "after": table})
+    figure = scores_module.reliability({"before": table, "after": table})
     assert {"before", "after", "perfect"} <= set(words(figure))
     drawn = figure.axes[0].containers[0][0].get_xydata()
     assert np.array_equal(drawn, table[["mean_score", "share_fake"]])
 
 
 def test_thresholds_draws_both_error_rates():
-    figure = plots.thresholds([0, 0, 1, 1], [0.1, 0.6, 0.3, 0.9], {"half": 0.5})
+    figure = thresholds([0, 0, 1, 1], [0.1, 0.6, 0.3, 0.9], {"half": 0.5})
     alarms, misses, mark = figure.axes[0].lines
     at_half = np.flatnonzero(np.isclose(alarms.get_xdata(), 0.5))[0]
     assert alarms.get_ydata()[at_half] == misses.get_ydata()[at_half] == 0.5
@@ -256,7 +265,7 @@ def test_thresholds_draws_both_error_rates():
 
 
 def test_curves_sort_and_can_fall():
-    figure = plots.curves(robustness(), "quality", "accuracy", xlabel="JPEG quality", falling=True)
+    figure = curves(robustness(), "quality", "accuracy", xlabel="JPEG quality", falling=True)
     ax = figure.axes[0]
     assert ax.lines[0].get_xdata().tolist() == [30, 70, 95]
     assert ax.get_xlim()[0] > ax.get_xlim()[1]
@@ -265,7 +274,7 @@ def test_curves_sort_and_can_fall():
 
 
 def test_robustness_starts_each_panel_with_the_undisturbed_pictures():
-    figure = plots.robustness(disturbed())
+    figure = scores_module.robustness(disturbed())
     jpeg, blur, jpeg_flips, blur_flips = figure.axes
     assert jpeg.lines[0].get_ydata().tolist() == [0.95, 0.9, 0.6]
     assert blur.lines[0].get_ydata().tolist() == [0.95, 0.7]
@@ -281,7 +290,7 @@ def test_robustness_starts_each_panel_with_the_undisturbed_pictures():
 
 def test_robustness_tells_detectors_apart_without_colour():
     two = pd.concat([disturbed(detector="small"), disturbed(detector="large", flips=0.5)])
-    figure = plots.robustness(two, ("flips",), by="detector")
+    figure = scores_module.robustness(two, ("flips",), by="detector")
     small, large = figure.axes[0].lines
     assert large.get_ydata().tolist() == [0.5] * 3
     assert (
@@ -291,33 +300,33 @@ def test_robustness_tells_detectors_apart_without_colour():
 
 
 def test_robustness_draws_nothing_where_there_is_no_accuracy():
-    figure = plots.robustness(disturbed(accuracy=np.nan))
+    figure = scores_module.robustness(disturbed(accuracy=np.nan))
     assert np.isnan(figure.axes[0].lines[0].get_ydata()).all()
     assert figure.axes[2].lines[0].get_ydata().tolist() == [0, 0.05, 0.4]
     figure._repr_png_()  # and it can be shown
 
 
 def test_deletion_and_insertion_show_means_over_images():
-    figure = plots.deletion_insertion({"fused": curve(0.9, 0.2)}, {"fused": curve(0.2, 0.9)})
+    figure = deletion_insertion({"fused": curve(0.9, 0.2)}, {"fused": curve(0.2, 0.9)})
     down, up = (ax.lines[0].get_ydata() for ax in figure.axes)
     assert (down[0], down[-1]) == pytest.approx((0.9, 0.2))
     assert (up[0], up[-1]) == pytest.approx((0.2, 0.9))
 
 
 def test_latency_puts_the_slowest_on_top_with_its_value():
-    ax = plots.latency(SPEEDS).axes[0]
+    ax = latency(SPEEDS).axes[0]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["quick", "slow"]  # bottom up
     assert [t.get_text() for t in ax.texts] == ["1.6", "58"]
 
 
 def test_heat_share_leaves_the_difference_to_the_table():
-    ticks = [t.get_text() for t in plots.heat_share(HEAT).axes[0].get_yticklabels()]
+    ticks = [t.get_text() for t in heat_share(HEAT).axes[0].get_yticklabels()]
     assert ticks == ["right (n=90)", "wrong (n=10)"]
 
 
 def test_spectra_share_one_scale_and_show_their_profiles():
     plain = mean_spectrum(IMAGES)
-    figure = plots.spectrum({"a": plain, "b": plain + 1})
+    figure = spectrum({"a": plain, "b": plain + 1})
     upper, lower = figure.subfigs
     first, second = (ax.images[0] for ax in upper.axes[:2])
     assert first.get_clim() == second.get_clim()
@@ -326,7 +335,7 @@ def test_spectra_share_one_scale_and_show_their_profiles():
 
 
 def test_gallery_shows_every_picture_and_hides_the_rest():
-    figure = plots.image_grid([*IMAGES, IMAGES[0, :12, :, 0]], list("abcdef"), columns=4)
+    figure = image_grid([*IMAGES, IMAGES[0, :12, :, 0]], list("abcdef"), columns=4)
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in shown] == list("abcdef")
     assert np.array_equal(shown[1].images[0].get_array(), IMAGES[1])
@@ -334,7 +343,7 @@ def test_gallery_shows_every_picture_and_hides_the_rest():
 
 
 def test_ela_stands_beside_its_picture():
-    figure = plots.ela_pairs(IMAGES[:2], IMAGES[2:4], ["one", "two"])
+    figure = ela_pairs(IMAGES[:2], IMAGES[2:4], ["one", "two"])
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in shown] == ["one", "ELA", "two", "ELA"]
     assert np.array_equal(shown[3].images[0].get_array(), IMAGES[3])
@@ -342,7 +351,7 @@ def test_ela_stands_beside_its_picture():
 
 @pytest.mark.parametrize("heat", [None, np.zeros((3, 3)), np.full((3, 3), np.nan)])
 def test_an_empty_heat_map_is_said_and_not_drawn(heat):
-    figure = plots.overlay_grid(IMAGES[:2], [heat, np.eye(3)], opacity=0.4)
+    figure = overlay_grid(IMAGES[:2], [heat, np.eye(3)], opacity=0.4)
     empty, full = [ax for ax in figure.axes if ax.get_visible()]
     assert empty.get_xlabel() == NO_EVIDENCE
     assert len(empty.images) == 1
@@ -353,7 +362,7 @@ def test_an_empty_heat_map_is_said_and_not_drawn(heat):
 
 
 def test_overlays_can_stand_beside_their_originals():
-    figure = plots.overlay_grid(IMAGES[:2], [np.eye(3)] * 2, ["x", "y"], columns=4, originals=True)
+    figure = overlay_grid(IMAGES[:2], [np.eye(3)] * 2, ["x", "y"], columns=4, originals=True)
     counts = [len(ax.images) for ax in figure.axes]
     assert counts == [1, 2, 1, 2]
     assert [ax.get_title() for ax in figure.axes] == ["x", "", "y", ""]
@@ -362,11 +371,11 @@ def test_overlays_can_stand_beside_their_originals():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: plots.image_grid([]), "no images"),
-        (lambda: plots.image_grid(IMAGES, ["one"]), "5 images but 1 titles"),
-        (lambda: plots.ela_pairs(IMAGES, IMAGES[:2]), "5 images but 2 maps"),
-        (lambda: plots.overlay_grid(IMAGES, [None]), "5 images but 1 heat maps"),
-        (lambda: plots.score_histogram({"x": ([0, 1], [0.1, 7])}), "score 7.0"),
+        (lambda: image_grid([]), "no images"),
+        (lambda: image_grid(IMAGES, ["one"]), "5 images but 1 titles"),
+        (lambda: ela_pairs(IMAGES, IMAGES[:2]), "5 images but 2 maps"),
+        (lambda: overlay_grid(IMAGES, [None]), "5 images but 1 heat maps"),
+        (lambda: score_histogram({"x": ([0, 1], [0.1, 7])}), "score 7.0"),
     ],
 )
 def test_unequal_numbers_are_named(draw, message):

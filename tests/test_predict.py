@@ -13,16 +13,20 @@ import toydetector
 from click.testing import CliRunner
 from PIL import Image
 
-from ddlib import faces, images, prediction
 from ddlib.__main__ import main
-from ddlib.detectors import open_detector
-from ddlib.mobilenet import save_detector
+from ddlib.deploy.detector import open_detector
+from ddlib.deploy.predict import find_face_square, find_files, fine_detail
+from ddlib.images import faces
+from ddlib.images.read import resize
+from ddlib.models.checkpoint import save_detector
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     """The file of a toy detector whose verdicts are unsure between 0.4 and 0.6."""
-    return toydetector.write(tmp_path_factory.mktemp("toy"), unsure=[0.4, 0.6], temperature=1.5)
+    return toydetector.write(
+        tmp_path_factory.mktemp("simulated"), unsure=[0.4, 0.6], temperature=1.5
+    )
 
 
 @pytest.fixture
@@ -102,7 +106,7 @@ def test_patterns_and_lists_are_expanded(folder, toy, monkeypatch):
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(folder):
     odd = folder / "a[1].png"
     odd.touch()
-    assert list(prediction.find_files([str(odd)])) == [odd]
+    assert list(find_files([str(odd)])) == [odd]
 
 
 def test_names_cannot_play_tricks_on_the_terminal(folder, toy):
@@ -136,18 +140,18 @@ def test_warnings(size, quality, warning, toy, tmp_path, rng):
 
 def test_an_enlarged_picture_is_noticed(toy, tmp_path, rng):
     noise = rng.integers(0, 256, (32, 32, 3), np.uint8)
-    Image.fromarray(images.resize(noise, 64)).save(tmp_path / "x.png")
+    Image.fromarray(resize(noise, 64)).save(tmp_path / "x.png")
     (row,) = rows(tmp_path / "x.png", "--detector", toy)[0]
     assert row["warnings"] == ["no fine detail: enlarged or blurred before"]
 
 
 def test_fine_detail_by_hand(rng):
     slope = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], 64, 0).repeat(3, 2)
-    assert prediction.fine_detail(slope) == pytest.approx(0.5)
-    assert prediction.fine_detail(np.full((64, 64, 3), 7, np.uint8)) == 0
+    assert fine_detail(slope) == pytest.approx(0.5)
+    assert fine_detail(np.full((64, 64, 3), 7, np.uint8)) == 0
     noise = rng.integers(0, 256, (256, 256, 1)).repeat(3, 2).astype(np.uint8)
     # the spread of a mean of four is half: distances from it halve too
-    assert prediction.fine_detail(noise) == pytest.approx(2, rel=0.1)
+    assert fine_detail(noise) == pytest.approx(2, rel=0.1)
 
 
 def test_faces_are_cut_out_on_demand(toy, tmp_path, rng, monkeypatch):
@@ -158,8 +162,8 @@ def test_faces_are_cut_out_on_demand(toy, tmp_path, rng, monkeypatch):
     (row,) = rows(tmp_path / "x.png", "--detector", toy, "--face")[0]
     assert row["region"] == "face"
     # a box of 50 x 60 around (325, 50): a square of 1.8 x 60 = 108, moved down to begin at 0
-    assert prediction.find_face_square(picture) == (271, 0, 379, 108)
-    expected = images.resize(picture[0:108, 271:379], 64)
+    assert find_face_square(picture) == (271, 0, 379, 108)
+    expected = resize(picture[0:108, 271:379], 64)
     detector = open_detector(toy)
     assert row["score"] == pytest.approx(float(detector.scores(detector.scorer(1).logit(expected))))
     monkeypatch.setattr(faces, "find_face", lambda image: None)

@@ -1,26 +1,27 @@
 import dataclasses
+from dataclasses import replace
 
 import pytest
 
-from ddlib.protocol import MODELS, NAMES, Protocol, preset
+from ddlib.protocol import CONDITIONS, PROTOCOLS, Protocol, preset
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("model", MODELS)
-def test_every_preset_survives_a_round_trip(name, model):
-    protocol = preset(name, model)
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_every_preset_survives_a_round_trip(name, condition):
+    protocol = preset(name, condition)
     assert Protocol.from_dict(protocol.to_dict()) == protocol
-    assert (protocol.ela_quality is None) == ("ela" not in model)
+    assert (protocol.ela_quality is None) == ("ela" not in condition)
 
 
 def test_clean_changes_one_factor_at_a_time():
     base = dataclasses.asdict(preset("clean", "gan"))
-    for model, factors in {
-        "gan+sd": {"model"},
-        "gan+ela": {"model", "ela_quality"},
-        "gan+sd+ela": {"model", "ela_quality"},
+    for condition, factors in {
+        "gan+sd": {"condition"},
+        "gan+ela": {"condition", "ela_quality"},
+        "gan+sd+ela": {"condition", "ela_quality"},
     }.items():
-        other = dataclasses.asdict(preset("clean", model))
+        other = dataclasses.asdict(preset("clean", condition))
         assert {field for field in base if base[field] != other[field]} == factors
 
 
@@ -31,7 +32,7 @@ def test_paper_keeps_the_quirks_of_the_study():
     assert paper.learning_rate == 1e-3  # Adam(lr=1e-5) was ignored
     assert (paper.batch_size, paper.epochs, paper.trainable_layers) == (64, 5, 10)
     ela = preset("paper", "gan+ela")
-    assert (ela.trainable_layers, ela.gan_share, ela.ela_inverted) == (20, 0.5, True)
+    assert (ela.trainable_layers, ela.gan_fraction, ela.ela_inverted) == (20, 0.5, True)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +52,9 @@ def test_an_impossible_field_is_named(wrong, names):
 
 
 def test_unknown_names_list_the_known_ones():
-    with pytest.raises(ValueError, match="choose from gan, gan\\+ela"):
+    with pytest.raises(ValueError, match="choose from 'gan', 'gan\\+ela'"):
         preset("clean", "vgg")
-    with pytest.raises(ValueError, match="choose from paper, clean"):
+    with pytest.raises(ValueError, match="choose from 'paper', 'clean'"):
         preset("dirty")
 
 
@@ -61,7 +62,9 @@ def test_unknown_names_list_the_known_ones():
 def test_without_ela_only_the_maps_are_gone(name):
     with_ela = preset(name, "gan+sd+ela")
     plain = with_ela.without_ela()
-    assert (plain.model, plain.ela_quality, plain.ela_inverted) == ("gan+sd", None, False)
-    back = plain.but(model="gan+sd+ela", ela_quality=90, ela_inverted=with_ela.ela_inverted)
+    assert (plain.condition, plain.ela_quality, plain.ela_inverted) == ("gan+sd", None, False)
+    back = replace(
+        plain, condition="gan+sd+ela", ela_quality=90, ela_inverted=with_ela.ela_inverted
+    )
     assert back == with_ela
     assert plain.without_ela() == plain

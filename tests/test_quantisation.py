@@ -5,17 +5,19 @@ import numpy as np
 import pytest
 import toydetector
 
-from ddlib import quantisation
-from ddlib.mobilenet import build_detector, without_score
-from ddlib.quantisation import (
+from ddlib.deploy.quantisation import (
+    FLOAT_CONVOLUTIONS,
     STEPS,
-    eight_bit_twin,
-    folded,
+    as_rows,
+    fold_batch_norm,
+    gptq_round,
+    input_moments,
+    layers_to_quantise,
+    quantised_copy,
     round_one_by_one,
-    round_together,
-    seen,
-    to_round,
 )
+from ddlib.mobilenet import build_detector
+from ddlib.models.inference import logit_model
 
 L = keras.layers
 
@@ -28,23 +30,23 @@ def squared_error(rounded, weights, covariance):
 def test_inputs_that_are_alike_keep_the_sum():
     weights = np.array([[127, 0.4, 0.4, 0.4]])
     # 0.4 -> 0, and 0.4 is handed on: 0.6 -> 1 in all (damping keeps a little back), -0.4 left
-    assert round_together(weights, np.ones((4, 4))).tolist() == [[127, 0, 1, 0]]
+    assert gptq_round(weights, np.ones((4, 4))).tolist() == [[127, 0, 1, 0]]
     assert round_one_by_one(weights).tolist() == [[127, 0, 0, 0]]
 
 
 def test_opposite_inputs_keep_the_difference():
     covariance = np.array([[1, 0, 0], [0, 1, -1], [0, -1, 1.0]])
     # 0.3 -> 0; the next one takes -0.3 over, 0.4 - 0.3 -> 0: both errors cancel but for 0.1
-    assert round_together(np.array([[127, 0.3, 0.4]]), covariance).tolist() == [[127, 0, 0]]
+    assert gptq_round(np.array([[127, 0.3, 0.4]]), covariance).tolist() == [[127, 0, 0]]
     # 0.6 -> 1, the next takes +0.4 over: 0.3 + 0.4 -> 1
-    assert round_together(np.array([[127, 0.6, 0.3]]), covariance).tolist() == [[127, 1, 1]]
+    assert gptq_round(np.array([[127, 0.6, 0.3]]), covariance).tolist() == [[127, 1, 1]]
 
 
 def test_unrelated_inputs_are_rounded_to_the_nearest():
     weights = np.random.default_rng(0).normal(size=(40, 9))
     variances = np.diag(np.random.default_rng(1).uniform(0.1, 5, 9))
     np.testing.assert_allclose(
-        round_together(weights, variances), round_one_by_one(weights), atol=1e-12
+        gptq_round(weights, variances), round_one_by_one(weights), atol=1e-12
     )
 
 
@@ -52,7 +54,7 @@ def test_unrelated_inputs_are_rounded_to_the_nearest():
 def test_the_more_alike_the_inputs_the_smaller_the_error_beside_the_nearest(share):
     weights = np.random.default_rng(0).normal(size=(400, 9))
     covariance = share + (1 - share) * np.eye(9)
-    ours = squared_error(round_together(weights, covariance), weights, covariance).mean()
+    ours = squared_error(gptq_round(weights, covariance), weights, covariance).mean()
     plain = squared_error(round_one_by_one(weights), weights, covariance).mean()
     # rounding errors of variance 1/12 keep their own part, 1 - share, and lose most of the common
     assert ours < plain * (1 - share / 2)
@@ -62,7 +64,7 @@ def test_the_result_is_whole_steps_and_the_largest_weight_stays():
     rng = np.random.default_rng(2)
     weights = rng.normal(size=(30, 12))
     inputs = rng.normal(size=(200, 12)) @ rng.normal(size=(12, 12))
-    rounded = round_together(weights, np.cov(inputs.T))
+    rounded = gptq_round(weights, np.cov(inputs.T))
     steps = np.abs(weights).max(1, keepdims=True) / STEPS
     np.testing.assert_allclose(rounded / steps, np.round(rounded / steps), atol=1e-9)
     rows, top = np.arange(30), np.abs(weights).argmax(1)
@@ -72,7 +74,7 @@ def test_the_result_is_whole_steps_and_the_largest_weight_stays():
 
 def test_channels_of_zeros_and_inputs_that_never_change_are_no_trouble():
     weights = np.array([[0.0, 0, 0], [2.54, 1.009, -0.012]])
-    rounded = round_together(weights, np.zeros((3, 3)))
+    rounded = gptq_round(weights, np.zeros((3, 3)))
     np.testing.assert_allclose(rounded, [[0, 0, 0], [2.54, 1.0, -0.02]], atol=1e-12)
     np.testing.assert_array_equal(round_one_by_one(weights), rounded)
 
@@ -91,7 +93,7 @@ def test_what_a_layer_sees_by_hand(depthwise):
         if depthwise
         else [patches.reshape(-1, 18)]
     )
-    ((mean, covariance),) = seen(model, [kind], images)
+    ((mean, covariance),) = input_moments(model, [kind], images)
     np.testing.assert_allclose(mean, [g.mean(0) for g in groups], rtol=1e-5)
     np.testing.assert_allclose(covariance, [np.cov(g.T, bias=True) for g in groups], rtol=1e-3)
 
@@ -112,21 +114,21 @@ def model():
 
 def test_folding_changes_no_logit(model):
     images = toydetector.pictures(12, seed=3)[0].astype("float32")
-    expected = without_score(model)(images, training=False).numpy()
-    found = folded(model)(images, training=False).numpy()
+    expected = logit_model(model)(images, training=False).numpy()
+    found = fold_batch_norm(model)(images, training=False).numpy()
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.ptp(expected))
-    kinds = {type(layer).__name__ for layer in folded(model).layers}
+    kinds = {type(layer).__name__ for layer in fold_batch_norm(model).layers}
     assert "BatchNormalization" not in kinds
 
 
 def test_the_twin_has_whole_steps_where_it_says_so_and_the_first_mean_is_kept(model):
     images = toydetector.pictures(24)[0]
-    twin, plain = eight_bit_twin(model, images), folded(model)
-    layers = to_round(twin)
-    assert len(layers) == 27 - quantisation.FLOAT_CONVOLUTIONS + 1  # and the head's
+    twin, plain = quantised_copy(model, images), fold_batch_norm(model)
+    layers = layers_to_quantise(twin)
+    assert len(layers) == 27 - FLOAT_CONVOLUTIONS + 1  # and the head's
     for layer in layers:
-        rows = quantisation.as_rows(layer, layer.get_weights()[0].astype(float))
+        rows = as_rows(layer, layer.get_weights()[0].astype(float))
         steps = np.abs(rows).max(2, keepdims=True) / STEPS
         whole = rows / np.where(steps, steps, 1)
         np.testing.assert_allclose(whole, np.round(whole), atol=1e-3)
@@ -144,5 +146,5 @@ def test_the_twin_has_whole_steps_where_it_says_so_and_the_first_mean_is_kept(mo
 
 
 def test_how_many_layers_stay_as_they_are_can_be_chosen():
-    small = build_detector(0.25, 32, "random", head=8)
-    assert [len(to_round(folded(small, n))) for n in (0, 1, 27)] == [28, 27, 1]
+    small = build_detector(0.25, 32, None, dense_units=8)
+    assert [len(layers_to_quantise(fold_batch_norm(small, n))) for n in (0, 1, 27)] == [28, 27, 1]

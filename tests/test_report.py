@@ -5,26 +5,28 @@ import pytest
 from click.testing import CliRunner
 from test_results import row
 
-from ddlib import report, results
 from ddlib.__main__ import main
-from ddlib.store import Store
+from ddlib._io import write_json
+from ddlib.data.cache import Cache
+from ddlib.study.report import NOTEBOOK, publish, to_html
+from ddlib.study.results import save_results
 
 
 @pytest.fixture
 def run_folder(tmp_path):
-    folder = tmp_path / "runs" / "toy"
-    results.keep(folder, pd.DataFrame([row(accuracy=0.9)]), {"seed": 0})
+    folder = tmp_path / "runs" / "simulated"
+    save_results(folder, pd.DataFrame([row(accuracy=0.9)]), {"seed": 0})
     notebook = nbformat.v4.new_notebook()
     output = nbformat.v4.new_output("stream", text="the finding\n")
     cell = nbformat.v4.new_code_cell("print('secret recipe')", outputs=[output])
     notebook.cells = [nbformat.v4.new_markdown_cell("# Report"), cell]
     (folder / "notebooks").mkdir()
-    nbformat.write(notebook, folder / "notebooks" / f"{report.NOTEBOOK}.ipynb")
+    nbformat.write(notebook, folder / "notebooks" / f"{NOTEBOOK}.ipynb")
     return folder
 
 
 def test_html_shows_findings_without_code(run_folder):
-    html = report.to_html(run_folder).read_text(encoding="utf-8")
+    html = to_html(run_folder).read_text(encoding="utf-8")
     assert "the finding" in html
     assert "secret recipe" not in html
 
@@ -35,16 +37,16 @@ def test_publish_copies_tables_and_draws_charts(run_folder, tmp_path):
     (run_folder / "figures").mkdir()
     for name in ("03_history.png", "04_gallery_of_faces.png"):
         (run_folder / "figures" / name).write_bytes(b"chart")
-    report.write_json(run_folder / "notebooks" / "03_sd.json", {"key": "k"})
-    written = report.publish(run_folder, tmp_path / "figures", "toy")
+    write_json(run_folder / "notebooks" / "03_sd.json", {"key": "k"})
+    written = publish(run_folder, tmp_path / "figures", "simulated")
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     assert names == {
-        "figures/tables/results_toy.csv",
-        "figures/tables/results_toy.json",
-        "figures/tables/toy_03_gain.csv",
-        "figures/tables/toy_notebooks.json",
-        "figures/03_toy_history.png",
-        "figures/07_toy_clean_beside_study.png",
+        "figures/tables/results_simulated.csv",
+        "figures/tables/results_simulated.json",
+        "figures/tables/simulated_03_gain.csv",
+        "figures/tables/simulated_notebooks.json",
+        "figures/03_simulated_history.png",
+        "figures/07_simulated_clean_beside_study.png",
     }
     assert np.all([path.stat().st_size > 0 for path in written])
 
@@ -61,7 +63,7 @@ def test_report_command_prints_the_table_and_says_what_is_missing(run_folder, tm
 
 def test_cache_command_shows_and_clears(tmp_path, monkeypatch):
     monkeypatch.setenv("DDLIB_CACHE", str(tmp_path))
-    Store().array("images", {}, (2, 2), "uint8", lambda: [np.zeros((2, 2))])
+    Cache().array("images", {}, (2, 2), "uint8", lambda: [np.zeros((2, 2))])
     shown = CliRunner().invoke(main, ["cache", "info"])
     assert "images" in shown.output
     assert "1 arrays" in shown.output

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import toydetector
 
-from ddlib.scorer import ModelError, Scorer
-from ddlib.store import Rows
+from ddlib.data.cache import Rows
+from ddlib.deploy.scorer import ModelError, Scorer
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_scoring_needs_no_tensorflow(model, tmp_path):
     pytest.importorskip("ai_edge_litert")
     (tmp_path / "m.tflite").write_bytes(model)
     code = (
-        "import sys, numpy as np; from ddlib.scorer import Scorer\n"
+        "import sys, numpy as np; from ddlib.deploy.scorer import Scorer\n"
         "print(Scorer(sys.argv[1]).logit(np.zeros((64, 64, 3), np.uint8)) < 1e9, "
         "{'tensorflow', 'keras'} & set(sys.modules))"
     )

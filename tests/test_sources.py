@@ -7,20 +7,23 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ddlib import fetching, sources
-from ddlib.fetching import FetchError
-from ddlib.layouts import Layout, list_images
-from ddlib.manifest import ManifestError, training_manifest
-from ddlib.protocol import preset
-from ddlib.sources import (
+from ddlib.data import sources
+from ddlib.data.download import FetchError
+from ddlib.data.manifest import ManifestError
+from ddlib.data.sources import (
+    Layout,
     SourceError,
+    _claimed,
     fetch,
+    list_images,
     load_sources,
     locate,
     locate_all,
     open_folder,
-    survey,
+    scan_folder,
 )
+from ddlib.data.subsets import training_manifest
+from ddlib.protocol import preset
 
 PUBLISHED = {  # a path of each published layout: set, label, source, split, identity
     "x/real_vs_fake/real-vs-fake/valid/real/00012.jpg": "140k real ffhq valid 00012",
@@ -85,7 +88,7 @@ class TestRegistry:
 class TestLayouts:
     @pytest.mark.parametrize(("path", "expected"), PUBLISHED.items())
     def test_published_paths_are_recognised(self, tmp_path, path, expected):
-        row = sources._claimed(tmp_path, [path]).iloc[0]
+        row = _claimed(tmp_path, [path]).iloc[0]
         found = [row["set"], row["label"], row["source"], row["split"], row["identity"]]
         assert " ".join(str(None if pd.isna(word) else word) for word in found) == expected
 
@@ -100,7 +103,7 @@ class TestLayouts:
         ],
     )
     def test_other_paths_are_not(self, tmp_path, path):
-        assert not len(sources._claimed(tmp_path, [path]))
+        assert not len(_claimed(tmp_path, [path]))
 
     def test_signs(self):
         layout = Layout("a.b/{split}/{x,y}/*_{identity}/**", "real", "s")
@@ -109,13 +112,15 @@ class TestLayouts:
             "source": "s",
             "split": "test",
             "identity": "ann",
-            "crop": 1.0,
+            "crop_share": 1.0,
         }
         assert layout.match("top/aXb/test/y/1_ann/f.jpg") is None
         assert layout.match("a.b/test/z/1_ann/f.jpg") is None
 
     def test_only_lfw_is_cropped(self):
-        crops = {s.name: {layout.crop for layout in s.layouts} for s in load_sources().values()}
+        crops = {
+            s.name: {layout.crop_share for layout in s.layouts} for s in load_sources().values()
+        }
         assert crops.pop("lfw") == {0.7}
         assert all(crop == {1.0} for crop in crops.values())
 
@@ -144,7 +149,7 @@ class TestOpenFolder:
             "my generator": 1,
         }
         assert table[table["source"] == "lfw"]["split"].nunique() == 1
-        assert set(table[table["source"] == "lfw"]["crop"]) == {0.7}
+        assert set(table[table["source"] == "lfw"]["crop_share"]) == {0.7}
         assert list(aside["path"]) == ["stray.png"]
         assert "in no known layout" in aside["reason"].iloc[0]
 
@@ -199,7 +204,7 @@ class TestOpenFolder:
         (tmp_path / "test/real/b.png").write_bytes(data)
         with pytest.raises(ManifestError, match=r"test/real/b\.png \(test\), train/real/a\.png"):
             open_folder(tmp_path, cache=None)
-        assert len(survey(tmp_path, cache=None)[0]) == 2
+        assert len(scan_folder(tmp_path, cache=None)[0]) == 2
 
     def test_what_files_are_is_remembered_outside_the_folder(self, tmp_path, picture, monkeypatch):
         picture(tmp_path / "data/real/a.png")
@@ -207,7 +212,9 @@ class TestOpenFolder:
         first, _ = open_folder(tmp_path / "data")
         assert list((tmp_path / "cache").rglob("*.csv"))
         assert list_images(tmp_path / "data") == ["real/a.png"]
-        monkeypatch.setattr("ddlib.inventory._examine_one", None)  # would fail if it were called
+        monkeypatch.setattr(
+            "ddlib.data.inventory._examine_one", None
+        )  # would fail if it were called
         again, _ = open_folder(tmp_path / "data")
         pd.testing.assert_frame_equal(first.table, again.table, check_dtype=False)
 
@@ -227,7 +234,7 @@ class TestOwnManifest:
         ]
         self.write(tmp_path, rows)
         manifest, aside = open_folder(tmp_path, cache=None)
-        assert manifest.table[["path", "identity", "crop"]].to_numpy().tolist() == [
+        assert manifest.table[["path", "identity", "crop_share"]].to_numpy().tolist() == [
             [path.format(2), "Ann_Lee", 0.7]
         ]
         assert dict(aside.to_numpy()) == {
@@ -302,7 +309,7 @@ class TestFetch:
                 folder / f"real_and_fake_face/training_{['real', 'fake'][len(calls) - 1]}/1.jpg"
             )
 
-        monkeypatch.setattr(fetching, "fetch_kaggle", kaggle)
+        monkeypatch.setattr(sources, "fetch_kaggle", kaggle)
         with pytest.raises(SourceError, match="incomplete, 0 of 1 photoshop images; run it again"):
             fetch("ciplab", tmp_path)
         assert fetch("ciplab", tmp_path) == tmp_path / "real-and-fake-face-detection"
@@ -320,16 +327,16 @@ class TestFetch:
             assert (url, sha256) == ("http://mirror/x.zip", "abc")
             picture(folder / "512/man/1.png")
 
-        monkeypatch.setattr(fetching, "fetch_git", git)
+        monkeypatch.setattr(sources, "fetch_git", git)
         assert fetch("sd9k", tmp_path / "a").name == "stable-diffusion-face-dataset"
-        monkeypatch.setattr(fetching, "fetch_archive", archive)
+        monkeypatch.setattr(sources, "fetch_archive", archive)
         fetch("sd9k", tmp_path / "b", url="http://mirror/x.zip", sha256="abc")
 
     def test_a_failure_says_how_to_go_on_by_hand(self, small, tmp_path, monkeypatch):
         def kaggle(handle, folder):
             raise FetchError("kagglehub could not fetch it (no network)")
 
-        monkeypatch.setattr(fetching, "fetch_kaggle", kaggle)
+        monkeypatch.setattr(sources, "fetch_kaggle", kaggle)
         with pytest.raises(FetchError, match=r"no network.*\nBy hand: download it at .*/ciplab/.*"):
             fetch("ciplab", tmp_path)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ddlib.spectrum import FLOOR, mean_spectrum, radial_profile, residual
+from ddlib.traces.spectrum import FLOOR, mean_spectrum, radial_profile, residual
 
 S = 32
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddlib import store as store_module
-from ddlib.store import Rows, Store, StoreError
+from ddlib.data import cache
+from ddlib.data.cache import Cache, CacheError, Rows
 
 
 def ones(n, value=1):
@@ -24,7 +24,7 @@ def test_an_array_is_made_once_and_read_back(tmp_path):
         yield np.arange(4).reshape(2, 2)
         yield np.arange(4, 6).reshape(1, 2)
 
-    store = Store(tmp_path)
+    store = Cache(tmp_path)
     for _ in range(2):
         array = store.array("features", {"a": 1}, (3, 2), "float16", chunks)
         assert array.dtype == np.float16
@@ -34,7 +34,7 @@ def test_an_array_is_made_once_and_read_back(tmp_path):
 
 @pytest.mark.parametrize("other", [{"a": 2}, {"a": 1, "b": 0}])
 def test_another_key_is_another_array(tmp_path, other):
-    store = Store(tmp_path)
+    store = Cache(tmp_path)
     store.array("x", {"a": 1}, (1, 2), "uint8", ones(1, 1))
     assert store.array("x", other, (1, 2), "uint8", ones(1, 7))[:][0, 0] == 7
     assert store.array("x", {"a": 1}, (1, 2), "uint8", ones(1, 9))[:][0, 0] == 1
@@ -45,7 +45,7 @@ def test_a_failure_half_way_leaves_nothing_to_trust(tmp_path):
         yield np.ones((1, 2))
         raise KeyboardInterrupt
 
-    store = Store(tmp_path)
+    store = Cache(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         store.array("x", {}, (2, 2), "uint8", broken)
     assert not list(tmp_path.iterdir())
@@ -55,20 +55,20 @@ def test_a_failure_half_way_leaves_nothing_to_trust(tmp_path):
 @pytest.mark.parametrize("n", [1, 3])
 def test_wrong_number_of_rows_is_an_error(tmp_path, n):
     with pytest.raises(ValueError, match=f"{n} rows"):
-        Store(tmp_path).array("x", {}, (2, 2), "uint8", ones(n))
+        Cache(tmp_path).array("x", {}, (2, 2), "uint8", ones(n))
 
 
 def test_a_full_disk_is_said_with_the_ways_out(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module, "_write_rows", full)
-    with pytest.raises(StoreError, match="full.*ddlib cache clear.*DDLIB_CACHE"):
-        Store(tmp_path).array("x", {}, (2, 2), "uint8", ones(2))
+    monkeypatch.setattr(cache, "_write_rows", full)
+    with pytest.raises(CacheError, match="full.*ddlib cache clear.*DDLIB_CACHE"):
+        Cache(tmp_path).array("x", {}, (2, 2), "uint8", ones(2))
 
 
 def test_above_the_limit_the_longest_unused_goes_first(tmp_path):
-    store = Store(tmp_path, limit=2.5e-6)  # 2,500 bytes: two arrays of about 1,100
+    store = Cache(tmp_path, limit=2.5e-6)  # 2,500 bytes: two arrays of about 1,100
     rows = ((512, 2), "uint8", ones(512))
     store.array("a", {"i": 1}, *rows)
     store.array("a", {"i": 2}, *rows)
@@ -78,12 +78,12 @@ def test_above_the_limit_the_longest_unused_goes_first(tmp_path):
     store.array("a", {"i": 3}, *rows)
     kept = {(e["folder"] / "key.json").read_text() for e in store.entries()}
     assert kept == {'{\n "i": 1\n}', '{\n "i": 3\n}'}
-    with pytest.raises(StoreError, match="DDLIB_CACHE_GB"):
+    with pytest.raises(CacheError, match="DDLIB_CACHE_GB"):
         store.array("a", {}, (4096, 2), "uint8", ones(4096))
 
 
 def test_clear_frees_what_entries_showed(tmp_path):
-    store = Store(tmp_path)
+    store = Cache(tmp_path)
     store.array("images", {}, (2, 2), "uint8", ones(2))
     (entry,) = store.entries()
     assert entry["kind"] == "images"
@@ -92,7 +92,7 @@ def test_clear_frees_what_entries_showed(tmp_path):
 
 
 def test_what_another_process_is_writing_is_left_alone(tmp_path):
-    store = Store(tmp_path, limit=2.5e-6)
+    store = Cache(tmp_path, limit=2.5e-6)
     theirs = tmp_path / ".unfinished-0" / "array.npy"
     theirs.parent.mkdir()
     theirs.write_bytes(bytes(2000))
@@ -104,7 +104,7 @@ def test_what_another_process_is_writing_is_left_alone(tmp_path):
 
 
 def test_what_vanishes_between_two_looks_is_no_error(tmp_path, monkeypatch):
-    store = Store(tmp_path)
+    store = Cache(tmp_path)
     store.array("a", {"i": 1}, (1, 2), "uint8", ones(1))
     (tmp_path / ".unfinished-0").mkdir()
     seen = Path.glob
@@ -127,7 +127,7 @@ def _fill(root, value, results):
             time.sleep(0.01)
             yield np.full((10, 2), value)
 
-    results.put(int(Store(root).array("x", {}, (200, 2), "uint8", slow)[:].sum()))
+    results.put(int(Cache(root).array("x", {}, (200, 2), "uint8", slow)[:].sum()))
 
 
 def test_two_processes_at_once_end_with_one_whole_array(tmp_path):
@@ -144,7 +144,7 @@ def test_two_processes_at_once_end_with_one_whole_array(tmp_path):
 
 def test_stored_rows_read_like_an_array(tmp_path):
     plain = np.arange(60, dtype="float32").reshape(10, 3, 2)
-    stored = Store(tmp_path).array("x", {}, plain.shape, "float32", lambda: [plain])
+    stored = Cache(tmp_path).array("x", {}, plain.shape, "float32", lambda: [plain])
     assert (len(stored), stored.shape, stored.dtype) == (10, (10, 3, 2), np.float32)
     for rows in (
         slice(None),
@@ -160,9 +160,9 @@ def test_stored_rows_read_like_an_array(tmp_path):
 
 
 def test_a_file_cut_short_is_named(tmp_path):
-    stored = Store(tmp_path).array("x", {}, (2, 2), "uint8", ones(2))
+    stored = Cache(tmp_path).array("x", {}, (2, 2), "uint8", ones(2))
     stored.path.write_bytes(stored.path.read_bytes()[:-1])
-    with pytest.raises(StoreError, match="array.npy ends too early"):
+    with pytest.raises(CacheError, match="array.npy ends too early"):
         stored[:]
 
 

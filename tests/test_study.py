@@ -1,21 +1,21 @@
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ddlib import study as study_module
-from ddlib.provenance import provenance
-from ddlib.store import Store
-from ddlib.study import Study
-from ddlib.tiers import tier_name
+from ddlib._io import read_json
+from ddlib.data.cache import Cache
+from ddlib.models.provenance import provenance
+from ddlib.study.study import Run, Study, tier_name
 
 CHANGES = {
     "image_size": 32,
     "alpha": 0.25,
-    "weights": "random",
+    "weights": None,
     "trainable_layers": 30,
     "batch_size": 8,
     "epochs": 2,
@@ -27,7 +27,7 @@ CHANGES = {
 def lab(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     nothing = pd.DataFrame(columns=["path", "reason"])
-    store = Store(tmp_path_factory.mktemp("store"))
+    store = Cache(tmp_path_factory.mktemp("store"))
     lines = []
     made = Study("tiny", tiny, nothing, folder, CHANGES, lines.append, store)
     made.lines = lines
@@ -35,8 +35,8 @@ def lab(tiny, tmp_path_factory):
 
 
 def test_evaluate_measures_every_test_set_and_keeps_the_rows(lab):
-    rows = lab.evaluate("gan")
-    by_source = rows.set_index("test_source")
+    rows = lab.results("gan")
+    by_source = rows.set_index("test_set")
     assert (by_source.loc["gan", "n_real"], by_source.loc["gan", "n_fake"]) == (5, 5)
     assert by_source.loc["sd21", "n_real"] == 0
     assert pd.isna(by_source.loc["sd21", "accuracy"])  # one class: recall only
@@ -46,8 +46,8 @@ def test_evaluate_measures_every_test_set_and_keeps_the_rows(lab):
 
 
 def test_every_row_leads_to_its_provenance(lab):
-    lab.evaluate("gan")
-    facts = study_module.read_json(lab.folder / "results.json")
+    lab.results("gan")
+    facts = read_json(lab.folder / "results.json")
     for result_id in pd.read_csv(lab.folder / "results.csv")["result_id"]:
         assert facts[result_id]["protocol"]["alpha"] == 0.25
         assert facts[result_id]["data_hash"] == lab.manifest.digest()
@@ -72,7 +72,7 @@ def test_an_interrupted_training_is_not_taken_for_finished(lab, monkeypatch):
 
     lab.train("gan+sd")
     with monkeypatch.context() as patched:
-        patched.setattr("ddlib.mobilenet.save_detector", killed)
+        patched.setattr("ddlib.models.checkpoint.save_detector", killed)
         (lab.folder / "models" / "clean-gan+sd" / "finished.json").unlink()
         with pytest.raises(KeyboardInterrupt):
             lab.train("gan+sd")
@@ -82,12 +82,12 @@ def test_an_interrupted_training_is_not_taken_for_finished(lab, monkeypatch):
 
 
 def test_scores_follow_the_detector_that_was_saved(lab):
-    from ddlib.batches import load_images
+    from ddlib.data.loader import load_images
 
     run = lab.train("gan")
     chosen = lab.manifest.select(split="test", source="sd21")
     images = load_images(chosen, run.protocol, lab.store).take(slice(None)).astype("float32")
-    reread = study_module.Run(run.protocol, run.folder, run.key)
+    reread = Run(run.protocol, run.folder, run.key)
     expected = reread.detector(images).numpy()[:, 0]
     assert reread.scores_of(chosen)["score"].to_numpy() == pytest.approx(expected, abs=1e-3)
 
@@ -98,7 +98,7 @@ def test_training_images_have_no_score(lab):
 
 
 def test_tier_names_are_plain_words():
-    assert tier_name("My Faces (v2)") == "real-my-faces-v2"
+    assert tier_name("My Faces (v2)") == "my-faces-v2"
 
 
 def test_provenance_names_what_repeats_a_number():
@@ -110,7 +110,7 @@ def test_provenance_names_what_repeats_a_number():
 
 def test_the_peak_memory_of_a_process_is_not_that_of_its_parent():
     ours = np.ones(60_000_000)  # 480 MB
-    tell = "from ddlib.provenance import peak_memory_mb; print(peak_memory_mb())"
+    tell = "from ddlib.models.provenance import peak_memory_mb; print(peak_memory_mb())"
     told = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True, check=True)
     assert int(told.stdout) < 200 < ours.nbytes / 1e6 < provenance()["peak_memory_mb"]
 
@@ -118,8 +118,8 @@ def test_the_peak_memory_of_a_process_is_not_that_of_its_parent():
 def test_rescoring_shows_the_detector_the_changed_pictures(lab):
     import keras
 
-    from ddlib.batches import load_images
-    from ddlib.rescoring import rescore
+    from ddlib.data.loader import load_images
+    from ddlib.study.study import reprocess_and_score
 
     inputs = keras.Input((32, 32, 3))
     darkest = -keras.layers.GlobalMaxPooling2D()(-inputs)
@@ -129,10 +129,14 @@ def test_rescoring_shows_the_detector_the_changed_pictures(lab):
     run = SimpleNamespace(detector=keras.Model(inputs, mean), protocol=lab.protocol("gan"))
     run.scores_of = lambda asked: kept if asked is chosen else None
     for change in ({"jpeg_quality": None}, {"jpeg_quality": 20}, {"resize": "nearest"}):
-        pictures = load_images(chosen, run.protocol.but(**change), lab.store).take(slice(None))
+        pictures = load_images(chosen, replace(run.protocol, **change), lab.store).take(slice(None))
         expected = 1 / (1 + np.exp(-(pictures.min((1, 2)) / 255).sum(1)))
-        assert rescore(run, chosen, lab.store, **change) == pytest.approx(expected, abs=1e-5)
+        assert reprocess_and_score(run, chosen, lab.store, **change) == pytest.approx(
+            expected, abs=1e-5
+        )
     with pytest.raises(ValueError, match="alpha=1.0 is no preparation"):
-        rescore(run, chosen, lab.store, alpha=1.0)
+        reprocess_and_score(run, chosen, lab.store, alpha=1.0)
     unchanged = {"jpeg_quality": run.protocol.jpeg_quality}
-    assert rescore(run, chosen, lab.store, **unchanged).tolist() == kept["score"].tolist()
+    assert (
+        reprocess_and_score(run, chosen, lab.store, **unchanged).tolist() == kept["score"].tolist()
+    )

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from IPython.display import HTML
 
-from ddlib import headless, threshold_slider
-from ddlib.proportions import wilson
-from ddlib.report import with_interval
-from ddlib.threshold_slider import ThresholdSlider, readings
+from ddlib.metrics.format import with_interval
+from ddlib.metrics.intervals import wilson
+from ddlib.viz import threshold as threshold_module
+from ddlib.viz.style import headless
+from ddlib.viz.threshold import ThresholdSlider, readings, static
 
 SETS = {
     "known": ([0, 0, 0, 0, 1, 1], [0.1, 0.2, 0.45, 0.7, 0.4, 0.9]),
@@ -46,7 +47,7 @@ class TestReadings:
 class TestPage:
     def test_bars_are_filled_from_the_threshold_upward(self):
         def filled(threshold):
-            page = threshold_slider.page(SETS, threshold)
+            page = threshold_module.page(SETS, threshold)
             return len(re.findall(r'<rect [^>]*fill="#', page)), page.count("<rect")
 
         # nine scores in nine bins of their own; a bar that is called fake is drawn once more
@@ -55,13 +56,13 @@ class TestPage:
         assert filled(1.1) == (0, 9)
 
     def test_names_are_words_and_no_markup(self):
-        page = threshold_slider.page(SETS, 0.5, "<b>")
+        page = threshold_module.page(SETS, 0.5, "<b>")
         assert "fakes &lt;only&gt;" in page and "<only>" not in page
         assert "&lt;b&gt;: 0.500" in page
 
     def test_the_line_stands_at_the_threshold(self):
         def line(threshold):
-            page = threshold_slider.page(SETS, threshold)
+            page = threshold_module.page(SETS, threshold)
             return float(re.search(r'<path d="M([\d.]+) 0V', page)[1])
 
         left, middle, right = (line(t) for t in (0, 0.5, 1))
@@ -73,9 +74,9 @@ class TestSlider:
     def test_moving_changes_the_page_in_place(self):
         slider = ThresholdSlider(SETS, 0.5, MARKS)
         page = slider.page
-        assert page.value == threshold_slider.page(SETS, 0.5)
+        assert page.value == threshold_module.page(SETS, 0.5)
         slider.slider.value = 0.8
-        assert slider.page is page and slider.page.value == threshold_slider.page(SETS, 0.8)
+        assert slider.page is page and slider.page.value == threshold_module.page(SETS, 0.8)
         assert len(slider.box.children) == 4  # and nothing piles up
 
     def test_a_rule_jumps_and_the_hand_leaves_it(self):
@@ -102,7 +103,7 @@ class TestSlider:
         def fail(*given):
             raise ValueError("the scores <went> away")
 
-        monkeypatch.setattr(threshold_slider, "page", fail)
+        monkeypatch.setattr(threshold_module, "page", fail)
         slider.slider.value = 0.6
         assert "The scores &lt;went&gt; away." in slider.error.value
         assert 'role="alert"' in slider.error.value and "Traceback" not in slider.error.value
@@ -116,14 +117,14 @@ class TestSlider:
         slider = ThresholdSlider(SETS, 0.5, MARKS)
         bundle = slider._repr_mimebundle_()
         assert "application/vnd.jupyter.widget-view+json" in bundle
-        assert bundle["text/html"] == threshold_slider.static(SETS, 0.5, MARKS).data
+        assert bundle["text/html"] == static(SETS, 0.5, MARKS).data
 
 
 class TestTwin:
     def test_a_headless_run_gets_the_twin_and_a_person_the_slider(self, monkeypatch):
-        assert isinstance(threshold_slider.show(SETS, 0.5, MARKS), HTML)  # no kernel here
-        monkeypatch.setattr(threshold_slider, "headless", lambda: False)
-        assert isinstance(threshold_slider.show(SETS, 0.5, MARKS), ThresholdSlider)
+        assert isinstance(threshold_module.show(SETS, 0.5, MARKS), HTML)  # no kernel here
+        monkeypatch.setattr(threshold_module, "headless", lambda: False)
+        assert isinstance(threshold_module.show(SETS, 0.5, MARKS), ThresholdSlider)
 
     @pytest.mark.parametrize("asks", [True, False])
     def test_who_lets_a_cell_ask_questions_is_a_person(self, monkeypatch, asks):
@@ -135,16 +136,16 @@ class TestTwin:
             kernel = Kernel()
 
         monkeypatch.setattr("IPython.get_ipython", Shell)
-        assert headless.headless() is not asks
+        assert headless() is not asks
 
     def test_it_holds_every_mark(self):
-        words = shown(threshold_slider.static(SETS, 0.5, MARKS).data)
+        words = shown(static(SETS, 0.5, MARKS).data)
         assert "Youden: 0.420" in words and "1 % false alarms: 1.000" in words
         assert words.count("known 4") == 2
-        assert "threshold: 0.300" in shown(threshold_slider.static(SETS, 0.3).data)
+        assert "threshold: 0.300" in shown(static(SETS, 0.3).data)
 
 
-@pytest.mark.parametrize("show", [threshold_slider.static, ThresholdSlider])
+@pytest.mark.parametrize("show", [static, ThresholdSlider])
 @pytest.mark.parametrize(
     ("sets", "threshold", "message"),
     [

@@ -9,10 +9,35 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ddlib import toycats, toyfaces, toygenerators, toypictures, toyportraits, toyworld
-from ddlib.images import read_image
-from ddlib.manifest import check
-from ddlib.toyfaces import face_boxes, face_mask, make_toy, planted
+from ddlib.data.manifest import check_manifest
+from ddlib.data.simulate import dataset, generators, portraits
+from ddlib.data.simulate.cats import cat
+from ddlib.data.simulate.dataset import (
+    DECODERS,
+    Job,
+    _check_counts,
+    _make,
+    _prepare,
+    _run,
+    face_boxes,
+    face_mask,
+    make_simulated,
+    plant_evidence,
+)
+from ddlib.data.simulate.generators import (
+    _bayer,
+    _codebook,
+    _halve,
+    blur,
+    demosaic,
+    double,
+    gan_decoder,
+    gan_upsampling,
+    sd_decoder,
+    vq_decoder,
+)
+from ddlib.data.simulate.scene import Scene, tile
+from ddlib.images.read import read_image
 
 TINY = {
     "train": {"gan": 8, "sd": 1},
@@ -23,11 +48,11 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    return make_toy(tmp_path_factory.mktemp("toy") / "set", TINY, workers=1)
+    return make_simulated(tmp_path_factory.mktemp("simulated") / "set", TINY, workers=1)
 
 
 def _scenes(n, size=256):
-    return [toyportraits.portrait(np.random.default_rng((5, i)), size) for i in range(n)]
+    return [portraits.portrait(np.random.default_rng((5, i)), size) for i in range(n)]
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +78,16 @@ def _pictures(decoder, scenes):
 
 
 def test_counts_follow_the_plan_and_the_manifest_is_valid(toy):
-    check(toy)
+    check_manifest(toy)
     table = toy.table
     assert len(table) == 2 * (8 + 2 + 2) + 6 * (1 + 1 + 1) + 2 * 2
     per_source = table[table.split == "train"].groupby("source").size()
-    assert per_source["toy-gan"] == 8
-    assert per_source["toy-sd768"] == 1
-    assert per_source["toy-camera"] == 8 + 3 * 1
+    assert per_source["sim-gan"] == 8
+    assert per_source["sim-sd768"] == 1
+    assert per_source["sim-camera"] == 8 + 3 * 1
     assert set(table.source[table.identity.notna() & table.source.str.contains("cat")]) == {
-        "toy-cat-camera",
-        "toy-cat-vq",
+        "sim-cat-camera",
+        "sim-cat-vq",
     }
     assert set(table.split[table.source.str.contains("cat")]) == {"test"}
 
@@ -80,18 +105,18 @@ def test_no_identity_is_in_two_splits(toy):
 
 def test_same_seed_same_bytes_whatever_the_number_of_workers(tmp_path):
     counts = {"train": {"gan": 16}, "test": {"gan": 1}}
-    one = make_toy(tmp_path / "one", counts, workers=1)
-    two = make_toy(tmp_path / "two", counts, workers=2)
-    other = make_toy(tmp_path / "other", {"train": {"gan": 1}}, seed=1)
+    one = make_simulated(tmp_path / "one", counts, workers=1)
+    two = make_simulated(tmp_path / "two", counts, workers=2)
+    other = make_simulated(tmp_path / "other", {"train": {"gan": 1}}, seed=1)
     pd.testing.assert_frame_equal(one.table, two.table)
     assert not set(other.table.sha256) & set(one.table.sha256)
 
 
 def test_classes_share_size_format_and_quality(tmp_path, monkeypatch):
-    monkeypatch.setattr(toypictures, "toyportraits", _Tiles)
-    as_it_is = dict.fromkeys(toypictures.DECODERS, lambda rng, image: image)
-    monkeypatch.setattr(toypictures, "DECODERS", as_it_is)
-    table = make_toy(tmp_path / "set", {"train": {"gan": 150, "sd": 4}}, workers=1).table
+    monkeypatch.setattr(dataset, "portrait", _Tiles.portrait)
+    as_it_is = dict.fromkeys(DECODERS, lambda rng, image: image)
+    monkeypatch.setattr(dataset, "DECODERS", as_it_is)
+    table = make_simulated(tmp_path / "set", {"train": {"gan": 150, "sd": 4}}, workers=1).table
     real, fake = (table[table.label == label] for label in ("real", "fake"))
     assert set(table.format) == {"JPEG"}
     assert (real.groupby("width").size() == fake.groupby("width").size()).all()
@@ -108,12 +133,12 @@ class _Tiles:
     def portrait(rng, size):
         image = np.kron(rng.integers(0, 256, (2, 2, 3)), np.ones((size // 2,) * 2 + (1,)))
         image = image.astype(np.uint8)
-        return toyworld.Scene(image, (0, 0, size, size), np.ones((size, size), bool))
+        return Scene(image, (0, 0, size, size), np.ones((size, size), bool))
 
 
 def test_confounded_gives_the_format_and_the_size_away(tmp_path):
-    table = make_toy(tmp_path / "set", {"test": {"gan": 1, "sd": 1}}, confounded=True).table
-    sd = table[table.source.str.startswith("toy-sd")]
+    table = make_simulated(tmp_path / "set", {"test": {"gan": 1, "sd": 1}}, confounded=True).table
+    sd = table[table.source.str.startswith("sim-sd")]
     assert set(sd.format) == {"PNG"}
     assert sorted(sd.width) == [512, 768, 1024]
     assert sd.jpeg_quality.isna().all()
@@ -125,28 +150,28 @@ def test_confounded_gives_the_format_and_the_size_away(tmp_path):
 
 def test_a_finished_set_is_reused_and_other_settings_replace_it(tmp_path):
     counts = {"test": {"gan": 2}}
-    first = make_toy(tmp_path / "set", counts)
+    first = make_simulated(tmp_path / "set", counts)
     before = [path.stat().st_mtime_ns for path in first.paths]
-    again = make_toy(tmp_path / "set", counts)
+    again = make_simulated(tmp_path / "set", counts)
     assert [path.stat().st_mtime_ns for path in again.paths] == before
-    assert len(make_toy(tmp_path / "set", {"test": {"gan": 1}})) == 2
+    assert len(make_simulated(tmp_path / "set", {"test": {"gan": 1}})) == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == [".set.lock", "set"]
 
 
 def test_two_at_once_make_the_set_once(tmp_path, monkeypatch):
-    made, make = [], toyfaces._make
-    monkeypatch.setattr(toyfaces, "_make", lambda *args: (made.append(1), make(*args)))
+    made, make = [], _make
+    monkeypatch.setattr(dataset, "_make", lambda *args: (made.append(1), make(*args)))
     counts = {"test": {"gan": 2}}
     with ThreadPoolExecutor(2) as pool:
-        ask = [pool.submit(make_toy, tmp_path / "set", counts, workers=1) for _ in range(2)]
+        ask = [pool.submit(make_simulated, tmp_path / "set", counts, workers=1) for _ in range(2)]
     assert [len(future.result()) for future in ask] == [4, 4]
     assert len(made) == 1
 
 
 def test_an_interrupted_run_goes_on_and_trusts_no_torn_file(tmp_path, monkeypatch):
     counts = {"test": {"gan": 4}}
-    whole = make_toy(tmp_path / "whole", counts, workers=1)
-    real_make, made = toyfaces.make, []
+    whole = make_simulated(tmp_path / "whole", counts, workers=1)
+    real_make, made = dataset.make, []
 
     def dies_after_five(job, root):
         if len(made) == 5:
@@ -154,9 +179,9 @@ def test_an_interrupted_run_goes_on_and_trusts_no_torn_file(tmp_path, monkeypatc
         made.append(job.path)
         return real_make(job, root)
 
-    monkeypatch.setattr(toyfaces, "make", dies_after_five)
+    monkeypatch.setattr(dataset, "make", dies_after_five)
     with pytest.raises(KeyboardInterrupt):
-        make_toy(tmp_path / "set", counts, workers=1)
+        make_simulated(tmp_path / "set", counts, workers=1)
     assert not (tmp_path / "set").exists()
     staging = tmp_path / ".set.unfinished"
     (staging / made[0]).write_bytes(b"torn")
@@ -165,9 +190,9 @@ def test_an_interrupted_run_goes_on_and_trusts_no_torn_file(tmp_path, monkeypatc
 
     again = []
     monkeypatch.setattr(
-        toyfaces, "make", lambda job, root: again.append(job.path) or real_make(job, root)
+        dataset, "make", lambda job, root: again.append(job.path) or real_make(job, root)
     )
-    resumed = make_toy(tmp_path / "set", counts, workers=1)
+    resumed = make_simulated(tmp_path / "set", counts, workers=1)
     assert made[0] in again
     assert not set(made[1:]) & set(again)
     pd.testing.assert_frame_equal(resumed.table, whole.table)
@@ -176,17 +201,17 @@ def test_an_interrupted_run_goes_on_and_trusts_no_torn_file(tmp_path, monkeypatc
 def test_a_folder_of_someone_else_is_left_alone(tmp_path):
     (tmp_path / "holiday.jpg").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="no simulated data set"):
-        make_toy(tmp_path, {"test": {"gan": 1}})
+        make_simulated(tmp_path, {"test": {"gan": 1}})
     assert (tmp_path / "holiday.jpg").read_bytes() == b"mine"
 
 
 def test_a_worker_that_fails_is_an_error(tmp_path):
-    plan = toypictures.plan(toyfaces._check_counts({"test": {"gan": 20}}), 0, False)
-    broken = [toypictures.Job(job.index, 0, "test", "no-such-source", 256) for job in plan]
+    plan = dataset.plan(_check_counts({"test": {"gan": 20}}), 0, False)
+    broken = [Job(job.index, 0, "test", "no-such-source", 256) for job in plan]
     staging = tmp_path / "staging"
-    toyfaces._prepare(staging, {}, broken)
+    _prepare(staging, {}, broken)
     with pytest.raises(RuntimeError, match="exit status"):
-        toyfaces._run(staging, broken, 2, lambda done, wanted: None)
+        _run(staging, broken, 2, lambda done, wanted: None)
 
 
 @pytest.mark.parametrize(
@@ -194,12 +219,12 @@ def test_a_worker_that_fails_is_an_error(tmp_path):
 )
 def test_wrong_counts_name_what_is_allowed(tmp_path, counts):
     with pytest.raises(ValueError, match="allowed are splits train, valid, test"):
-        make_toy(tmp_path / "set", counts)
+        make_simulated(tmp_path / "set", counts)
 
 
 def test_the_gan_grid_stands_out_in_an_averaged_spectrum_and_the_camera_has_none(scenes):
-    gan = _spectrum(_pictures(toygenerators.gan_decoder, scenes))
-    camera = _spectrum(_pictures(toygenerators.camera, scenes))
+    gan = _spectrum(_pictures(gan_decoder, scenes))
+    camera = _spectrum(_pictures(generators.camera, scenes))
     for period in (2, 4, 8):
         assert _peak(gan, period) > _peak(camera, period) + 0.5, period
     assert all(abs(_peak(camera, period)) < 0.5 for period in (4, 8))
@@ -207,25 +232,25 @@ def test_the_gan_grid_stands_out_in_an_averaged_spectrum_and_the_camera_has_none
 
 def test_gan_peaks_vanish_with_even_phases(scenes):
     rng = np.random.default_rng(0)
-    even = toygenerators.gan_upsampling(rng, scenes[0].image, (0, 0, 0, 0))
+    even = gan_upsampling(rng, scenes[0].image, (0, 0, 0, 0))
     assert np.allclose(even, scenes[0].image, atol=0.01)
 
 
 def test_traces_are_faint(scenes):
     rng = np.random.default_rng(0)
     for scene in scenes[:4]:
-        trace = toygenerators.gan_upsampling(rng, scene.image) - scene.image
+        trace = gan_upsampling(rng, scene.image) - scene.image
         assert 0.3 < abs(trace).mean() < 4  # grey levels
     for scene in _scenes(2, 512):
-        trace = toygenerators.sd_decoder(rng, scene.image).astype(float) - scene.image
+        trace = sd_decoder(rng, scene.image).astype(float) - scene.image
         assert 0.3 < abs(trace).mean() < 6
 
 
 def test_demosaicing_keeps_flat_colour_and_correlates_noise():
     flat = np.broadcast_to(np.float32([0.2, 0.5, 0.7]), (8, 8, 3))
-    assert np.allclose(toygenerators.demosaic(toygenerators._bayer(flat)), flat)
+    assert np.allclose(demosaic(_bayer(flat)), flat)
     noise = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
-    red = toygenerators.demosaic(noise)[..., 0]
+    red = demosaic(noise)[..., 0]
     neighbours = np.corrcoef(red[:, :-1].ravel(), red[:, 1:].ravel())[0, 1]
     assert neighbours > 0.4  # white before, half its neighbours' mean after
 
@@ -238,15 +263,15 @@ def test_blur_is_a_separable_convolution_in_strips_of_any_height(side):
     kernel = [side, 1 - 2 * side, side]
     expected = correlate1d(picture.astype(float), kernel, 0, mode="nearest")
     expected = np.clip(correlate1d(expected, kernel, 1, mode="nearest"), 0, 255)
-    found = toygenerators.blur(picture, side)
+    found = blur(picture, side)
     assert found.dtype == np.uint8
     assert np.abs(found - expected).max() <= 0.501
 
 
 def test_doubling_by_hand():
     row = np.float32([[[0], [4]]])
-    assert toygenerators.double(row, 0.25)[0, :, 0].tolist() == [0, 1, 3, 4]
-    assert toygenerators.double(row, 0)[1, :, 0].tolist() == [0, 0, 4, 4]
+    assert double(row, 0.25)[0, :, 0].tolist() == [0, 1, 3, 4]
+    assert double(row, 0)[1, :, 0].tolist() == [0, 0, 4, 4]
 
 
 def test_sd_loses_faint_texture_and_keeps_strong_edges():
@@ -254,7 +279,7 @@ def test_sd_loses_faint_texture_and_keeps_strong_edges():
     image = np.full((256, 256, 3), 60, np.uint8)
     image[:, 128:] = 190
     texture = rng.normal(0, 2, (256, 256, 1))
-    decoded = toygenerators.sd_decoder(rng, (image + texture).astype(np.uint8)).astype(float)
+    decoded = sd_decoder(rng, (image + texture).astype(np.uint8)).astype(float)
     fine = np.diff(decoded[:, 32:96].mean(2), axis=1).std()
     assert fine < 0.5 * np.diff(texture[:, 32:96, 0], axis=1).std()
     assert decoded[:, 140].mean() - decoded[:, 115].mean() > 100
@@ -263,17 +288,17 @@ def test_sd_loses_faint_texture_and_keeps_strong_edges():
 def test_vq_patches_come_from_the_codebook(scenes):
     image = scenes[0].image
     x = image.astype(np.float32)
-    base = toygenerators.double(toygenerators.double(toygenerators._halve(toygenerators._halve(x))))
-    decoded = toygenerators.vq_decoder(None, image).astype(float) - base
+    base = double(double(_halve(_halve(x))))
+    decoded = vq_decoder(None, image).astype(float) - base
     patches = decoded.mean(2).reshape(64, 4, 64, 4).swapaxes(1, 2).reshape(-1, 16)
-    gaps = ((patches[:, None] - toygenerators._codebook()) ** 2).mean(2).min(1)
+    gaps = ((patches[:, None] - _codebook()) ** 2).mean(2).min(1)
     unclipped = ((base > 60) & (base < 190)).all(2).reshape(64, 4, 64, 4).all((1, 3)).ravel()
     assert unclipped.sum() > 100
     assert np.quantile(gaps[unclipped], 0.95) < 0.5  # rounding to whole grey levels
 
 
 def test_texture_falls_as_one_over_f():
-    power = abs(np.fft.fft2(toyworld.tile(0))) ** 2
+    power = abs(np.fft.fft2(tile(0))) ** 2
     low, high = power[0, 8:16].mean(), power[0, 64:128].mean()
     assert 1.5 < np.log2(low / high) / 3 < 2.5  # power falls as f to the -2
 
@@ -291,7 +316,7 @@ def test_portraits_vary_and_boxes_hold_the_mask(scenes):
 
 
 def test_cats_have_a_place_too():
-    scene = toycats.cat(np.random.default_rng(0), 256)
+    scene = cat(np.random.default_rng(0), 256)
     assert scene.image.shape == (256, 256, 3)
     assert scene.face_mask[scene.face_box[1] : scene.face_box[3]].any()
 
@@ -307,8 +332,8 @@ def test_face_boxes_lie_in_their_pictures(toy):
 
 @pytest.mark.parametrize("kind", ["grid", "latent"])
 def test_a_planted_trace_stays_in_its_box(scenes, kind):
-    image = toygenerators.camera(np.random.default_rng(0), scenes[0].image)
-    changed = (planted(image, (64, 96, 160, 128), kind) != image).any(2)
+    image = generators.camera(np.random.default_rng(0), scenes[0].image)
+    changed = (plant_evidence(image, (64, 96, 160, 128), kind) != image).any(2)
     assert changed[96:128, 64:160].mean() > 0.3
     changed[96:128, 64:160] = False
     assert not changed.any()
@@ -316,14 +341,14 @@ def test_a_planted_trace_stays_in_its_box(scenes, kind):
 
 def test_planting_rejects_boxes_outside_and_unknown_kinds(scenes):
     with pytest.raises(ValueError, match="does not lie in a picture of 256 x 256"):
-        planted(scenes[0].image, (200, 0, 300, 10))
+        plant_evidence(scenes[0].image, (200, 0, 300, 10))
     with pytest.raises(ValueError, match="choose from grid, latent"):
-        planted(scenes[0].image, (0, 0, 10, 10), "stripe")
+        plant_evidence(scenes[0].image, (0, 0, 10, 10), "stripe")
 
 
 def test_workers_are_plain_processes_that_need_no_tensorflow(tmp_path):
     code = (
-        "import sys, json, ddlib.toyfaces; "
+        "import sys, json, ddlib.data.simulate.dataset; "
         "print(json.dumps([m for m in ('tensorflow', 'keras', 'matplotlib') if m in sys.modules]))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

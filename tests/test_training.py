@@ -1,19 +1,29 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
-from ddlib import training
-from ddlib.batches import load_images, training_batches, validation_batches
-from ddlib.mobilenet import build_detector, build_from, split_prefix
+from ddlib.data.cache import Cache
+from ddlib.data.loader import load_images, training_batches, validation_batches
+from ddlib.mobilenet import build_detector, build_from_protocol
+from ddlib.models import train as train_module
+from ddlib.models.fast_layers import FusedAdam
+from ddlib.models.features import (
+    bottleneck_features,
+    choose_feature_dtype,
+    score_features,
+    split_backbone,
+)
+from ddlib.models.train import EpochLines, choose_matmul_dtype, fit, learning_rate, train
 from ddlib.protocol import preset
-from ddlib.store import Store
 
 TINY = preset(
     "clean",
     "gan",
     image_size=64,
     alpha=0.25,
-    weights="random",
+    weights=None,
     batch_size=8,
     epochs=3,
     trainable_layers=30,
@@ -23,7 +33,7 @@ TINY = preset(
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return Store(tmp_path_factory.mktemp("store"))
+    return Cache(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +44,13 @@ def sets(tiny):
 
 def test_training_on_features_repeats_plain_fit(sets, store):
     lines = []
-    cached = training.train(*sets, TINY, store, "float32", lines.append)
+    cached = train(*sets, TINY, store, "float32", lines.append)
 
-    plain = build_from(TINY)
+    plain = build_from_protocol(TINY)
     rows = [load_images(part, TINY, store) for part in sets]
     data = training_batches(rows[0], None, sets[0].labels, TINY)
     check = validation_batches(rows[1], sets[1].labels, TINY)
-    history = training.fit(plain, data, check, TINY, lines.append)
+    history = fit(plain, data, check, TINY, lines.append)
 
     for column in ("loss", "val_loss", "accuracy", "val_accuracy"):
         assert np.allclose(cached.history[column], history[column], atol=1e-4)
@@ -52,17 +62,17 @@ def test_training_on_features_repeats_plain_fit(sets, store):
 
 @pytest.mark.parametrize("has, wants", [(True, True), (True, False), (False, True)])
 def test_products_are_bfloat16_where_processor_and_protocol_agree(monkeypatch, has, wants):
-    monkeypatch.setattr(training, "multiplies_bfloat16", lambda: has)
+    monkeypatch.setattr(train_module, "multiplies_bfloat16", lambda: has)
     expected = "bfloat16" if has and wants else "float32"
-    assert training.products_of(TINY.but(half_products=wants)) == expected
+    assert choose_matmul_dtype(replace(TINY, bfloat16=wants)) == expected
 
 
 def test_training_with_bfloat16_products_stays_near_float32(sets, store, monkeypatch):
-    monkeypatch.setattr(training, "multiplies_bfloat16", lambda: True)
-    short = TINY.but(epochs=1)
-    exact = training.train(*sets, short, store, "float32", len)
-    half = training.train(*sets, short, store, say=len)
-    assert (exact.products, half.products) == ("float32", "bfloat16")
+    monkeypatch.setattr(train_module, "multiplies_bfloat16", lambda: True)
+    short = replace(TINY, epochs=1)
+    exact = train(*sets, short, store, "float32", len)
+    half = train(*sets, short, store, log=len)
+    assert (exact.matmul_dtype, half.matmul_dtype) == ("float32", "bfloat16")
     for column in ("loss", "val_loss"):
         a, b = exact.history[column][0], half.history[column][0]
         assert a != b
@@ -70,7 +80,7 @@ def test_training_with_bfloat16_products_stays_near_float32(sets, store, monkeyp
 
 
 def test_the_best_epoch_is_restored(sets, store):
-    trained = training.train(*sets, TINY.but(learning_rate=0.01, epochs=4), store, say=len)
+    trained = train(*sets, replace(TINY, learning_rate=0.01, epochs=4), store, log=len)
     assert trained.best_epoch == trained.history["val_loss"].idxmin() + 1
     rows = load_images(sets[1], TINY, store)
     scores = trained.detector(rows.take(slice(None)).astype("float32"), training=False).numpy()[
@@ -84,16 +94,14 @@ def test_the_best_epoch_is_restored(sets, store):
 
 
 def test_half_precision_features_agree(sets, store):
-    prefix, tail = split_prefix(build_from(TINY))
+    prefix, tail = split_backbone(build_from_protocol(TINY))
     half, full = (
-        training.prefix_features(prefix, sets[1], TINY, store, precision=p)
+        bottleneck_features(prefix, sets[1], TINY, store, feature_dtype=p)
         for p in ("float16", "float32")
     )
     assert (half.dtype, full.dtype) == (np.float16, np.float32)
     assert np.allclose(half.take(slice(None)), full.take(slice(None)), rtol=1e-3, atol=1e-3)
-    assert np.allclose(
-        training.score_features(tail, half), training.score_features(tail, full), atol=0.01
-    )
+    assert np.allclose(score_features(tail, half), score_features(tail, full), atol=0.01)
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(1, "float16"), (1e6, "float32")])
@@ -105,12 +113,12 @@ def test_precision_is_chosen_by_what_it_does_to_the_logit(gain, expected):
     ones = keras.layers.Dense(1, kernel_initializer="ones", name="logit")
     tail = keras.Model(features, ones(pooled))
     images = np.full((2, 4, 4, 3), 200, np.uint8)
-    assert training.measured_precision(prefix, tail, images) == expected
+    assert choose_feature_dtype(prefix, tail, images) == expected
 
 
 def test_mirrored_features_are_those_of_mirrored_images(sets, store):
-    prefix, _ = split_prefix(build_from(TINY))
-    features = training.prefix_features(prefix, sets[1], TINY, store, True, "float32")
+    prefix, _ = split_backbone(build_from_protocol(TINY))
+    features = bottleneck_features(prefix, sets[1], TINY, store, True, "float32")
     images = load_images(sets[1], TINY, store).take(slice(None))[:, :, ::-1].astype("float32")
     assert np.allclose(features.take(slice(None)), prefix(images), atol=1e-5)
 
@@ -118,13 +126,13 @@ def test_mirrored_features_are_those_of_mirrored_images(sets, store):
 def test_other_weights_never_meet_old_features(sets, store):
     before = len(store.entries())
     for seed in (11, 12, 11):
-        prefix, _ = split_prefix(build_detector(0.25, 64, "random", seed=seed))
-        training.prefix_features(prefix, sets[1], TINY, store)
+        prefix, _ = split_backbone(build_detector(0.25, 64, None, seed=seed))
+        bottleneck_features(prefix, sets[1], TINY, store)
     assert len(store.entries()) == before + 2 * 2  # two seeds, two sources
 
 
 def test_a_loss_that_is_no_number_is_named():
-    lines = training.EpochLines(TINY, print)
+    lines = EpochLines(TINY, print)
     lines.on_epoch_begin(0)
     with pytest.raises(FloatingPointError, match="gan: the loss is nan in epoch 1; lower the"):
         lines.on_epoch_end(0, {"loss": float("nan")})
@@ -134,7 +142,7 @@ def test_the_fused_update_is_that_of_adam(rng):
     """By hand, from the paper: biased moments, both corrected, for three steps."""
     start = rng.normal(size=(3, 2)).astype("float32")
     gradients = rng.normal(size=(3, 3, 2)).astype("float32")
-    weight, optimizer = keras.Variable(start), training.FusedAdam(0.1)
+    weight, optimizer = keras.Variable(start), FusedAdam(0.1)
     optimizer.build([weight])
     expected, m, v = start.astype(float), 0, 0
     for step, gradient in enumerate(gradients, 1):
@@ -145,9 +153,9 @@ def test_the_fused_update_is_that_of_adam(rng):
 
 
 def test_the_rate_rises_for_an_epoch_and_falls_to_nothing():
-    protocol = TINY.but(learning_rate=1e-3, epochs=3)
-    assert training.learning_rate(protocol.but(schedule="constant"), 10) == 1e-3
-    rate = training.learning_rate(protocol, 10)
+    protocol = replace(TINY, learning_rate=1e-3, epochs=3)
+    assert learning_rate(replace(protocol, schedule="constant"), 10) == 1e-3
+    rate = learning_rate(protocol, 10)
     values = [float(rate(step)) for step in range(31)]
     assert values[10] == pytest.approx(1e-3) == max(values)
     assert values[0] == pytest.approx(1e-3 / 20)

@@ -28,7 +28,7 @@ def detector():
 
     from ddlib.mobilenet import build_detector
 
-    model = build_detector(0.25, SIZE, "random")
+    model = build_detector(0.25, SIZE, None)
     images, labels = pictures()
     rng = np.random.default_rng(0)
     for layer in model.layers[:-3]:
@@ -49,22 +49,22 @@ def detector():
 @cache
 def converted(kind):
     """Return the detector as LiteRT bytes."""
-    from ddlib.deploy import convert
+    from ddlib.deploy.export import convert
 
     return convert(detector(), kind, pictures()[0] if kind == "int8" else None)
 
 
 def keras_logits(images):
     """Return the logits (N,) of the Keras detector."""
-    from ddlib.mobilenet import without_score
+    from ddlib.models.inference import logit_model
 
     given = np.asarray(images, "float32")
-    return without_score(detector())(given, training=False).numpy()[:, 0].astype(np.float64)
+    return logit_model(detector())(given, training=False).numpy()[:, 0].astype(np.float64)
 
 
-def write(folder, name="toy", **card):
+def write(folder, name="simulated", **card):
     """Write the float32 .tflite and its card; return its path."""
-    from ddlib.files import file_digest, write_json
+    from ddlib._io import file_digest, write_json
 
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.tflite"

@@ -17,8 +17,8 @@ import tensorflow as tf
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from PIL import Image, ImageChops, ImageEnhance
 
-from ddlib.manifest import Manifest
-from ddlib.mobilenet import build_from
+from ddlib.data.manifest import Manifest
+from ddlib.mobilenet import build_from_protocol
 from ddlib.protocol import Protocol, preset
 
 
@@ -61,7 +61,7 @@ def fit_epoch(training: Manifest, validation: Manifest, protocol: Protocol) -> f
     The clock stops with the epoch's work. After it `fit` can wait ten seconds more for an idle
     thread of TensorFlow's that tunes the input pipeline, which is no part of the study's way.
     """
-    detector = build_from(protocol)
+    detector = build_from_protocol(protocol)
     detector.compile(keras.optimizers.Adam(protocol.learning_rate), "binary_crossentropy")
     warm = generator(training.sample(2 * protocol.batch_size), protocol)
     detector.fit(warm, validation_data=warm, epochs=1, verbose=0)
@@ -78,7 +78,7 @@ def fit_epoch(training: Manifest, validation: Manifest, protocol: Protocol) -> f
 
 def predict_each(chosen: Manifest, protocol: Protocol) -> float:
     """Return the seconds of reading and scoring one image, one after the other."""
-    detector, loader = build_from(protocol), generator(chosen, protocol, batch=1)
+    detector, loader = build_from_protocol(protocol), generator(chosen, protocol, batch=1)
     detector.predict(loader[0][0], verbose=0)
     start = time.perf_counter()
     for index in range(len(loader)):

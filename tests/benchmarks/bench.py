@@ -25,18 +25,22 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import pandas as pd
 
-from ddlib import batches
-from ddlib.complexity import cost
+from ddlib._io import atomic_write, write_json
+from ddlib.data import loader
+from ddlib.data.cache import Cache
+from ddlib.data.loader import load_images
+from ddlib.data.manifest import Manifest
+from ddlib.data.subsets import training_manifest, validation_manifest
 from ddlib.ela import ela_maps
-from ddlib.files import whole, write_json
 from ddlib.gradcam import GradCAM, conv_layers
-from ddlib.manifest import Manifest, training_manifest, validation_manifest
-from ddlib.mobilenet import build_from, split_prefix
-from ddlib.protocol import MODELS, Protocol
-from ddlib.provenance import provenance
-from ddlib.store import Store
-from ddlib.study import Study, open_study
-from ddlib.training import compiled, train
+from ddlib.mobilenet import build_from_protocol
+from ddlib.models.complexity import cost
+from ddlib.models.features import split_backbone
+from ddlib.models.inference import compiled
+from ddlib.models.provenance import provenance
+from ddlib.models.train import train
+from ddlib.protocol import CONDITIONS, Protocol
+from ddlib.study.study import Study, open_study
 from tests.benchmarks import baseline
 from tests.benchmarks.bench_scoring import engines
 
@@ -82,12 +86,12 @@ def bench_pipeline(study: Study) -> list[dict]:
         prepared = study.protocol("gan", name)
 
         def stream(prepared=prepared):
-            for _ in batches.prepared(chosen, prepared):
+            for _ in loader.prepared(chosen, prepared):
                 pass
 
         def keep(prepared=prepared):
             with tempfile.TemporaryDirectory() as folder:
-                batches.load_images(chosen, prepared, Store(folder))
+                load_images(chosen, prepared, Cache(folder))
 
         for work, more in ((stream, ""), (keep, ", and written to the store")):
             own = seconds(work, 5) / len(chosen)
@@ -102,7 +106,7 @@ def bench_pipeline(study: Study) -> list[dict]:
 def bench_ela(study: Study) -> list[dict]:
     """ELA of prepared images: Pillow one at a time; ours in threads."""
     chosen = study.manifest.select(split="test").sample(256)
-    pictures = batches.load_images(chosen, study.protocol("gan"), study.store).take(slice(None))
+    pictures = load_images(chosen, study.protocol("gan"), study.store).take(slice(None))
     theirs = [baseline.ela(picture) for picture in pictures]
     gap = np.abs(np.stack(theirs).astype(int) - ela_maps(pictures)).mean()
     slow = seconds(lambda: [baseline.ela(picture) for picture in pictures], 5)
@@ -127,7 +131,9 @@ def floor_seconds(protocol: Protocol, n: int, held_out: int, rate: float) -> flo
     The prefix sees each picture and its mirror image once. The tail goes forward and back (twice
     the work of forward) in each epoch, and forward over the held-out pictures.
     """
-    prefix, tail = (cost(part)["multiply_adds"] for part in split_prefix(build_from(protocol)))
+    prefix, tail = (
+        cost(part)["multiply_adds"] for part in split_backbone(build_from_protocol(protocol))
+    )
     once = prefix * ((2 if protocol.flip else 1) * n + held_out)
     return (once + protocol.epochs * tail * (3 * n + held_out)) / rate
 
@@ -145,7 +151,7 @@ def bench_training(study: Study) -> list[dict]:
     sets = training_sets(study, protocol)
     epoch = baseline.fit_epoch(*sets, protocol)
     with tempfile.TemporaryDirectory() as folder:
-        own = seconds(lambda: train(*sets, protocol, Store(folder), say=lambda line: None))
+        own = seconds(lambda: train(*sets, protocol, Cache(folder), log=lambda line: None))
     floor = floor_seconds(protocol, *map(len, sets), product_rate())
     note = f"the study's way: one epoch ({epoch:.1f} s) times {protocol.epochs}; "
     note += f"floor of our way {floor:.0f} s"
@@ -157,9 +163,9 @@ def bench_study(study: Study) -> list[dict]:
     theirs, own, floor, rate = 0.0, 0.0, 0.0, product_rate()
     scored = study.manifest.select(split=["valid", "test"])
     with tempfile.TemporaryDirectory() as folder:
-        runs, store = Path(folder) / "runs", Store(Path(folder) / "store")
-        cold = replace(study, folder=runs, say=lambda line: None, store=store)
-        for model in MODELS:
+        runs, store = Path(folder) / "runs", Cache(Path(folder) / "store")
+        cold = replace(study, folder=runs, log=lambda line: None, store=store)
+        for model in CONDITIONS:
             protocol = study.protocol(model)
             sets = training_sets(study, protocol)
             theirs += baseline.fit_epoch(*sets, protocol) * protocol.epochs
@@ -173,13 +179,13 @@ def bench_study(study: Study) -> list[dict]:
 
 def bench_gradcam(study: Study) -> list[dict]:
     """The fused map: a model per layer, one image; ours for a batch of 16."""
-    detector = build_from(study.protocol("gan"))
+    detector = build_from_protocol(study.protocol("gan"))
     size = detector.input_shape[1]
     pictures = np.random.default_rng(0).integers(0, 256, (16, size, size, 3)).astype("float32")
     cam, forward = GradCAM(detector), compiled(detector)
-    cam.maps(pictures, layer="fused"), forward(pictures)  # traced before timing
+    cam.maps(pictures, layer="mean"), forward(pictures)  # traced before timing
     slow = seconds(lambda: baseline.fused_map(detector, pictures[0], conv_layers(detector)))
-    fast = seconds(lambda: cam.maps(pictures, layer="fused"), 5)
+    fast = seconds(lambda: cam.maps(pictures, layer="mean"), 5)
     plain = seconds(lambda: forward(pictures), 5)
     note = f"a batch costs {fast / plain:.1f} forward passes (goal: at most 3)"
     return [row("Grad-CAM fused over all layers", slow, fast / len(pictures), "image", 100, note)]
@@ -189,7 +195,7 @@ def bench_scoring(study: Study) -> list[dict]:
     """Scores of prepared images: predict one by one; our scorer; every bare engine."""
     protocol = study.protocol("gan")
     chosen = study.manifest.select(split="test").sample(128)
-    pictures = batches.load_images(chosen, protocol, study.store).take(slice(None))
+    pictures = load_images(chosen, protocol, study.store).take(slice(None))
     found = engines(protocol.alpha, pictures, ("float32",))
     times = {name: seconds(run, 4) / len(pictures) for name, run in found.items()}
     own = times.pop("Scorer float32, 2 workers")
@@ -262,7 +268,7 @@ BENCHES = {
 def main() -> None:
     """Run the chosen benchmarks and keep their table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default=os.environ.get("DDLIB_DATA", "toy"))
+    parser.add_argument("--data", default=os.environ.get("DDLIB_DATA", "simulated"))
     parser.add_argument("--alpha", type=float)
     parser.add_argument("--only", default=",".join(BENCHES))
     parser.add_argument("--out", type=Path, default=ROOT / "figures" / "tables")
@@ -270,14 +276,14 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         study = open_study(chosen.data, Path(folder) / "runs", chosen.alpha)
-        study.store = Store(Path(folder) / "store")
+        study.store = Cache(Path(folder) / "store")
         for name in chosen.only.split(","):
             rows += BENCHES[name](study)
             print(pd.DataFrame(rows[-2:]).to_string(index=False), flush=True)
         facts = {"tier": study.tier, "protocol": study.protocol("gan").to_dict()}
     table = pd.DataFrame(rows)
     print("\n" + table.drop(columns="note").to_string(index=False))
-    with whole(chosen.out / "benchmarks.csv") as unfinished:
+    with atomic_write(chosen.out / "benchmarks.csv") as unfinished:
         table.to_csv(unfinished, index=False)
     write_json(chosen.out / "benchmarks.json", {**facts, "rows": rows, "provenance": provenance()})
     print(f"wrote {chosen.out / 'benchmarks.csv'}")

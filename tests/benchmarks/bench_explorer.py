@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddlib.explorer.engine import Engine
-from ddlib.explorer.terms import Picture, Settings
-from ddlib.files import whole, write_json
-from ddlib.mobilenet import build_detector, save_detector
+from ddlib._io import atomic_write, write_json
+from ddlib.data.simulate.dataset import make_simulated
+from ddlib.mobilenet import build_detector
+from ddlib.models.checkpoint import save_detector
+from ddlib.models.provenance import provenance
 from ddlib.protocol import preset
-from ddlib.provenance import provenance
-from ddlib.toyfaces import make_toy
+from ddlib.viz.explorer.engine import Engine
+from ddlib.viz.explorer.terms import Picture, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 REPEATS = 15
@@ -55,11 +56,11 @@ def main() -> None:
     chosen = parser.parse_args()
     protocol = preset("clean", "gan", alpha=chosen.alpha)
     with tempfile.TemporaryDirectory() as folder:
-        manifest = make_toy(Path(folder) / "toy", small=True).select(source="toy-gan")
+        manifest = make_simulated(Path(folder) / "simulated", small=True).select(source="sim-gan")
         pictures = [Picture(path.name, path) for path in manifest.paths]
         paths = [
             save_detector(
-                build_detector(chosen.alpha, 256, "random", seed=seed),
+                build_detector(chosen.alpha, 256, None, seed=seed),
                 Path(folder) / f"{seed}.keras",
                 protocol,
             )
@@ -76,7 +77,7 @@ def main() -> None:
             )
     table = pd.DataFrame(rows).round(1)
     print(table.to_string(index=False))
-    with whole(chosen.out / "explorer_latency.csv") as unfinished:
+    with atomic_write(chosen.out / "explorer_latency.csv") as unfinished:
         table.to_csv(unfinished, index=False)
     facts = {"alpha": chosen.alpha, "rows": table.to_dict("records"), "provenance": provenance()}
     write_json(chosen.out / "explorer_latency.json", facts)

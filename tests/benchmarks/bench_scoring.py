@@ -17,17 +17,16 @@ import numpy as np
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-from ddlib.deploy import convert
-from ddlib.litert import runtime
-from ddlib.mobilenet import build_detector, without_score
-from ddlib.scorer import Scorer
-from ddlib.training import compiled
+from ddlib.deploy.export import convert
+from ddlib.deploy.scorer import Scorer
+from ddlib.mobilenet import build_detector
+from ddlib.models.inference import compiled, logit_model, runtime
 
 
 def engines(alpha: float, images: np.ndarray, kinds=("float32", "float16", "int8")) -> dict:
     """Return a function that scores all images, by name of the engine."""
-    detector = build_detector(alpha, images.shape[1], "random")
-    logit = without_score(detector)
+    detector = build_detector(alpha, images.shape[1], None)
+    logit = logit_model(detector)
     fast = compiled(logit)
     content = {kind: convert(detector, kind, images) for kind in kinds}
 

@@ -9,22 +9,23 @@ import sys
 
 import pandas as pd
 
-from ddlib.manifest import Manifest, training_manifest, validation_manifest
+from ddlib.data.cache import Cache
+from ddlib.data.manifest import Manifest
+from ddlib.data.subsets import training_manifest, validation_manifest
+from ddlib.models.provenance import peak_memory_mb
+from ddlib.models.train import train
 from ddlib.protocol import preset
-from ddlib.provenance import peak_memory_mb
-from ddlib.store import Store
-from ddlib.training import train
 
 
 def main() -> None:
     """Train and print."""
     csv, root, n, store = sys.argv[1:]
     manifest = Manifest.load(csv, root)
-    protocol = preset("clean", "gan", alpha=0.25, epochs=1, weights="random")
+    protocol = preset("clean", "gan", alpha=0.25, epochs=1, weights=None)
     few = training_manifest(manifest, protocol)
     times = -(-int(n) // len(few))
     many = Manifest(root, pd.concat([few.table] * times).iloc[: int(n)])
-    train(many, validation_manifest(manifest, protocol), protocol, Store(store, 60), say=len)
+    train(many, validation_manifest(manifest, protocol), protocol, Cache(store, 60), log=len)
     print(peak_memory_mb() / 1000)
 
 

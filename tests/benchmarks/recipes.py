@@ -20,17 +20,22 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ddlib import batches, fusing, metrics, training
-from ddlib.batches import training_batches
-from ddlib.calibration import probability
-from ddlib.files import code_digest, digest, read_json, whole, write_json
-from ddlib.manifest import Manifest, training_manifest
-from ddlib.mixes import GAN_SETS
-from ddlib.mobilenet import build_from, split_prefix
+from ddlib._io import atomic_write, code_digest, digest, read_json, write_json
+from ddlib.data import loader
+from ddlib.data.cache import Cache, Rows
+from ddlib.data.loader import training_batches
+from ddlib.data.manifest import Manifest
+from ddlib.data.sources import open_folder
+from ddlib.data.subsets import GAN_SETS, training_manifest
+from ddlib.metrics.calibration import probability
+from ddlib.metrics.score_table import score_table
+from ddlib.mobilenet import build_from_protocol
+from ddlib.models import fast_layers, train
+from ddlib.models.fast_layers import FusedAdam, with_fast_layers
+from ddlib.models.features import bottleneck_features, score_features, split_backbone
+from ddlib.models.provenance import provenance
+from ddlib.models.train import choose_matmul_dtype, learning_rate
 from ddlib.protocol import Protocol, preset
-from ddlib.provenance import provenance
-from ddlib.sources import open_folder
-from ddlib.store import Rows, Store
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 4
@@ -38,7 +43,7 @@ RECIPES = {
     "rate 0.0003": {"learning_rate": 3e-4},
     "rate 0.0006": {"learning_rate": 6e-4},
     "rate 0.001": {"learning_rate": 1e-3},
-    "rate 0.001, float32 products": {"learning_rate": 1e-3, "half_products": False},
+    "rate 0.001, float32 products": {"learning_rate": 1e-3, "bfloat16": False},
     "rate 0.002": {"learning_rate": 2e-3},
     "rate 0.004": {"learning_rate": 4e-3},
 }
@@ -64,28 +69,28 @@ def some(rows: Rows, chosen: np.ndarray) -> Rows:
     return Rows(rows.arrays, rows.array_of[chosen], rows.row_of[chosen])
 
 
-def held_out_logits(pictures: Manifest, protocol: Protocol, store: Store) -> np.ndarray:
+def held_out_logits(pictures: Manifest, protocol: Protocol, store: Cache) -> np.ndarray:
     """Return the logit of each GAN-set picture by a detector that did not see it; else NaN."""
     part, labels = deal(pictures), pictures.labels
     logits = np.full(len(pictures), np.nan)
     for fold in range(FOLDS):
-        prefix, tail = split_prefix(build_from(protocol))
+        prefix, tail = split_backbone(build_from_protocol(protocol))
         plain, mirrored = (
-            training.prefix_features(prefix, pictures, protocol, store, mirror)
+            bottleneck_features(prefix, pictures, protocol, store, mirror)
             for mirror in (False, True)
         )
         seen, unseen = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
         data = training_batches(some(plain, seen), some(mirrored, seen), labels[seen], protocol)
         fit_to_the_end(tail, data, protocol)
-        logits[unseen] = training.score_features(tail, some(plain, unseen))
+        logits[unseen] = score_features(tail, some(plain, unseen))
     return logits
 
 
 def fit_to_the_end(tail: keras.Model, data, protocol: Protocol) -> None:
-    """Train as `ddlib.training.fit` does, but keep the last epoch: no loss chooses one."""
+    """Train as `ddlib.models.train.fit` does, but keep the last epoch: no loss chooses one."""
     keras.utils.set_random_seed(protocol.seed)
-    model = fusing.fused(tail, training.products_of(protocol) == "bfloat16")
-    optimizer = training.FusedAdam(training.learning_rate(protocol, int(data.cardinality())))
+    model = with_fast_layers(tail, choose_matmul_dtype(protocol) == "bfloat16")
+    optimizer = FusedAdam(learning_rate(protocol, int(data.cardinality())))
     optimizer.build(model.trainable_variables)
     loss = keras.losses.BinaryCrossentropy(label_smoothing=protocol.label_smoothing)
     model.compile(optimizer, loss, jit_compile=False)
@@ -101,7 +106,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "figures" / "tables")
     told = parser.parse_args()
     manifest, _ = open_folder(told.data)
-    path, code = told.out / "recipes.json", code_digest(batches, fusing, training)
+    path, code = told.out / "recipes.json", code_digest(loader, fast_layers, train)
     known = read_json(path) if path.is_file() else {}
     for name in [n for n in RECIPES if any(word in n for word in told.words or [""])]:
         protocol = preset("clean", "gan+sd", alpha=told.alpha, **RECIPES[name])
@@ -109,15 +114,15 @@ def main() -> None:
         if known.get(name, {}).get("key") == key:
             continue
         pictures = pool(manifest, protocol)
-        logits = held_out_logits(pictures, protocol, Store())
+        logits = held_out_logits(pictures, protocol, Cache())
         mine = np.isfinite(logits)
-        found = metrics.evaluate(pictures.labels[mine], probability(logits[mine]))
+        found = score_table(pictures.labels[mine], probability(logits[mine]))
         print(f"{name}: accuracy {found['accuracy']:.4f}, AUC {found['auc']:.4f}", flush=True)
         known[name] = {"key": key, "row": found, "protocol": protocol.to_dict()}
         known[name]["provenance"] = provenance()
         write_json(path, known)
     table = pd.DataFrame([{"recipe": n, **known[n]["row"]} for n in RECIPES if n in known])
-    with whole(told.out / "recipes.csv") as unfinished:
+    with atomic_write(told.out / "recipes.csv") as unfinished:
         table.round(4).to_csv(unfinished, index=False)
 
 

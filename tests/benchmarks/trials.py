@@ -17,19 +17,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pandas as pd
 
-from ddlib import augment, batches, finetuning, metrics
-from ddlib.augment import Augmentation
-from ddlib.batches import load_images
-from ddlib.calibration import probability
-from ddlib.files import code_digest, digest, read_json, whole, write_json
-from ddlib.finetuning import finetune, recipe
-from ddlib.jpeg import recompress
-from ddlib.manifest import Manifest
-from ddlib.mobilenet import without_score
-from ddlib.provenance import provenance
-from ddlib.sources import open_folder
-from ddlib.store import Store
-from ddlib.training import compiled
+from ddlib._io import atomic_write, code_digest, digest, read_json, write_json
+from ddlib.data import loader
+from ddlib.data.cache import Cache
+from ddlib.data.loader import load_images
+from ddlib.data.manifest import Manifest
+from ddlib.data.sources import open_folder
+from ddlib.images import perturb
+from ddlib.images.jpeg import recompress
+from ddlib.images.perturb import Augmentation
+from ddlib.metrics.calibration import probability
+from ddlib.metrics.score_table import score_table
+from ddlib.models import finetuning
+from ddlib.models.finetuning import finetune, recipe
+from ddlib.models.inference import compiled, logit_model
+from ddlib.models.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 MILD = Augmentation(resize=0.25, zoom=0.25, blur=0.15, jpeg=0.25)
@@ -37,22 +39,22 @@ TRIALS = {
     "no augmentation": {"augmentation": None},
     "JPEG, blur, resize, zoom (Wang 2020)": {},
     "the same, half as often": {"augmentation": MILD},
-    "native pixels cut, not resized": {"resize": "cut"},
+    "native pixels cut, not resized": {"resize": "none"},
     "no early downsampling (Gragnaniello 2021)": {"first_stride": 1, "window": 128},
     "whole pictures, no windows": {"window": 256},
     "hidden layer of 1024, as the study": {"head": 1024},
 }
 
 
-def run(name: str, manifest: Manifest, alpha: float, epochs: int, store: Store) -> dict:
+def run(name: str, manifest: Manifest, alpha: float, epochs: int, store: Cache) -> dict:
     """Train one trial and return its row."""
     plan = recipe(alpha, epochs, **TRIALS[name])
     training, valid = (manifest.select(split=split) for split in ("train", "valid"))
     trained = finetune(
-        training, valid, plan, store, say=lambda line: print(f"  {line}", flush=True)
+        training, valid, plan, store, log=lambda line: print(f"  {line}", flush=True)
     )
     pictures = load_images(valid, plan.protocol, store).take(slice(None))
-    forward = compiled(without_score(trained.detector))
+    forward = compiled(logit_model(trained.detector))
     clean, saved = (
         np.concatenate([forward(part[i : i + 50])[:, 0] for i in range(0, len(part), 50)])
         for part in (pictures, np.stack([recompress(picture, 70) for picture in pictures]))
@@ -71,7 +73,7 @@ def scores_of(valid: Manifest, scores: np.ndarray) -> dict:
     """Return what a trial is judged by."""
     source, labels = valid.table["source"].to_numpy(), valid.labels
     gan = np.isin(source, ("ffhq", "stylegan"))
-    found = metrics.evaluate(labels[gan], scores[gan])
+    found = score_table(labels[gan], scores[gan])
     names = ("accuracy", "accuracy_low", "accuracy_high", "auc", "auc_low", "auc_high")
     row = {f"gan_{key}": found[key] for key in names}
     for name in ("sd21", "lfw", "utkface"):
@@ -92,18 +94,18 @@ def main() -> None:
     manifest, _ = open_folder(told.data)
     path = told.out / "trials.json"
     known = read_json(path) if path.is_file() else {}
-    code = code_digest(augment, batches, finetuning)
+    code = code_digest(perturb, loader, finetuning)
     words = told.words or [""]
     for name in [name for name in TRIALS if any(word in name for word in words)]:
         key = digest(manifest.digest(), code, name, told.alpha, told.epochs)
         if known.get(name, {}).get("key") == key:
             continue
         print(name, flush=True)
-        row = run(name, manifest, told.alpha, told.epochs, Store())
+        row = run(name, manifest, told.alpha, told.epochs, Cache())
         known[name] = {"key": key, "row": row, "provenance": provenance()}
         write_json(path, known)
     table = pd.DataFrame([known[name]["row"] for name in TRIALS if name in known])
-    with whole(told.out / "trials.csv") as unfinished:
+    with atomic_write(told.out / "trials.csv") as unfinished:
         table.round(4).to_csv(unfinished, index=False)
     print(table.round(3).to_string(index=False))
 

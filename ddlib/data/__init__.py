@@ -1,0 +1,1 @@
+"""Data: manifests, splits, sources, downloads, the cache of prepared images, batches."""

@@ -1,0 +1,1 @@
+"""The offline tier: simulated portraits and cats, a camera, and generators."""

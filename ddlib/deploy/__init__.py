@@ -1,0 +1,1 @@
+"""Detectors to take away: open, score, predict, export, measure, release."""

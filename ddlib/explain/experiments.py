@@ -1,0 +1,142 @@
+"""What the explanation experiments need besides maps: regions of faces and planted traces.
+
+`ddlib.explain.localisation` measures maps against regions; here the regions come from what is known of the
+pictures. Nothing here loads TensorFlow: a `ddlib.gradcam.GradCAM` is handed in.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ddlib.data.simulate.dataset import face_boxes
+from ddlib.data.simulate.generators import camera, gan_decoder
+from ddlib.data.simulate.portraits import portrait
+from ddlib.images.faces import INSTALL, available, find_faces
+from ddlib.images.jpeg import recompress
+
+CENTRE = 0.6  # side of the central box as a share of the picture's
+
+
+GRID = 16  # pixels: the longest period of the simulated GAN's trace
+
+
+def face_regions(chosen, images: np.ndarray, simulated: bool) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return where the face is in each prepared picture.
+
+    Parameters
+    ----------
+    chosen : Manifest
+        The N pictures.
+    images : (N, S, S, 3) uint8
+        The same, prepared for the network.
+    simulated : bool
+        Whether they are toy pictures, whose faces are known.
+
+    Returns
+    -------
+    boxes : (N, 4) int
+        x0, y0, x1, y1 in pixels of `images`; x1 and y1 are excluded.
+    found : (N,) bool
+        False where no face was found; the box is then the central one.
+    how : str
+        Where the boxes come from, in words.
+    """
+    n, size = images.shape[:2]
+    boxes = np.tile(central_box(size), (n, 1))
+    if simulated:
+        table = face_boxes(chosen).iloc[:, 1:].to_numpy(float)
+        scale = size / chosen.table["width"].to_numpy()[:, None]
+        low, high = np.floor(table[:, :2] * scale), np.ceil(table[:, 2:] * scale)
+        boxes = np.clip(np.hstack([low, high]), 0, size).astype(int)
+        return boxes, np.ones(n, bool), "known from the simulation"
+    if not available():
+        how = f"the central {CENTRE:.0%} of each side, for want of a detector ({INSTALL})"
+        return boxes, np.ones(n, bool), how
+    detected = find_faces(images)
+    found = np.array([box is not None for box in detected])
+    for i in np.flatnonzero(found):
+        boxes[i] = detected[i]
+    return boxes, found, "OpenCV's Haar detector"
+
+
+def central_box(size: int, share: float = CENTRE) -> np.ndarray:
+    """Return the box (4,) in the middle of a square picture whose side is `share` of the picture's.
+
+    Examples
+    --------
+    >>> central_box(100).tolist()
+    [20, 20, 80, 80]
+    """
+    margin = round(size * (1 - share) / 2)
+    return np.array([margin, margin, size - margin, size - margin])
+
+
+def maps_for_predicted_class(cam, images: np.ndarray, layer: str | None = None) -> np.ndarray:
+    """Return the heat for what the model decided: "fake" evidence if it says fake, else "real".
+
+    Parameters
+    ----------
+    cam : GradCAM
+    images : (N, H, W, 3) uint8
+    layer : str, optional
+        As `GradCAM.maps` takes it.
+
+    Returns
+    -------
+    (N, H, W) float32 in [0, 1]; all zero where nothing speaks for the decision.
+    """
+    fake, real = (cam.maps(images, word, layer, images.shape[1:3]) for word in ("fake", "real"))
+    return np.where((fake.scores >= 0.5)[:, None, None], fake.heat, real.heat)
+
+
+def simulated_pairs(n: int, seed: int = 0, size: int = 256) -> tuple[np.ndarray, np.ndarray]:
+    """Return n simulated scenes twice: photographed, and decoded by the simulated GAN.
+
+    Both are (n, size, size, 3) uint8, without JPEG, and agree but for the traces.
+    """
+    photographs, decoded = np.empty((2, n, size, size, 3), np.uint8)
+    for i in range(n):
+        rng = np.random.default_rng((seed, i))
+        scene = portrait(rng, size).image
+        photographs[i] = camera(rng, scene)
+        decoded[i] = gan_decoder(rng, scene)
+    return photographs, decoded
+
+
+def plant_squares(images, donors, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Put a square of each donor into its picture, at the same random place.
+
+    Parameters
+    ----------
+    images, donors : (N, H, W, 3) uint8
+    side : int
+        Of the square, in pixels. Squares start at multiples of 16, so that periodic traces keep
+        their place.
+    seed : int
+        Of the places.
+
+    Returns
+    -------
+    planted, boxes : (N, H, W, 3) uint8, saved once as JPEG of quality 90, and (N, 4) int
+
+    Raises
+    ------
+    ValueError
+        If images and donors differ in shape or the square does not fit.
+    """
+    n, height, width = images.shape[:3]
+    if images.shape != donors.shape or not 0 < side <= min(height, width):
+        raise ValueError(
+            f"images {images.shape} and donors {donors.shape} must agree, and a side of {side} "
+            f"must lie between 1 and {min(height, width)}"
+        )
+    rng = np.random.default_rng(seed)
+    x0 = GRID * rng.integers(0, (width - side) // GRID + 1, n)
+    y0 = GRID * rng.integers(0, (height - side) // GRID + 1, n)
+    boxes = np.stack([x0, y0, x0 + side, y0 + side], axis=1)
+    planted = np.empty_like(images)
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        picture = images[i].copy()
+        picture[top:bottom, left:right] = donors[i, top:bottom, left:right]
+        planted[i] = recompress(picture, 90)
+    return planted, boxes

@@ -1,0 +1,121 @@
+"""Is the heat where it should be? Maps against the place of a face or of a planted artefact.
+
+`pointing_game` counts peaks inside a region (Zhang et al. 2016), `share_of_heat` measures how much
+of the map lies there. Both mean something only beside chance, the share of the picture that the
+region covers anyway; `by_decision` asks whether right and wrong decisions differ.
+
+Regions are boxes (N, 4) as (x0, y0, x1, y1) in pixels with x1 and y1 excluded, or masks (N, H, W);
+maps (N, H, W) have the images' size (`ddlib.images.overlay.upsample`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ddlib.metrics.intervals import _resampled_means, bootstrap_interval, wilson
+
+
+def pointing_game(heats: np.ndarray, regions: np.ndarray) -> dict:
+    """Count how often a map's peak falls into the right region.
+
+    Parameters
+    ----------
+    heats : ndarray, (N, H, W)
+        A map of zeros points nowhere: it is counted as empty, not as a miss.
+    regions : ndarray, (N, 4) or (N, H, W)
+
+    Returns
+    -------
+    dict
+        n, hits, misses, empty (they add up to n), rate = hits / (hits + misses) with its Wilson
+        interval low, high, and chance: the mean area share of the regions tried.
+    """
+    masks = _masks(regions, heats)
+    peaks = (heats == heats.max((1, 2), keepdims=True)) & (heats > 0)
+    seen = peaks.any((1, 2))
+    # A plateau has no single peak; it hits where at least half of it lies inside.
+    inside = (peaks & masks).sum((1, 2)) >= 0.5 * peaks.sum((1, 2))
+    hits, tried = int((inside & seen).sum()), int(seen.sum())
+    low, high = wilson(hits, tried)
+    return {
+        "n": len(heats),
+        "hits": hits,
+        "misses": tried - hits,
+        "empty": len(heats) - tried,
+        "rate": hits / tried if tried else np.nan,
+        "low": low,
+        "high": high,
+        "chance": float(masks[seen].mean()) if tried else np.nan,
+    }
+
+
+def share_of_heat(heats: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Return the share of each map's heat inside its region, (N,); NaN for a map of zeros.
+
+    Compare it with `area_share`, which is what heat spread evenly would give.
+    """
+    masks = _masks(regions, heats)
+    total = heats.sum((1, 2), dtype=float)
+    inside = (heats * masks).sum((1, 2), dtype=float)
+    return np.divide(inside, total, out=np.full(len(heats), np.nan), where=total > 0)
+
+
+def area_share(regions: np.ndarray, heats: np.ndarray) -> np.ndarray:
+    """Return the share of the picture that each region covers, (N,)."""
+    return _masks(regions, heats).mean((1, 2))
+
+
+def by_decision(shares, chance, right, seed: int = 0) -> pd.DataFrame:
+    """Compare the heat inside a region for right and for wrong decisions.
+
+    Parameters
+    ----------
+    shares, chance : array, (N,)
+        From `share_of_heat` and `area_share`. Rows with NaN are left out and counted as empty.
+    right : array, (N,) bool
+        Whether the model's decision was right.
+
+    Returns
+    -------
+    DataFrame
+        Rows right, wrong and right - wrong: n, empty, share, low, high (95 % bootstrap over
+        images), chance, above_chance. A group without images has NaN.
+    """
+    shares, chance, right = np.asarray(shares, float), np.asarray(chance, float), np.asarray(right)
+    rows, draws = [], []
+    for name, group in (("right", right.astype(bool)), ("wrong", ~right.astype(bool))):
+        kept = group & ~np.isnan(shares)
+        n, empty = int(kept.sum()), int(group.sum() - kept.sum())
+        base = chance[kept].mean() if n else np.nan
+        mean, low, high = bootstrap_interval(shares[kept], seed)
+        rows.append((name, n, empty, mean, low, high, base, mean - base))
+        draws.append(_resampled_means(shares[kept], seed + len(draws)))
+    low, high = np.quantile(draws[0] - draws[1], [0.025, 0.975])
+    (_, n1, e1, m1, _, _, c1, a1), (_, n2, e2, m2, _, _, c2, a2) = rows
+    rows.append(("right - wrong", n1 + n2, e1 + e2, m1 - m2, low, high, c1 - c2, a1 - a2))
+    columns = ["decision", "n", "empty", "share", "low", "high", "chance", "above_chance"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _masks(regions, heats) -> np.ndarray:
+    """Return regions as masks (N, H, W) bool of the maps' size."""
+    regions, (n, height, width) = np.asarray(regions), heats.shape
+    if regions.shape == heats.shape:
+        return regions.astype(bool)
+    if regions.shape != (n, 4):
+        raise ValueError(
+            f"regions of shape {regions.shape} do not fit maps of shape {heats.shape}: "
+            f"boxes ({n}, 4) or masks of the maps' shape are needed"
+        )
+    x0, y0, x1, y1 = regions.T
+    bad = ~((x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height))
+    if bad.any():
+        i = int(bad.argmax())
+        raise ValueError(
+            f"box {i}, {regions[i].tolist()}, is not (x0, y0, x1, y1) inside a map of {width} x "
+            f"{height} pixels; bring the maps to the images' size first (ddlib.images.overlay.upsample)"
+        )
+    y, x = np.arange(height)[:, None], np.arange(width)
+    x0, y0, x1, y1 = (edge[:, None, None] for edge in (x0, y0, x1, y1))
+    return (x >= x0) & (x < x1) & (y >= y0) & (y < y1)

@@ -1,0 +1,1 @@
+"""Pictures: read any file safely, JPEG, faces, overlays, perturbations."""

@@ -1,0 +1,234 @@
+"""Read any image file safely to (H, W, 3) uint8 RGB, and the few things done to pixels later.
+
+The content of a file decides how it is read, never its name: a HEIC photograph under a ``.jpg``
+name opens. What cannot be read completely raises `ImageError`, which names the file, says what is
+wrong and what to do; nothing is patched up in silence.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ddlib.images.jpeg import check_image, decode_colour, jpeg_quality
+
+MIN_SIDE = 16  # pixels; smaller pictures are readable, but hold no face: manifests set them aside
+
+
+MAX_SIDE = 20_000  # pixels; longer sides come from panoramas, scans and damaged headers
+
+
+MAX_PIXELS = 80_000_000  # about 240 MB as RGB, and just below Pillow's own decompression bomb limit
+
+
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+
+class ImageError(ValueError):
+    """A file that cannot be read as an image; the message names it and says what to do."""
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Read an image file completely, whatever its format and colour mode.
+
+    EXIF rotation is applied, transparency is laid over white, 16-bit values are scaled to 8 bits,
+    of an animation the first frame is taken. Colour profiles are not applied.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, 3) uint8 RGB.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, empty, truncated, no image, or larger than `MAX_SIDE` on a side or
+        `MAX_PIXELS` in all.
+    """
+    return decode_image(_read_bytes(path), path)
+
+
+def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
+    """Do as `read_image` does for bytes already in memory; `name` is what errors call them."""
+    with _open(data, name) as picture:
+        try:
+            if picture.format == "JPEG" and picture.mode == "RGB" and "exif" not in picture.info:
+                image = decode_colour(data)
+                if image is not None:
+                    return image
+            picture.load()
+            return _to_rgb(ImageOps.exif_transpose(picture), name)
+        except ImageError:
+            raise
+        except (
+            Exception
+        ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error ...
+            raise ImageError(
+                f"{os.fspath(name)}: the file is damaged or cut short ({error}); "
+                "fetch it again or remove it"
+            ) from error
+
+
+def probe(path: str | os.PathLike) -> dict:
+    """Read a file's header only.
+
+    Returns
+    -------
+    dict
+        ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names it (of
+        the content, not of the name), ``bytes``, and ``jpeg_quality`` 1 to 100 (NaN unless JPEG).
+
+    Raises
+    ------
+    ImageError
+        If the header cannot be read. A file cut short after its header is found by `read_image`.
+    """
+    return probe_bytes(_read_bytes(path), path)
+
+
+def probe_bytes(data: bytes, name: str | os.PathLike = "image") -> dict:
+    """Do as `probe` does for bytes already in memory."""
+    with _open(data, name) as picture:
+        width, height = picture.size
+        # Pillow turns the size of a TIFF itself; a PNG without EXIF would be decoded to look for it
+        if picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info):
+            orientation = picture.getexif().get(0x0112, 1)
+            width, height = (height, width) if 5 <= orientation <= 8 else (width, height)
+        tables = getattr(picture, "quantization", None)
+        quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
+        return {
+            "width": width,
+            "height": height,
+            "format": picture.format,
+            "bytes": len(data),
+            "jpeg_quality": quality,
+        }
+
+
+def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarray:
+    """Resize to a square of `size` pixels; a picture that is not square is squeezed.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+    size : int
+        Side of the result in pixels.
+    method : {"antialias", "nearest", "none"}
+        ``antialias`` is Pillow's triangle filter, widened by the reduction as ``tf.image.resize``
+        does with ``antialias=True``. Lanczos is sharper, but its negative lobes ring at edges, and
+        ringing is just the kind of trace that detectors and ELA feed on. ``nearest`` takes single
+        pixels, as the loader of Keras does unless told otherwise: it aliases large pictures and is
+        kept for the study's own protocol. ``cut`` takes the middle of a larger picture, pixels as
+        they are, and enlarges a smaller one as ``antialias`` does.
+
+    Returns
+    -------
+    numpy.ndarray
+        (size, size, 3) uint8.
+    """
+    if method not in ("antialias", "nearest", "none"):
+        raise ValueError(f"method={method!r} is not known; choose from antialias, nearest, cut")
+    check_image(image)
+    if image.shape[:2] == (size, size):
+        return image
+    if method == "none" and min(image.shape[:2]) >= size:
+        top, left = ((side - size) // 2 for side in image.shape[:2])
+        return image[top : top + size, left : left + size]
+    if method == "nearest":  # Pillow's, without its copies: the pixel below the centre of each
+        rows, columns = (
+            ((np.arange(size) + 0.5) * side / size).astype(int) for side in image.shape[:2]
+        )
+        values = (3 * columns[:, None] + np.arange(3)).ravel()  # all three of each pixel
+        return image.take(rows, 0).reshape(size, -1).take(values, 1).reshape(size, size, 3)
+    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def center_crop(image: np.ndarray, share: float = 1.0) -> np.ndarray:
+    """Return the largest centred square, of which only the middle `share` (0 to 1) is kept."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share={share!r} is out of range; allowed is above 0 and up to 1")
+    check_image(image)
+    height, width = image.shape[:2]
+    side = max(1, round(min(height, width) * share))
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _read_bytes(path) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{os.fspath(path)}: there is no such file; check the path") from error
+    except OSError as error:  # a folder, no permission, a failing disk
+        raise ImageError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from error
+    if not data:
+        raise ImageError(
+            f"{os.fspath(path)}: the file is empty (0 bytes); fetch it again or remove it"
+        )
+    return data
+
+
+def _open(data: bytes, name) -> Image.Image:
+    name = os.fspath(name)
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        _register_heif(name)
+    try:
+        picture = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name}: the content is no image known here (it begins with {data[:16]!r}); "
+            "remove it, or convert it to JPEG or PNG"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{name}: too large ({error}); make it smaller or remove it") from error
+    except Exception as error:  # a damaged header makes plugins fail in their own ways
+        raise ImageError(
+            f"{name}: the header is damaged ({error}); fetch it again or remove it"
+        ) from error
+    width, height = picture.size
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels is too large; up to {MAX_SIDE} on a side and "
+            f"{MAX_PIXELS} in all are read; make it smaller or remove it"
+        )
+    return picture
+
+
+def _register_heif(name: str) -> None:
+    try:
+        import pillow_heif  # only phones' photographs need it, so it is loaded when one turns up
+    except ImportError as error:
+        raise ImageError(
+            f"{name}: a HEIC image needs the package pillow-heif; "
+            "install it or convert the file to JPEG"
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def _to_rgb(picture: Image.Image, name) -> np.ndarray:
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        return _from_16_bits(np.asarray(picture), name)
+    if picture.mode == "F":
+        raise ImageError(
+            f"{os.fspath(name)}: floating-point pixels have no known range; save it with 8 bits"
+        )
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.array(picture.convert("RGB"))
+
+
+def _from_16_bits(grey: np.ndarray, name) -> np.ndarray:
+    """Scale 0..65535 to 0..255; Pillow's own conversion would clip everything above 255."""
+    if grey.min() < 0 or grey.max() > 65535:
+        raise ImageError(f"{os.fspath(name)}: pixels beyond 16 bits; save it with 8 bits")
+    scaled = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.repeat(scaled[..., None], 3, axis=2)

@@ -1,0 +1,1 @@
+"""Training a detector, saving it, running it, looking inside it."""
