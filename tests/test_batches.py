@@ -36,12 +36,12 @@ def test_maps_are_made_of_the_pictures_that_are_kept_without_reading_a_file(
     tiny, tmp_path, monkeypatch, name
 ):
     protocol = preset(name, "gan+ela", image_size=32)
-    part, store = tiny.select(source=["ffhq", "sd21"]), Cache(tmp_path)
+    part, cache = tiny.select(source=["ffhq", "sd21"]), Cache(tmp_path)
     files = zip(part.paths, part.table["crop_share"], strict=True)
     expected = np.stack([prepare_file(path, protocol, crop) for path, crop in files])
-    load_images(part, protocol.without_ela(), store)
+    load_images(part, protocol.without_ela(), cache)
     monkeypatch.setattr(loader, "prepare_file", None)
-    found = load_images(part, protocol, store).take(slice(None))
+    found = load_images(part, protocol, cache).take(slice(None))
     assert found.max() > 0
     np.testing.assert_array_equal(found, expected)
 
@@ -73,11 +73,11 @@ def test_images_come_in_the_manifest_s_order(tiny, tmp_path):
 
 
 def test_manifests_that_share_a_source_share_its_images(tiny, tmp_path):
-    store = Cache(tmp_path)
-    load_images(tiny.select(source="ffhq"), PLAIN, store)
-    before = len(store.entries())
-    load_images(tiny.select(source=["ffhq", "sd21"]), PLAIN, store)
-    assert (before, len(store.entries())) == (3, 6)  # one array for each source and split
+    cache = Cache(tmp_path)
+    load_images(tiny.select(source="ffhq"), PLAIN, cache)
+    before = len(cache.entries())
+    load_images(tiny.select(source=["ffhq", "sd21"]), PLAIN, cache)
+    assert (before, len(cache.entries())) == (3, 6)  # one array for each source and split
 
 
 def test_what_changes_a_picture_changes_its_key_and_nothing_else_does(tiny):

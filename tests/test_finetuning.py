@@ -28,15 +28,15 @@ SMALL = recipe(
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def cache(tmp_path_factory):
     return Cache(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
-def taken(tiny, store, tmp_path_factory):
+def taken(tiny, cache, tmp_path_factory):
     """A detector that was trained and written, and what was said meanwhile."""
     folder, lines = tmp_path_factory.mktemp("taken"), []
-    release(tiny, SMALL, folder, "mine", store, default=True, log=lines.append)
+    release(tiny, SMALL, folder, "mine", cache, default=True, log=lines.append)
     return folder, lines
 
 
@@ -52,11 +52,11 @@ def test_every_layer_is_trained_and_the_detector_takes_whole_pictures(taken):
     assert len(lines) == SMALL.protocol.epochs == len(card["history"])
 
 
-def test_batches_depend_on_the_seed_alone_and_change_by_epoch(tiny, store):
+def test_batches_depend_on_the_seed_alone_and_change_by_epoch(tiny, cache):
     part = tiny.select(split="valid")
     from ddlib.data.loader import load_images
 
-    pictures = load_images(part, replace(SMALL.protocol, jpeg_quality=None), store)
+    pictures = load_images(part, replace(SMALL.protocol, jpeg_quality=None), cache)
     twice = [augmented_batches(pictures, part.labels, SMALL) for _ in range(2)]
     epochs = [[[x.numpy() for x, _, _ in data] for _ in range(2)] for data in twice]
     for first, again in zip(epochs[0][0], epochs[1][0], strict=True):
@@ -83,7 +83,7 @@ def test_a_window_that_does_not_fit_is_refused(tiny, window):
         finetune(part, part, Recipe(SMALL.protocol, window=window), log=len)
 
 
-def test_what_is_taken_away_is_calibrated_on_valid_and_measured_on_test(taken, tiny, store):
+def test_what_is_taken_away_is_calibrated_on_valid_and_measured_on_test(taken, tiny, cache):
     folder, _ = taken
     detector = open_detector(folder=folder)
     assert detector.name == "mine"
@@ -96,7 +96,7 @@ def test_what_is_taken_away_is_calibrated_on_valid_and_measured_on_test(taken, t
     from ddlib.data.subsets import test_sets
 
     chosen = test_sets(tiny)["gan"]
-    pictures = load_images(chosen, detector.protocol, store)
+    pictures = load_images(chosen, detector.protocol, cache)
     scores = detector.scores(detector.scorer(1).logits(pictures))
     assert score_table(chosen.labels, scores)["accuracy"] == rows["gan"]["accuracy"]
     twin = detector.keras_model()(pictures.take(slice(None)).astype("float32"), training=False)

@@ -27,9 +27,9 @@ CHANGES = {
 def lab(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     nothing = pd.DataFrame(columns=["path", "reason"])
-    store = Cache(tmp_path_factory.mktemp("store"))
+    cache = Cache(tmp_path_factory.mktemp("store"))
     lines = []
-    made = Study("tiny", tiny, nothing, folder, CHANGES, lines.append, store)
+    made = Study("tiny", tiny, nothing, folder, CHANGES, lines.append, cache)
     made.lines = lines
     return made
 
@@ -86,7 +86,7 @@ def test_scores_follow_the_detector_that_was_saved(lab):
 
     run = lab.train("gan")
     chosen = lab.manifest.select(split="test", source="sd21")
-    images = load_images(chosen, run.protocol, lab.store).take(slice(None)).astype("float32")
+    images = load_images(chosen, run.protocol, lab.cache).take(slice(None)).astype("float32")
     reread = Run(run.protocol, run.folder, run.key)
     expected = reread.detector(images).numpy()[:, 0]
     assert reread.scores_of(chosen)["score"].to_numpy() == pytest.approx(expected, abs=1e-3)
@@ -129,14 +129,14 @@ def test_rescoring_shows_the_detector_the_changed_pictures(lab):
     run = SimpleNamespace(detector=keras.Model(inputs, mean), protocol=lab.protocol("gan"))
     run.scores_of = lambda asked: kept if asked is chosen else None
     for change in ({"jpeg_quality": None}, {"jpeg_quality": 20}, {"resize": "nearest"}):
-        pictures = load_images(chosen, replace(run.protocol, **change), lab.store).take(slice(None))
+        pictures = load_images(chosen, replace(run.protocol, **change), lab.cache).take(slice(None))
         expected = 1 / (1 + np.exp(-(pictures.min((1, 2)) / 255).sum(1)))
-        assert reprocess_and_score(run, chosen, lab.store, **change) == pytest.approx(
+        assert reprocess_and_score(run, chosen, lab.cache, **change) == pytest.approx(
             expected, abs=1e-5
         )
     with pytest.raises(ValueError, match="alpha=1.0 is no preparation"):
-        reprocess_and_score(run, chosen, lab.store, alpha=1.0)
+        reprocess_and_score(run, chosen, lab.cache, alpha=1.0)
     unchanged = {"jpeg_quality": run.protocol.jpeg_quality}
     assert (
-        reprocess_and_score(run, chosen, lab.store, **unchanged).tolist() == kept["score"].tolist()
+        reprocess_and_score(run, chosen, lab.cache, **unchanged).tolist() == kept["score"].tolist()
     )

@@ -32,7 +32,7 @@ TINY = preset(
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def cache(tmp_path_factory):
     return Cache(tmp_path_factory.mktemp("store"))
 
 
@@ -42,12 +42,12 @@ def sets(tiny):
     return [tiny.select(source=sources, split=s) for s in ("train", "valid")]
 
 
-def test_training_on_features_repeats_plain_fit(sets, store):
+def test_training_on_features_repeats_plain_fit(sets, cache):
     lines = []
-    cached = train(*sets, TINY, store, "float32", lines.append)
+    cached = train(*sets, TINY, cache, "float32", lines.append)
 
     plain = build_from_protocol(TINY)
-    rows = [load_images(part, TINY, store) for part in sets]
+    rows = [load_images(part, TINY, cache) for part in sets]
     data = training_batches(rows[0], None, sets[0].labels, TINY)
     check = validation_batches(rows[1], sets[1].labels, TINY)
     history = fit(plain, data, check, TINY, lines.append)
@@ -67,11 +67,11 @@ def test_products_are_bfloat16_where_processor_and_protocol_agree(monkeypatch, h
     assert choose_matmul_dtype(replace(TINY, bfloat16=wants)) == expected
 
 
-def test_training_with_bfloat16_products_stays_near_float32(sets, store, monkeypatch):
+def test_training_with_bfloat16_products_stays_near_float32(sets, cache, monkeypatch):
     monkeypatch.setattr(train_module, "multiplies_bfloat16", lambda: True)
     short = replace(TINY, epochs=1)
-    exact = train(*sets, short, store, "float32", len)
-    half = train(*sets, short, store, log=len)
+    exact = train(*sets, short, cache, "float32", len)
+    half = train(*sets, short, cache, log=len)
     assert (exact.matmul_dtype, half.matmul_dtype) == ("float32", "bfloat16")
     for column in ("loss", "val_loss"):
         a, b = exact.history[column][0], half.history[column][0]
@@ -79,10 +79,10 @@ def test_training_with_bfloat16_products_stays_near_float32(sets, store, monkeyp
         assert a == pytest.approx(b, rel=0.02)
 
 
-def test_the_best_epoch_is_restored(sets, store):
-    trained = train(*sets, replace(TINY, learning_rate=0.01, epochs=4), store, log=len)
+def test_the_best_epoch_is_restored(sets, cache):
+    trained = train(*sets, replace(TINY, learning_rate=0.01, epochs=4), cache, log=len)
     assert trained.best_epoch == trained.history["val_loss"].idxmin() + 1
-    rows = load_images(sets[1], TINY, store)
+    rows = load_images(sets[1], TINY, cache)
     scores = trained.detector(rows.take(slice(None)).astype("float32"), training=False).numpy()[
         :, 0
     ]
@@ -93,10 +93,10 @@ def test_the_best_epoch_is_restored(sets, store):
     )  # features are float16
 
 
-def test_half_precision_features_agree(sets, store):
+def test_half_precision_features_agree(sets, cache):
     prefix, tail = split_backbone(build_from_protocol(TINY))
     half, full = (
-        bottleneck_features(prefix, sets[1], TINY, store, feature_dtype=p)
+        bottleneck_features(prefix, sets[1], TINY, cache, feature_dtype=p)
         for p in ("float16", "float32")
     )
     assert (half.dtype, full.dtype) == (np.float16, np.float32)
@@ -116,19 +116,19 @@ def test_precision_is_chosen_by_what_it_does_to_the_logit(gain, expected):
     assert choose_feature_dtype(prefix, tail, images) == expected
 
 
-def test_mirrored_features_are_those_of_mirrored_images(sets, store):
+def test_mirrored_features_are_those_of_mirrored_images(sets, cache):
     prefix, _ = split_backbone(build_from_protocol(TINY))
-    features = bottleneck_features(prefix, sets[1], TINY, store, True, "float32")
-    images = load_images(sets[1], TINY, store).take(slice(None))[:, :, ::-1].astype("float32")
+    features = bottleneck_features(prefix, sets[1], TINY, cache, True, "float32")
+    images = load_images(sets[1], TINY, cache).take(slice(None))[:, :, ::-1].astype("float32")
     assert np.allclose(features.take(slice(None)), prefix(images), atol=1e-5)
 
 
-def test_other_weights_never_meet_old_features(sets, store):
-    before = len(store.entries())
+def test_other_weights_never_meet_old_features(sets, cache):
+    before = len(cache.entries())
     for seed in (11, 12, 11):
         prefix, _ = split_backbone(build_detector(0.25, 64, None, seed=seed))
-        bottleneck_features(prefix, sets[1], TINY, store)
-    assert len(store.entries()) == before + 2 * 2  # two seeds, two sources
+        bottleneck_features(prefix, sets[1], TINY, cache)
+    assert len(cache.entries()) == before + 2 * 2  # two seeds, two sources
 
 
 def test_a_loss_that_is_no_number_is_named():

@@ -17,8 +17,8 @@ def command():
 @command.command()
 def info():
     """List what is stored, longest unused first."""
-    store = Cache()
-    entries = store.entries()
+    cache = Cache()
+    entries = cache.entries()
     for entry in entries:
         used = datetime.datetime.fromtimestamp(entry["used"]).strftime("%Y-%m-%d %H:%M")
         size = entry["bytes"] / 1e6
@@ -30,5 +30,5 @@ def info():
 @command.command()
 def clear():
     """Remove everything that is stored; it is made again when needed."""
-    store = Cache()
+    cache = Cache()
     click.echo(f"freed {store.clear() / GIGABYTE:.2f} GB in {store.root}")

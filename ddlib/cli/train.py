@@ -44,5 +44,5 @@ def command(name, data, out, alpha, epochs, rate, seed, default, runs) -> None:
             "window": size * 3 // 4,
             "weights": SIMULATED_CHANGES["weights"],
         }
-    path = release(study.manifest, recipe(alpha, **changes), out, name, study.store, default)
+    path = release(study.manifest, recipe(alpha, **changes), out, name, study.cache, default)
     click.echo(f"wrote {path}, its .tflite and its card {path.with_suffix('.md').name}")

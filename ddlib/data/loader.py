@@ -62,14 +62,14 @@ def prepared(manifest: Manifest, protocol: Protocol) -> Iterator[np.ndarray]:
     return ordered_parallel_map(several, parts)  # decoding and resizing leave Python's lock
 
 
-def load_images(manifest: Manifest, protocol: Protocol, store: Cache | None = None) -> Rows:
+def load_images(manifest: Manifest, protocol: Protocol, cache: Cache | None = None) -> Rows:
     """Return the prepared images of a manifest as rows of (S, S, 3) uint8, in its order.
 
     They are prepared once and kept in the store, one array for each source and split, so that
     manifests that share a source share the work.
     """
-    store = store or Cache()
-    return gather_blocks(manifest, lambda block: _image_block(block, protocol, store))
+    cache = cache or Cache()
+    return gather_blocks(manifest, lambda block: _image_block(block, protocol, cache))
 
 
 def gather_blocks(manifest: Manifest, load_block) -> Rows:
@@ -97,14 +97,14 @@ def block_key(block: Manifest, protocol: Protocol) -> dict:
     return {**where, "files": files, "preparation": protocol.preparation(), "version": PREPARE}
 
 
-def _image_block(block: Manifest, protocol: Protocol, store: Cache) -> StoredArray:
+def _image_block(block: Manifest, protocol: Protocol, cache: Cache) -> StoredArray:
     size = protocol.image_size
     shape = (len(block), size, size, 3)
-    chunks = partial(_chunks, block, protocol, store)
-    return store.array("images", block_key(block, protocol), shape, np.uint8, chunks)
+    chunks = partial(_chunks, block, protocol, cache)
+    return cache.array("images", block_key(block, protocol), shape, np.uint8, chunks)
 
 
-def _chunks(block: Manifest, protocol: Protocol, store: Cache) -> Iterator[np.ndarray]:
+def _chunks(block: Manifest, protocol: Protocol, cache: Cache) -> Iterator[np.ndarray]:
     """Prepare images a few at a time; ELA maps are made of what is kept for the model without."""
     if protocol.ela_quality is None:
         return prepared(block, protocol)
@@ -112,7 +112,7 @@ def _chunks(block: Manifest, protocol: Protocol, store: Cache) -> Iterator[np.nd
     def maps(pictures: np.ndarray) -> np.ndarray:
         return np.stack([_ela_map(picture, protocol) for picture in pictures])
 
-    return ordered_parallel_map(maps, load_images(block, protocol.without_ela(), store).chunks(_AT_ONCE))
+    return ordered_parallel_map(maps, load_images(block, protocol.without_ela(), cache).chunks(_AT_ONCE))
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:

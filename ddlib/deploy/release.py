@@ -35,7 +35,7 @@ def release(
     recipe: Recipe,
     folder: Path,
     name: str,
-    store: Cache | None = None,
+    cache: Cache | None = None,
     default: bool = False,
     log: Callable[[str], None] = print,
 ) -> Path:
@@ -49,15 +49,15 @@ def release(
     recipe : Recipe
     folder, name : path, str
         NAME.keras, NAME.tflite, NAME.json and NAME.md are written there.
-    store : Store, optional
+    cache : Cache, optional
     default : bool
         Whether the card calls it the one to use unless another is named.
     log : callable
         Gets progress lines.
     """
-    store = store or Cache()
+    cache = cache or Cache()
     training, validation = (manifest.select(split=split) for split in ("train", "valid"))
-    trained = finetune(training, validation, recipe, store, log)
+    trained = finetune(training, validation, recipe, cache, log)
     card = {
         **{"name": name, "what": _what(recipe), "data": _data(training, validation)},
         **{"limits": list(LIMITS), "licence": LICENCE},
@@ -66,18 +66,18 @@ def release(
         **({"default": True} if default else {}),
     }
     round_weights(trained.detector)  # before measuring: what is measured is what is shipped
-    card |= calibrate_and_evaluate(trained.detector, recipe.protocol, manifest, store)
+    card |= calibrate_and_evaluate(trained.detector, recipe.protocol, manifest, cache)
     path = write_release(trained.detector, Path(folder), name, recipe.protocol, card)
     write_markdown(read_json(path.with_suffix(".json")), path.with_suffix(".md"))
     return path
 
 
-def calibrate_and_evaluate(detector, protocol, manifest: Manifest, store: Cache) -> dict:
+def calibrate_and_evaluate(detector, protocol, manifest: Manifest, cache: Cache) -> dict:
     """Return temperature, threshold, band and the numbers of every test set, for the card."""
     scorer = Scorer(convert(detector, "float16"))
     validation, test = (manifest.select(split=split) for split in ("valid", "test"))
     on_valid, on_test = (
-        scorer.logits(load_images(part, protocol, store)) for part in (validation, test)
+        scorer.logits(load_images(part, protocol, cache)) for part in (validation, test)
     )
     sources = validation.table["source"]
     chosen = choose_thresholds(validation.labels, on_valid, sources)

@@ -52,7 +52,7 @@ def bottleneck_features(
     prefix: keras.Model,
     manifest: Manifest,
     protocol: Protocol,
-    store: Cache,
+    cache: Cache,
     mirror: bool = False,
     feature_dtype: str = "float16",
 ) -> Rows:
@@ -68,9 +68,9 @@ def bottleneck_features(
             "mirror": mirror,
         }
         shape = (len(block), *prefix.output_shape[1:])
-        images = load_images(block, protocol, store)
+        images = load_images(block, protocol, cache)
         chunks = partial(_answers, prefix, images, mirror, feature_dtype)
-        return store.array("features", key, shape, feature_dtype, chunks)
+        return cache.array("features", key, shape, feature_dtype, chunks)
 
     return gather_blocks(manifest, load_block)
 

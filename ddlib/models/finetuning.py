@@ -72,7 +72,7 @@ def finetune(
     training: Manifest,
     validation: Manifest,
     recipe: Recipe,
-    store: Cache | None = None,
+    cache: Cache | None = None,
     log: Callable[[str], None] = print,
 ) -> Trained:
     """Train a detector and return it at its best epoch by validation loss.
@@ -82,13 +82,13 @@ def finetune(
     training, validation : Manifest
         Both classes in each; the classes weigh the same in the loss whatever their counts.
     recipe : Recipe
-    store : Store, optional
+    cache : Cache, optional
         Where prepared pictures are kept.
     log : callable
         Gets one line an epoch.
     """
     start = time.perf_counter()
-    protocol, store = recipe.protocol, store or Cache()
+    protocol, cache = recipe.protocol, cache or Cache()
     if not 32 <= recipe.window <= protocol.image_size:
         raise ValueError(f"window={recipe.window}; 32 to image_size={protocol.image_size} fit")
     detector = build_from_protocol(protocol)
@@ -99,8 +99,8 @@ def finetune(
     )  # fmt: skip
     detector, twin = (_first_stride(model, recipe.first_stride) for model in (detector, twin))
     twin.set_weights(detector.get_weights())
-    plain = load_images(training, replace(protocol, jpeg_quality=None), store)
-    held_out = load_images(validation, protocol, store)
+    plain = load_images(training, replace(protocol, jpeg_quality=None), cache)
+    held_out = load_images(validation, protocol, cache)
     history = fit(
         *(twin, augmented_batches(plain, training.labels, recipe)),
         *(validation_batches(held_out, validation.labels, protocol), protocol, log),

@@ -49,7 +49,7 @@ def train(
     training: Manifest,
     validation: Manifest,
     protocol: Protocol,
-    store: Cache | None = None,
+    cache: Cache | None = None,
     feature_dtype: str | None = None,
     log: Callable[[str], None] = print,
 ) -> Trained:
@@ -60,7 +60,7 @@ def train(
     training, validation : Manifest
         Must hold both classes; the classes weigh the same in the loss whatever their counts.
     protocol : Protocol
-    store : Store, optional
+    cache : Cache, optional
         Where images and features are kept.
     feature_dtype : {"float16", "float32"}, optional
         Of the stored features. Half precision halves the disk; float32 repeats plain training
@@ -70,19 +70,19 @@ def train(
         Gets one line an epoch.
     """
     start = time.perf_counter()
-    store = store or Cache()
+    cache = cache or Cache()
     detector = build_from_protocol(protocol)
     start_digest = weights_digest(detector)
     products = "float32" if feature_dtype == "float32" else choose_matmul_dtype(protocol)
     prefix, tail = split_backbone(detector)
     if feature_dtype is None:
-        few = load_images(training, protocol, store).take(slice(0, 8))
+        few = load_images(training, protocol, cache).take(slice(0, 8))
         feature_dtype = choose_feature_dtype(prefix, tail, few)
-    plain = bottleneck_features(prefix, training, protocol, store, feature_dtype=feature_dtype)
+    plain = bottleneck_features(prefix, training, protocol, cache, feature_dtype=feature_dtype)
     mirrored = None
     if protocol.flip:
-        mirrored = bottleneck_features(prefix, training, protocol, store, True, feature_dtype)
-    held_out = bottleneck_features(prefix, validation, protocol, store, feature_dtype=feature_dtype)
+        mirrored = bottleneck_features(prefix, training, protocol, cache, True, feature_dtype)
+    held_out = bottleneck_features(prefix, validation, protocol, cache, feature_dtype=feature_dtype)
     data = training_batches(plain, mirrored, training.labels, protocol)
     check = validation_batches(held_out, validation.labels, protocol)
     history = fit(tail, data, check, protocol, log, products)

@@ -137,7 +137,7 @@ class Study:
     folder: Path
     changes: dict
     log: Callable[[str], None] = print
-    store: Cache = field(default_factory=Cache)
+    cache: Cache = field(default_factory=Cache)
 
     @property
     def simulated(self) -> bool:
@@ -177,11 +177,11 @@ class Study:
         from ddlib.models.features import bottleneck_features, score_features
         from ddlib.models.train import train
 
-        trained = train(training, validation, run.protocol, self.store, log=self.log)
+        trained = train(training, validation, run.protocol, self.cache, log=self.log)
         start = time.perf_counter()
         prefix, tail = trained.parts
         features = bottleneck_features(
-            prefix, scored, run.protocol, self.store, feature_dtype=trained.feature_dtype
+            prefix, scored, run.protocol, self.cache, feature_dtype=trained.feature_dtype
         )
         scores = _score_table(scored, score_features(tail, features))
         facts = {
@@ -296,7 +296,7 @@ def _score_table(scored: Manifest, logits) -> pd.DataFrame:
 CHANGEABLE = ("square", "resize", "jpeg_quality", "ela_quality", "ela_inverted")
 
 
-def reprocess_and_score(run, chosen: Manifest, store: Cache | None = None, **changes) -> np.ndarray:
+def reprocess_and_score(run, chosen: Manifest, cache: Cache | None = None, **changes) -> np.ndarray:
     """Return the scores that a trained run gives to pictures prepared in another way.
 
     Parameters
@@ -304,7 +304,7 @@ def reprocess_and_score(run, chosen: Manifest, store: Cache | None = None, **cha
     run : ddlib.study.study.Run
     chosen : Manifest
         The pictures. Prepared as the run prepares them, they must be ones that it has scored.
-    store : Store, optional
+    cache : Cache, optional
         Where prepared pictures are kept.
     **changes
         Preparation fields of the run's protocol to set otherwise: `CHANGEABLE`.
@@ -327,7 +327,7 @@ def reprocess_and_score(run, chosen: Manifest, store: Cache | None = None, **cha
     protocol = replace(run.protocol, **changes)
     if protocol == run.protocol:
         return run.scores_of(chosen)["score"].to_numpy()
-    pictures = load_images(chosen, protocol, store)
+    pictures = load_images(chosen, protocol, cache)
     forward = fastest(run.detector)
     scores = [forward(batch)[:, 0] for batch in pictures.chunks(64)]
     return np.concatenate(scores).astype("float64")

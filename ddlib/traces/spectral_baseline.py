@@ -43,12 +43,12 @@ def radial_features(images: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def spectra_by_preparation(
-    chosen: Manifest, protocols: dict[str, Protocol], store: Cache | None = None
+    chosen: Manifest, protocols: dict[str, Protocol], cache: Cache | None = None
 ) -> dict[str, np.ndarray]:
     """Return the `radial_features` of the same pictures under several preparations, by name."""
     features = {}
     for name, protocol in protocols.items():
-        chunks = load_images(chosen, protocol, store).chunks(64)
+        chunks = load_images(chosen, protocol, cache).chunks(64)
         features[name] = radial_features(image for chunk in chunks for image in chunk)
     return features
 

@@ -106,7 +106,7 @@ def bench_pipeline(study: Study) -> list[dict]:
 def bench_ela(study: Study) -> list[dict]:
     """ELA of prepared images: Pillow one at a time; ours in threads."""
     chosen = study.manifest.select(split="test").sample(256)
-    pictures = load_images(chosen, study.protocol("gan"), study.store).take(slice(None))
+    pictures = load_images(chosen, study.protocol("gan"), study.cache).take(slice(None))
     theirs = [baseline.ela(picture) for picture in pictures]
     gap = np.abs(np.stack(theirs).astype(int) - ela_maps(pictures)).mean()
     slow = seconds(lambda: [baseline.ela(picture) for picture in pictures], 5)
@@ -163,8 +163,8 @@ def bench_study(study: Study) -> list[dict]:
     theirs, own, floor, rate = 0.0, 0.0, 0.0, product_rate()
     scored = study.manifest.select(split=["valid", "test"])
     with tempfile.TemporaryDirectory() as folder:
-        runs, store = Path(folder) / "runs", Cache(Path(folder) / "store")
-        cold = replace(study, folder=runs, log=lambda line: None, store=store)
+        runs, cache = Path(folder) / "runs", Cache(Path(folder) / "store")
+        cold = replace(study, folder=runs, log=lambda line: None, cache=cache)
         for model in CONDITIONS:
             protocol = study.protocol(model)
             sets = training_sets(study, protocol)
@@ -195,7 +195,7 @@ def bench_scoring(study: Study) -> list[dict]:
     """Scores of prepared images: predict one by one; our scorer; every bare engine."""
     protocol = study.protocol("gan")
     chosen = study.manifest.select(split="test").sample(128)
-    pictures = load_images(chosen, protocol, study.store).take(slice(None))
+    pictures = load_images(chosen, protocol, study.cache).take(slice(None))
     found = engines(protocol.alpha, pictures, ("float32",))
     times = {name: seconds(run, 4) / len(pictures) for name, run in found.items()}
     own = times.pop("Scorer float32, 2 workers")
@@ -276,7 +276,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         study = open_study(chosen.data, Path(folder) / "runs", chosen.alpha)
-        study.store = Cache(Path(folder) / "store")
+        study.cache = Cache(Path(folder) / "store")
         for name in chosen.only.split(","):
             rows += BENCHES[name](study)
             print(pd.DataFrame(rows[-2:]).to_string(index=False), flush=True)

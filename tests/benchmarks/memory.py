@@ -19,13 +19,13 @@ from ddlib.protocol import preset
 
 def main() -> None:
     """Train and print."""
-    csv, root, n, store = sys.argv[1:]
+    csv, root, n, cache = sys.argv[1:]
     manifest = Manifest.load(csv, root)
     protocol = preset("clean", "gan", alpha=0.25, epochs=1, weights=None)
     few = training_manifest(manifest, protocol)
     times = -(-int(n) // len(few))
     many = Manifest(root, pd.concat([few.table] * times).iloc[: int(n)])
-    train(many, validation_manifest(manifest, protocol), protocol, Cache(store, 60), log=len)
+    train(many, validation_manifest(manifest, protocol), protocol, Cache(cache, 60), log=len)
     print(peak_memory_mb() / 1000)
 
 

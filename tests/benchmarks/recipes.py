@@ -69,14 +69,14 @@ def some(rows: Rows, chosen: np.ndarray) -> Rows:
     return Rows(rows.arrays, rows.array_of[chosen], rows.row_of[chosen])
 
 
-def held_out_logits(pictures: Manifest, protocol: Protocol, store: Cache) -> np.ndarray:
+def held_out_logits(pictures: Manifest, protocol: Protocol, cache: Cache) -> np.ndarray:
     """Return the logit of each GAN-set picture by a detector that did not see it; else NaN."""
     part, labels = deal(pictures), pictures.labels
     logits = np.full(len(pictures), np.nan)
     for fold in range(FOLDS):
         prefix, tail = split_backbone(build_from_protocol(protocol))
         plain, mirrored = (
-            bottleneck_features(prefix, pictures, protocol, store, mirror)
+            bottleneck_features(prefix, pictures, protocol, cache, mirror)
             for mirror in (False, True)
         )
         seen, unseen = np.flatnonzero(part != fold), np.flatnonzero(part == fold)

@@ -46,14 +46,14 @@ TRIALS = {
 }
 
 
-def run(name: str, manifest: Manifest, alpha: float, epochs: int, store: Cache) -> dict:
+def run(name: str, manifest: Manifest, alpha: float, epochs: int, cache: Cache) -> dict:
     """Train one trial and return its row."""
     plan = recipe(alpha, epochs, **TRIALS[name])
     training, valid = (manifest.select(split=split) for split in ("train", "valid"))
     trained = finetune(
-        training, valid, plan, store, log=lambda line: print(f"  {line}", flush=True)
+        training, valid, plan, cache, log=lambda line: print(f"  {line}", flush=True)
     )
-    pictures = load_images(valid, plan.protocol, store).take(slice(None))
+    pictures = load_images(valid, plan.protocol, cache).take(slice(None))
     forward = compiled(logit_model(trained.detector))
     clean, saved = (
         np.concatenate([forward(part[i : i + 50])[:, 0] for i in range(0, len(part), 50)])
