@@ -24,11 +24,11 @@ def info():
         size = entry["bytes"] / 1e6
         click.echo(f"{used}  {entry['kind']:<9} {size:9.1f} MB  {entry['folder'].name}")
     total = sum(entry["bytes"] for entry in entries) / GIGABYTE
-    click.echo(f"{store.root}: {len(entries)} arrays, {total:.2f} of {store.limit:g} GB")
+    click.echo(f"{cache.root}: {len(entries)} arrays, {total:.2f} of {cache.limit:g} GB")
 
 
 @command.command()
 def clear():
     """Remove everything that is stored; it is made again when needed."""
     cache = Cache()
-    click.echo(f"freed {store.clear() / GIGABYTE:.2f} GB in {store.root}")
+    click.echo(f"freed {cache.clear() / GIGABYTE:.2f} GB in {cache.root}")
