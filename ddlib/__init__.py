@@ -4,8 +4,12 @@ The package follows one sentence: a source becomes a manifest, a manifest become
 train a detector, the detector is measured, explained and shown.
 """
 
+import os
+
 from ddlib.protocol import FAKE, REAL, Protocol, preset
 
 __version__ = "0.1.0"
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it once, when it starts
 
 __all__ = ["FAKE", "REAL", "Protocol", "preset", "__version__"]

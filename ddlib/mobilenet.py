@@ -1,8 +1,9 @@
-"""The detector: MobileNet V1 with a small head, its frozen prefix, and its files.
+"""MobileNet V1 as a detector of fake faces, block by block: raw pixels in, P(fake) out.
 
-MobileNet V1 (Howard et al. 2017, arXiv 1704.04861) as Keras builds it, then global average
-pooling, a dense layer of 1024 and one logit. The detector takes raw pixels 0..255; scaling is its
-first layer.
+The backbone is MobileNet V1 (Howard et al. 2017, arXiv 1704.04861, table 1): one ordinary
+convolution and 13 depthwise-separable blocks, with the layer names, order and weight shapes of
+``keras.applications.MobileNet``, so that Keras's files of ImageNet weights fit. The head is global
+average pooling, one dense layer, one logit and a sigmoid.
 """
 
 from __future__ import annotations
@@ -12,55 +13,30 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras import layers
 
-from ddlib.protocol import Protocol
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
+BLOCKS = (  # pointwise filters at alpha = 1, stride of the depthwise convolution
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (1024, 2),
+    (1024, 1),
+)
 WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
-
-
-_ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}
-
-
-_ROWS = (128, 160, 192, 224)
+WEIGHTS_ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}  # as file names spell them
+WEIGHTS_SIZES = (128, 160, 192, 224)  # pixels; one file of weights for each
 
 
 class WeightsError(FileNotFoundError):
-    """ImageNet weights were asked for and are nowhere to be had."""
-
-
-def find_weights(alpha: float, image_size: int = 256) -> Path:
-    """Return the file of ImageNet weights: from Keras's cache, else downloaded into it.
-
-    Raises
-    ------
-    WeightsError
-        If they are not in the cache and cannot be downloaded; it says the ways out.
-    ValueError
-        If no ImageNet weights of this width exist.
-    """
-    if alpha not in _ALPHAS:
-        known = ", ".join(map(str, _ALPHAS))
-        raise ValueError(f"alpha={alpha}: ImageNet weights exist for {known} only")
-    rows = image_size if image_size in _ROWS else 224
-    name = f"mobilenet_{_ALPHAS[alpha]}_{rows}_tf_no_top.h5"
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    cache = home / "models"
-    if (cache / name).is_file():
-        return cache / name
-    try:
-        cache.mkdir(parents=True, exist_ok=True)  # else Keras turns to a temporary folder
-        url = WEIGHTS_URL + name
-        return Path(keras.utils.get_file(name, url, cache_dir=home, cache_subdir="models"))
-    except Exception as error:  # get_file raises a bare Exception when it cannot connect
-        raise WeightsError(
-            f"{name} is not in {cache} and could not be downloaded ({error}). Three ways out: "
-            f"(1) connect once to the internet and run again; (2) copy {name} into the folder "
-            "models of a Keras home and set KERAS_HOME to that home; (3) pass weights=None, "
-            "or the path of a weights file that you have"
-        ) from error
+    """Start weights were asked for and cannot be found or downloaded."""
 
 
 def build_detector(
@@ -70,78 +46,127 @@ def build_detector(
     trainable_layers: int = 10,
     dropout: float = 0.0,
     dense_units: int = 1024,
-    pixel_range: tuple[int, int] = (-1, 1),
+    pixel_range: tuple[float, float] = (-1, 1),
     batch_norm_momentum: float = 0.99,
     seed: int = 0,
 ) -> keras.Model:
-    """Build the detector: raw pixels in, P(fake) out.
+    """Build a MobileNet V1 detector, not compiled.
 
     Parameters
     ----------
     alpha : float
-        Width multiplier of MobileNet V1.
+        Width multiplier: every layer has ``int(alpha * filters)`` filters.
     image_size : int or None
-        Side of the square input in pixels; None takes any size (for training on crops).
+        Side of the square input in pixels, at least 32; None takes any size.
     weights : {"imagenet", None, "highpass"} or path
-        Start weights of the backbone (everything before the pooling). "highpass" is random but for
-        a first layer of fixed high-pass filters (`highpass_filters`).
+        Start weights of the backbone. None is random, "highpass" is random except for fixed
+        high-pass filters in the first layer (`highpass_filters`), a path is a file of weights.
     trainable_layers : int
-        How many of the backbone's last layers are trained; the study used 10 or 20. The layers
-        before them are frozen, batch statistics included.
+        How many of the backbone's last layers are trained, layers without weights included; the
+        study used 10 and 20. The layers before them are frozen, batch statistics included.
     dropout : float
-        Dropout rate before the logit.
+        Dropout rate before the logit, 0 to below 1.
     dense_units : int
         Units of the dense layer before the logit.
-    pixel_range : (int, int)
-        Where 0..255 is scaled to: (-1, 1) is what the ImageNet weights expect, (0, 1) the study's.
+    pixel_range : (float, float)
+        Range to which 0..255 is scaled: (-1, 1) for ImageNet weights; the study used (0, 1).
     batch_norm_momentum : float
-        Momentum of the moving averages of batch normalisation, in [0, 1).
+        Momentum of the moving averages of batch normalisation, 0 to below 1.
     seed : int
-        Of the random start weights.
+        Seed of the random start weights. As ``keras.utils.set_random_seed`` it also resets the
+        global generators of Python, NumPy and TensorFlow.
 
     Returns
     -------
     keras.Model
         Input (N, S, S, 3), any numeric type, 0..255; output "score" (N, 1) = P(fake) in [0, 1].
         The layer "logit" holds the value before the sigmoid.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or a file of weights is for another network.
+    WeightsError
+        If the file of weights does not exist and cannot be downloaded.
+
+    Examples
+    --------
+    >>> model = build_detector(alpha=0.25, image_size=64, weights=None)
+    >>> model.output_shape
+    (None, 1)
     """
+    _check("alpha", alpha, alpha >= 1 / 32, "at least 1/32, so that each layer has a filter")
+    _check("image_size", image_size, image_size is None or image_size >= 32, "at least 32, or None")
+    _check("trainable_layers", trainable_layers, trainable_layers >= 0, "0 or more")
+    _check("dropout", dropout, 0 <= dropout < 1, "0 to below 1")
+    _check("dense_units", dense_units, dense_units >= 1, "1 or more")
+    _check("pixel_range", pixel_range, pixel_range[0] < pixel_range[1], "(low, high), low < high")
+    momentum = batch_norm_momentum
+    _check("batch_norm_momentum", momentum, 0 <= momentum < 1, "0 to below 1")
+
     keras.utils.set_random_seed(seed)
     image = keras.Input((image_size, image_size, 3), name="image")
     low, high = pixel_range
-    pixels = keras.layers.Rescaling((high - low) / 255, low, name="pixels")(image)
-    backbone = keras.applications.MobileNet(
-        input_tensor=pixels, alpha=alpha, include_top=False, weights=None
+    x = layers.Rescaling((high - low) / 255, low, name="pixels")(image)
+    x = layers.Conv2D(int(32 * alpha), 3, strides=2, padding="same", use_bias=False, name="conv1")(
+        x
     )
-    _start(backbone, weights, alpha, image_size)
-    _freeze(backbone, trainable_layers)
-    for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = batch_norm_momentum
-    x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
-    x = keras.layers.Dense(dense_units, activation="relu", name="features")(x)
-    if dropout:
-        x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
-    logit = keras.layers.Dense(1, name="logit")(x)
-    score = keras.layers.Activation("sigmoid", name="score")(logit)
-    return keras.Model(image, score, name="detector")
+    x = layers.BatchNormalization(momentum=momentum, name="conv1_bn")(x)
+    x = layers.ReLU(6.0, name="conv1_relu")(x)
+    for number, (filters, stride) in enumerate(BLOCKS, start=1):
+        x = depthwise_separable_block(x, int(filters * alpha), stride, number, momentum)
 
-
-def _start(backbone: keras.Model, weights, alpha: float, image_size: int) -> None:
+    backbone = keras.Model(image, x, name="backbone")
     if weights == "highpass":
         first = backbone.get_layer("conv1")
         first.set_weights([highpass_filters(first.filters)])
     elif weights is not None:
         file = find_weights(alpha, image_size) if weights == "imagenet" else Path(weights)
-        _load_backbone(backbone, file, alpha)
+        _load_weights(backbone, file, alpha)
+    frozen = max(len(backbone.layers) - trainable_layers, 0)
+    for layer in backbone.layers[:frozen]:
+        layer.trainable = False
+
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.Dense(dense_units, activation="relu", name="features")(x)
+    if dropout:
+        x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
+    x = layers.Dense(1, name="logit")(x)
+    score = layers.Activation("sigmoid", name="score")(x)
+    return keras.Model(image, score, name="detector")
+
+
+def depthwise_separable_block(
+    x: keras.KerasTensor, filters: int, stride: int, number: int, momentum: float = 0.99
+) -> keras.KerasTensor:
+    """Apply one block: a 3x3 convolution of each channel by itself, then a 1x1 over all channels.
+
+    For C channels in and K out this takes ``9 C + C K`` weights, an ordinary 3x3 convolution
+    ``9 C K``. Each convolution is followed by batch normalisation and ReLU6.
+    """
+    if stride == 2:  # padded on the right and below only, as the ImageNet weights were trained
+        x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"conv_pad_{number}")(x)
+    x = layers.DepthwiseConv2D(
+        3,
+        strides=stride,
+        padding="same" if stride == 1 else "valid",
+        use_bias=False,
+        name=f"conv_dw_{number}",
+    )(x)
+    x = layers.BatchNormalization(momentum=momentum, name=f"conv_dw_{number}_bn")(x)
+    x = layers.ReLU(6.0, name=f"conv_dw_{number}_relu")(x)
+    x = layers.Conv2D(filters, 1, padding="same", use_bias=False, name=f"conv_pw_{number}")(x)
+    x = layers.BatchNormalization(momentum=momentum, name=f"conv_pw_{number}_bn")(x)
+    return layers.ReLU(6.0, name=f"conv_pw_{number}_relu")(x)
 
 
 def highpass_filters(filters: int, gain: float = 30.0) -> np.ndarray:
-    """Return first-layer weights (3, 3, 3, filters) that show what smoothing would remove.
+    """Return first-layer weights (3, 3, 3, filters) float32 of fixed high-pass filters.
 
     Second differences along rows, columns and both, the Laplacian, first differences and one
-    smoothing filter, on brightness, repeated with alternating signs. Noise residuals are where
-    forensics looks first (Fridrich and Kodovsky 2012; Bayar and Stamm 2016); with them given, a
-    network learns traces from hundreds of images that it would otherwise need many more for.
+    smoothing filter, on brightness, repeated with alternating signs. Forensic detectors start from
+    such noise residuals (Fridrich and Kodovsky 2012; Bayar and Stamm 2016); given them, a network
+    learns from hundreds of images what it would otherwise need many more for.
 
     Parameters
     ----------
@@ -161,9 +186,45 @@ def highpass_filters(filters: int, gain: float = 30.0) -> np.ndarray:
     return np.repeat(chosen.transpose(1, 2, 0)[:, :, None], 3, axis=2).astype("float32")
 
 
-def _load_backbone(backbone: keras.Model, file: Path, alpha: float) -> None:
+def find_weights(alpha: float, image_size: int | None = 256) -> Path:
+    """Return the file of ImageNet weights from Keras's cache; download it into the cache if needed.
+
+    The cache is the folder ``models`` of ``KERAS_HOME``, by default ``~/.keras``.
+
+    Raises
+    ------
+    ValueError
+        If no ImageNet weights of this width exist.
+    WeightsError
+        If they are not in the cache and cannot be downloaded; it names three ways out.
+    """
+    known = ", ".join(map(str, WEIGHTS_ALPHAS))
+    _check("alpha", alpha, alpha in WEIGHTS_ALPHAS, f"with ImageNet weights, one of {known}")
+    size = image_size if image_size in WEIGHTS_SIZES else 224
+    name = f"mobilenet_{WEIGHTS_ALPHAS[alpha]}_{size}_tf_no_top.h5"
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    cache = home / "models"
+    if (cache / name).is_file():
+        return cache / name
+    try:
+        cache.mkdir(parents=True, exist_ok=True)  # otherwise Keras falls back to a temporary folder
+        url = WEIGHTS_URL + name
+        return Path(keras.utils.get_file(name, url, cache_dir=home, cache_subdir="models"))
+    except Exception as error:  # get_file raises a bare Exception when it cannot connect
+        raise WeightsError(
+            f"{name} is not in {cache} and could not be downloaded ({error}). Three ways out: "
+            f"(1) connect once to the internet and run again; (2) copy {name} into the folder "
+            "models of a Keras home and set KERAS_HOME to that home; (3) pass weights=None for "
+            "random weights, or the path of a weights file that you have"
+        ) from error
+
+
+def _load_weights(backbone: keras.Model, file: Path, alpha: float) -> None:
     if not file.is_file():
-        raise WeightsError(f"weights file {file} does not exist")
+        raise WeightsError(
+            f"weights={str(file)!r}: there is no such file; "
+            "pass 'imagenet', 'highpass', None (random) or the path of a weights file"
+        )
     try:
         backbone.load_weights(file)
     except (ValueError, OSError) as error:
@@ -172,22 +233,6 @@ def _load_backbone(backbone: keras.Model, file: Path, alpha: float) -> None:
         ) from error
 
 
-def _freeze(backbone: keras.Model, trainable_layers: int) -> None:
-    # Counted as the study counted: from the last backbone layer, layers without weights included.
-    for layer in backbone.layers[:-trainable_layers]:
-        layer.trainable = False
-
-
-def build_from_protocol(protocol: Protocol) -> keras.Model:
-    """Build the untrained detector that a protocol asks for."""
-    return build_detector(
-        alpha=protocol.alpha,
-        image_size=protocol.image_size,
-        weights=protocol.weights,
-        trainable_layers=protocol.trainable_layers,
-        dropout=protocol.dropout,
-        dense_units=protocol.dense_units,
-        pixel_range=protocol.pixel_range,
-        batch_norm_momentum=protocol.batch_norm_momentum,
-        seed=protocol.seed,
-    )
+def _check(name: str, value, allowed: bool, what: str) -> None:
+    if not allowed:
+        raise ValueError(f"{name}={value!r} is out of range; allowed is {what}")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageEnhance
 
-from ddlib.ela import ela_difference, ela_map, ela_maps, uint8_overflow
+from ddlib.ela import ela_difference, ela_map, uint8_overflow
 from ddlib.images.jpeg import recompress
 
 
@@ -45,7 +45,7 @@ def test_scales(rng):
     difference = ela_difference(image).astype(int)
     assert np.array_equal(ela_map(image, scale=None), difference)
     assert np.array_equal(ela_map(image, scale=20), np.minimum(difference * 20, 255))
-    for scale in ("min", 0, -1.0):
+    for scale in ("min", 0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"scale={scale!r}"):
             ela_map(image, scale=scale)
 
@@ -87,7 +87,7 @@ def test_a_saved_picture_changes_least_at_its_own_quality(rng):
     assert min(means, key=means.get) == 85  # the dip that gives a JPEG's history away
 
 
-def test_the_studys_wrap_around_is_the_negative_modulo_256():
+def test_the_overflow_of_the_study_is_the_negative_modulo_256():
     every = np.arange(256, dtype=np.uint8)
     assert np.array_equal(uint8_overflow(every), (every.astype(int) * 255) % 256)
     assert np.array_equal(uint8_overflow(every)[1:], 256 - every[1:].astype(int))
@@ -95,12 +95,7 @@ def test_the_studys_wrap_around_is_the_negative_modulo_256():
     assert np.array_equal(uint8_overflow(uint8_overflow(every)), every)
 
 
-def test_inverted_analyses_the_wrapped_picture(rng):
-    image = textured(rng)
-    assert np.array_equal(ela_map(image, inverted=True), ela_map(uint8_overflow(image)))
-
-
-def test_the_wrap_around_shows_at_black_only(rng):
+def test_the_overflow_shows_at_black_only(rng):
     mid = textured(rng)
     assert mid.min() > 0
     plain, turned = (ela_difference(i).mean() for i in (mid, uint8_overflow(mid)))
@@ -110,36 +105,42 @@ def test_the_wrap_around_shows_at_black_only(rng):
     assert turned > 10 * plain
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_batches_equal_single_maps_in_order(rng, workers):
-    images = np.stack([textured(rng, 40) for _ in range(7)])
-    maps = ela_maps(images, 85, workers=workers)
-    assert maps.dtype == np.uint8
-    assert all(np.array_equal(m, ela_map(i, 85)) for m, i in zip(maps, images, strict=True))
-    turned = ela_maps(list(images), 85, scale=None, inverted=True)
-    assert np.array_equal(turned[3], ela_map(images[3], 85, scale=None, inverted=True))
+def test_a_pil_image_is_an_image(rng):
+    image = textured(rng, 32)
+    assert np.array_equal(ela_map(Image.fromarray(image)), ela_map(image))
 
 
-def test_batches_of_nothing_and_of_unlike_sizes():
-    assert ela_maps([]).shape == (0, 0, 0, 3)
-    with pytest.raises(ValueError, match="2 sizes"):
-        ela_maps([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)])
-
-
-@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32)])
-def test_what_is_no_image_is_named(image):
-    with pytest.raises(ValueError, match="float32|uint8"):
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((2, 8, 8, 3), np.uint8),
+        Image.new("L", (8, 8)),
+    ],
+)
+def test_what_is_not_an_image_is_named(image):
+    shape = str(np.asarray(image).shape)
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8, not empty") as error:
         ela_map(image)
+    assert shape in str(error.value)
 
 
-@pytest.mark.parametrize("quality", [0, 101])
-def test_quality_out_of_range_is_named(quality):
-    with pytest.raises(ValueError, match=f"{quality}"):
+@pytest.mark.parametrize("quality", [0, 101, "90", 90.5, None])
+def test_a_wrong_quality_is_named(quality):
+    with pytest.raises(ValueError, match=f"quality={quality!r}.*1 to 100"):
         ela_map(np.zeros((8, 8, 3), np.uint8), quality)
 
 
-def test_the_picture_itself_is_left_alone(rng):
+def test_overflow_is_of_uint8_only():
+    with pytest.raises(ValueError, match="float32"):
+        uint8_overflow(np.zeros((8, 8, 3), np.float32))
+
+
+def test_the_image_itself_is_left_alone(rng):
     image = textured(rng, 32)
     before = image.copy()
-    ela_map(image, inverted=True)
+    ela_map(image)
+    ela_map(uint8_overflow(image))
     assert np.array_equal(image, before)

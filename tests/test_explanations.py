@@ -22,7 +22,7 @@ class FakeCam:
     def __init__(self, scores):
         self.scores = np.array(scores)
 
-    def maps(self, images, target, layer, size):
+    def __call__(self, images, target, layer, size):
         heat = np.full((len(images), *size), 1.0 if target == "fake" else 0.5)
         return SimpleNamespace(heat=heat, scores=self.scores)
 

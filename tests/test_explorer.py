@@ -84,7 +84,7 @@ class TestEngine:
         given = prepare(np.asarray(Image.open(fake(study).where)), protocol)
         (view,) = engine.views(fake(study), only(models), Settings(layer="conv_1"))
         assert view.score == pytest.approx(float(detector.predict(given[None], verbose=0)[0, 0]))
-        expected = GradCAM(detector).maps(given[None], "fake", "conv_1")
+        expected = GradCAM(detector)(given[None], "fake", "conv_1")
         np.testing.assert_allclose(view.maps.raw, expected.raw, rtol=1e-4, atol=1e-6)
 
     def test_the_map_points_at_the_grid_and_real_evidence_elsewhere(self, study, models, engine):
@@ -144,7 +144,7 @@ class TestEngine:
     def test_without_evidence_the_picture_is_left_alone_and_it_is_said(self, study, models, engine):
         settings = Settings(target="real")  # every weight here speaks for fake
         (view,) = engine.views(fake(study), only(models), settings)
-        assert not view.maps.positive[0]
+        assert not view.maps.has_evidence[0]
         drawn = pixels(engine.answer(fake(study), only(models), settings).png)
         left, right = (drawn[PANELS, x : x + SIDE] for x in (GAP, 2 * GAP + SIDE))
         np.testing.assert_array_equal(left, right)

@@ -127,7 +127,7 @@ def test_cascade_reports_each_step(rng):
     model = network()
     table = cascading_randomization(model, images, layers=["head", "conv_a"], layer="conv_a")
     assert table["randomised"].tolist() == ["head", "conv_a"]
-    assert (table["n"] == GradCAM(model).maps(images, layer="conv_a").positive.sum()).all()
+    assert (table["n"] == GradCAM(model)(images, layer="conv_a").has_evidence.sum()).all()
     assert (table["low"] <= table["similarity"]).all()
     assert (table["similarity"] <= table["high"]).all()
     assert table["similarity"].max() < 0.999

@@ -15,7 +15,7 @@ from ddlib.deploy.model_card import card_rows, choose_thresholds
 from ddlib.deploy.release import release
 from ddlib.images.perturb import Augmentation
 from ddlib.metrics.score_table import score_table
-from ddlib.mobilenet import build_from_protocol
+from ddlib.models.train import build_from_protocol
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.finetuning import Recipe, _first_stride, augmented_batches, finetune, recipe
 

@@ -1,14 +1,17 @@
 """Grad-CAM: hand-worked maps on tiny networks, independent formulas, every kind of model."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from PIL import Image
 
-from ddlib.gradcam import GradCAM, conv_layers
-from ddlib.images.overlay import overlay, upsample
+from ddlib.gradcam import GradCAM
 from ddlib.models.layer_outputs import expose
+from ddlib.protocol import preset
 
 IMAGE = np.array([[1, 2], [3, 4]], np.float32).reshape(1, 2, 2, 1)
 
@@ -50,11 +53,15 @@ def network(seed=0, size=16, head="activation", nested=False):
         out = layers.Activation("sigmoid", name="score")(layers.Dense(1, name="head")(x))
     model = keras.Model(image, out)
     rng = np.random.default_rng(seed)
-    model.set_weights(
-        [np.abs(rng.normal(0.5, 0.3, w.shape)) * rng.choice([-1, 1], w.shape) if w.ndim > 1
-         else np.abs(rng.normal(1, 0.2, w.shape)) for w in model.get_weights()]
-    )  # fmt: skip
+    model.set_weights([random_weights(rng, weight) for weight in model.get_weights()])
     return model
+
+
+def random_weights(rng, like):
+    """Return weights of either sign for a kernel, around 1 for anything else."""
+    if like.ndim == 1:
+        return np.abs(rng.normal(1, 0.2, like.shape))
+    return np.abs(rng.normal(0.5, 0.3, like.shape)) * rng.choice([-1, 1], like.shape)
 
 
 @pytest.fixture
@@ -65,22 +72,22 @@ def pictures(rng):
 def assert_same(first, second, atol=1e-5):
     for field in ("heat", "raw", "logits", "scores"):
         np.testing.assert_allclose(getattr(first, field), getattr(second, field), atol=atol)
-    np.testing.assert_array_equal(first.positive, second.positive)
+    np.testing.assert_array_equal(first.has_evidence, second.has_evidence)
 
 
 def test_hand_worked_map_for_fake():
     # logit = 2 * mean(A0) - mean(A1) + 0.5 = 5 - 1.5 + 0.5; alpha = (2, -1) / 4
-    maps = GradCAM(tiny([2, -1])).maps(IMAGE)
+    maps = GradCAM(tiny([2, -1]))(IMAGE)
     np.testing.assert_allclose(maps.logits, [4.0], rtol=1e-6)
     np.testing.assert_allclose(maps.scores, [1 / (1 + np.exp(-4.0))], rtol=1e-6)
     np.testing.assert_allclose(maps.raw[0], [[0, 0.5], [1.25, 2.0]], rtol=1e-6)
     np.testing.assert_allclose(maps.heat[0], [[0, 0.25], [0.625, 1.0]], rtol=1e-6)
-    assert maps.positive.tolist() == [True]
+    assert maps.has_evidence.tolist() == [True]
     assert (maps.target, maps.layer, len(maps)) == ("fake", "conv", 1)
 
 
 def test_the_sign_decides_between_fake_and_real():
-    maps = GradCAM(tiny([2, -1])).maps(IMAGE, target="real")
+    maps = GradCAM(tiny([2, -1]))(IMAGE, target="real")
     np.testing.assert_allclose(maps.raw[0], [[0.25, 0], [0, 0]], rtol=1e-6)
     np.testing.assert_allclose(maps.heat[0], [[1, 0], [0, 0]], rtol=1e-6)
     np.testing.assert_allclose(maps.logits, [4.0], rtol=1e-6)  # of fake, whatever the target
@@ -88,19 +95,19 @@ def test_the_sign_decides_between_fake_and_real():
 
 def test_no_positive_evidence_is_said_and_is_a_map_of_zeros():
     cam = GradCAM(tiny([-1, -1]))  # every cell: -(A0 + A1) / 4 = -1
-    fake, real = cam.maps(IMAGE, "fake"), cam.maps(IMAGE, "real")
-    assert not fake.positive[0] and not fake.heat.any() and not fake.raw.any()
-    assert real.positive[0]
+    fake, real = cam(IMAGE), cam(IMAGE, target="real")
+    assert not fake.has_evidence[0] and not fake.heat.any() and not fake.raw.any()
+    assert real.has_evidence[0]
     np.testing.assert_allclose(real.raw, np.ones((1, 2, 2)), rtol=1e-6)
-    fused = cam.maps(IMAGE, "fake", "mean")
-    assert not fused.positive[0] and not fused.heat.any()
+    mean = cam(IMAGE, layer="mean")
+    assert not mean.has_evidence[0] and not mean.heat.any()
 
 
 def test_a_head_that_ignores_the_layer_gives_no_evidence_for_either_class():
     cam = GradCAM(tiny([0, 0]))
     for target in ("fake", "real"):
-        assert not cam.maps(IMAGE, target).positive.any()
-        assert np.isfinite(cam.maps(IMAGE, target).heat).all()
+        assert not cam(IMAGE, target=target).has_evidence.any()
+        assert np.isfinite(cam(IMAGE, target=target).heat).all()
 
 
 def test_with_a_pooled_head_it_is_class_activation_mapping(pictures):
@@ -109,7 +116,7 @@ def test_with_a_pooled_head_it_is_class_activation_mapping(pictures):
     activations = keras.Model(model.input, model.get_layer("relu_c").output)(pictures).numpy()
     weights = model.get_layer("head").get_weights()[0][:, 0]
     expected = np.maximum(activations @ weights, 0) / (4 * 4)
-    maps = GradCAM(model, layers=["relu_c"]).maps(pictures)
+    maps = GradCAM(model, layers=["relu_c"])(pictures)
     np.testing.assert_allclose(maps.raw, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -142,46 +149,53 @@ def _rest(model, name, x):
 def test_every_layer_equals_a_model_of_its_own(pictures, name):
     model = network()
     expected = model_per_layer(model, pictures, name)
-    found = GradCAM(model).maps(pictures, layer=name)
+    found = GradCAM(model)(pictures, layer=name)
     np.testing.assert_allclose(found.raw, expected, rtol=1e-4, atol=1e-5)
-    assert found.positive.any()
+    assert found.has_evidence.any()
 
 
-def test_fused_is_the_mean_of_the_normalised_layers(pictures):
+def test_mean_is_the_mean_of_the_normalised_layers(pictures):
     model = network()
-    mean = 0
+    expected = 0
     for name in ("conv_a", "conv_b", "conv_c"):
         raw = model_per_layer(model, pictures, name)
         peak = raw.max((1, 2), keepdims=True)
         heat = np.divide(raw, peak, out=np.zeros_like(raw), where=peak > 0)
-        mean = mean + tf.image.resize(heat[..., None], (16, 16)).numpy()[..., 0] / 3
-    fused = GradCAM(model).maps(pictures, layer="mean")
-    np.testing.assert_allclose(fused.raw, mean, atol=1e-5)
-    assert fused.heat.shape == (5, 16, 16)
-    np.testing.assert_allclose(fused.heat, mean / mean.max((1, 2), keepdims=True), atol=1e-5)
+        expected = expected + tf.image.resize(heat[..., None], (16, 16)).numpy()[..., 0] / 3
+    mean = GradCAM(model)(pictures, layer="mean")
+    np.testing.assert_allclose(mean.raw, expected, atol=1e-5)
+    assert mean.heat.shape == (5, 16, 16)
+    peak = expected.max((1, 2), keepdims=True)
+    np.testing.assert_allclose(mean.heat, expected / peak, atol=1e-5)
 
 
-def test_all_maps_holds_what_maps_gives(pictures):
+def test_several_layers_at_once_hold_what_each_gives(pictures):
     cam = GradCAM(network())
-    everything = cam.all_maps(pictures, "real")
+    everything = cam(pictures, "real", "all")
     assert list(everything) == ["conv_a", "conv_b", "conv_c", "mean"]
     for name, maps in everything.items():
-        assert_same(maps, cam.maps(pictures, "real", layer=name))
-    assert_same(everything["conv_c"], cam.maps(pictures, "real"))  # the last is the default
+        assert_same(maps, cam(pictures, "real", name))
+    assert_same(everything["conv_c"], cam(pictures, target="real"))  # the last is the default
 
 
-def test_logits_alone_are_those_of_the_maps(pictures):
-    cam = GradCAM(network(), batch_size=2)
-    np.testing.assert_allclose(cam.logits(pictures), cam.maps(pictures).logits, rtol=1e-5)
+def test_the_steps_by_name_give_the_map(pictures):
+    cam = GradCAM(network())
+    activations, gradients, logits = cam.activations_and_gradients(pictures, ["conv_b"])
+    alpha = cam.weights(gradients[0])
+    assert alpha.shape == (5, 6)
+    raw = np.maximum(cam.weighted_sum(activations[0], alpha), 0)
+    maps = cam(pictures, layer="conv_b")
+    np.testing.assert_allclose(raw, maps.raw, atol=1e-6)
+    np.testing.assert_allclose(logits, maps.logits, atol=1e-6)
 
 
 def test_a_batch_equals_one_at_a_time_and_chunks_do_not_show(pictures):
     cam, chunked = GradCAM(network()), GradCAM(network(), batch_size=2)
     for layer in ("conv_a", "mean"):
-        batch = cam.maps(pictures, layer=layer)
-        assert_same(batch, chunked.maps(pictures, layer=layer))
+        batch = cam(pictures, layer=layer)
+        assert_same(batch, chunked(pictures, layer=layer))
         for i in range(5):
-            single = cam.maps(pictures[i : i + 1], layer=layer)
+            single = cam(pictures[i : i + 1], layer=layer)
             np.testing.assert_allclose(single.heat[0], batch.heat[i], atol=1e-5)
 
 
@@ -189,8 +203,10 @@ def test_a_batch_equals_one_at_a_time_and_chunks_do_not_show(pictures):
 def test_a_nested_backbone_equals_a_flat_model(pictures, target):
     flat, nested = network(), network(nested=True)
     nested.set_weights(flat.get_weights())
-    assert conv_layers(nested) == conv_layers(flat) == ["conv_a", "conv_b", "conv_c"]
-    one, other = (GradCAM(model).all_maps(pictures, target) for model in (flat, nested))
+    assert (
+        list(GradCAM(nested).layers) == list(GradCAM(flat).layers) == ["conv_a", "conv_b", "conv_c"]
+    )
+    one, other = (GradCAM(model)(pictures, target, "all") for model in (flat, nested))
     for name in one:
         assert_same(one[name], other[name])
 
@@ -202,8 +218,8 @@ def test_sequential_and_doubly_nested_models_with_the_head_inside(pictures):
     image = keras.Input((16, 16, 3))
     both = keras.Model(image, tail(body(image)), name="both")
     whole = keras.Sequential([layers.Input((16, 16, 3)), both])
-    expected = GradCAM(flat).maps(pictures, layer="mean")
-    assert_same(expected, GradCAM(whole).maps(pictures, layer="mean"))
+    expected = GradCAM(flat)(pictures, layer="mean")
+    assert_same(expected, GradCAM(whole)(pictures, layer="mean"))
 
 
 def test_the_form_of_the_head_does_not_matter(pictures):
@@ -214,17 +230,17 @@ def test_the_form_of_the_head_does_not_matter(pictures):
     real, fake = 0.3 - kernel, 0.3 + 0 * kernel  # only fake - real = kernel matters
     pair.set_weights([*weights[:-2], np.hstack([real, fake]), np.array([1 - bias[0], 1])])
     linear = keras.Model(plain.input, plain.get_layer("head").output)
-    expected = GradCAM(plain).maps(pictures, layer="mean")
-    assert expected.positive.all()
+    expected = GradCAM(plain)(pictures, layer="mean")
+    assert expected.has_evidence.all()
     np.testing.assert_allclose(expected.scores, plain.predict(pictures, verbose=0)[:, 0], rtol=1e-4)
     for model in (squashed, linear, pair):
-        assert_same(expected, GradCAM(model).maps(pictures, layer="mean"), atol=1e-4)
+        assert_same(expected, GradCAM(model)(pictures, layer="mean"), atol=1e-4)
 
 
 def test_a_saturated_sigmoid_still_has_a_map():
     model = tiny([200, -1])  # logit near 500: the sigmoid's own slope is 0 in float32
-    maps = GradCAM(model).maps(IMAGE)
-    assert maps.scores[0] == 1 and maps.positive[0]
+    maps = GradCAM(model)(IMAGE)
+    assert maps.scores[0] == 1 and maps.has_evidence[0]
     np.testing.assert_allclose(maps.raw[0, 1, 1], 200 / 4 * 4, rtol=1e-6)
 
 
@@ -232,9 +248,9 @@ def test_maps_lie_in_0_1_and_are_never_nan(pictures):
     for seed in range(4):
         cam = GradCAM(network(seed))
         for target in ("fake", "real"):
-            for maps in cam.all_maps(pictures, target).values():
+            for maps in cam(pictures, target, "all").values():
                 assert np.isfinite(maps.heat).all() and (maps.raw >= 0).all()
-                np.testing.assert_array_equal(maps.heat.max((1, 2)), maps.positive)
+                np.testing.assert_array_equal(maps.heat.max((1, 2)), maps.has_evidence)
                 assert (maps.heat >= 0).all()
                 assert maps.heat.dtype == maps.raw.dtype == maps.scores.dtype == np.float32
 
@@ -242,20 +258,20 @@ def test_maps_lie_in_0_1_and_are_never_nan(pictures):
 def test_whole_numbers_and_floats_give_the_same(rng):
     images = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     cam = GradCAM(network())
-    assert_same(cam.maps(images), cam.maps(images.astype(np.float64)))
+    assert_same(cam(images), cam(images.astype(np.float64)))
 
 
 def test_new_weights_are_seen_and_the_model_is_left_alone(pictures, tmp_path):
     model = network()
     count, before = len(model.layers), model.predict(pictures, verbose=0)
     cam = GradCAM(model)
-    first = cam.maps(pictures)
+    first = cam(pictures)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert len(model.layers) == len(again.layers) == count
     np.testing.assert_array_equal(again.predict(pictures, verbose=0), before)
     model.set_weights([2 * weights for weights in model.get_weights()])
-    assert np.abs(cam.maps(pictures).logits - first.logits).max() > 0.1
+    assert np.abs(cam(pictures).logits - first.logits).max() > 0.1
 
 
 def test_mobilenet_has_27_convolutions_and_they_all_answer(rng):
@@ -267,7 +283,7 @@ def test_mobilenet_has_27_convolutions_and_they_all_answer(rng):
     assert len(cam.layers) == 27
     assert (list(cam.layers)[0], list(cam.layers)[-1]) == ("conv1", "conv_pw_13")
     assert (cam.layers["conv1"], cam.layers["conv_pw_13"]) == ((32, 32), (2, 2))
-    assert cam.maps(rng.random((2, 64, 64, 3)), layer="mean").heat.shape == (2, 64, 64)
+    assert cam(rng.random((2, 64, 64, 3)), layer="mean").heat.shape == (2, 64, 64)
 
 
 def test_names_that_occur_twice_and_layers_of_one_cell():
@@ -278,68 +294,115 @@ def test_names_that_occur_twice_and_layers_of_one_cell():
     x = layers.Multiply()([x, layers.Conv2D(3, 1, name="squeeze", activation="sigmoid")(gate)])
     x = layers.Dense(1)(layers.GlobalAveragePooling2D()(x))
     model = keras.Model(image, x)
-    assert conv_layers(model) == ["conv", "conv_2"]
-    maps = GradCAM(model).all_maps(np.ones((1, 8, 8, 3)))
+    assert list(GradCAM(model).layers) == ["conv", "conv_2"]
+    maps = GradCAM(model)(np.ones((1, 8, 8, 3)), layer="all")
     assert np.abs(maps["conv"].raw - maps["conv_2"].raw).max() > 0
 
 
-def test_size_resizes_the_heat_and_leaves_the_raw_map(pictures):
-    maps = GradCAM(network()).maps(pictures, size=(16, 12))
+def test_heat_is_resized_and_the_raw_map_is_not(pictures):
+    maps = GradCAM(network())(pictures, size=(16, 12))
     assert maps.heat.shape == (5, 16, 12) and maps.raw.shape == (5, 4, 4)
-    assert maps.upsampled(8).heat.shape == (5, 8, 8)
 
 
-def test_upsampling_is_bilinear_between_cell_centres():
-    np.testing.assert_allclose(upsample(np.array([[0.0, 1.0]]), (1, 4)), [[0, 0.25, 0.75, 1]])
-    stack = np.random.default_rng(0).random((3, 4, 4), np.float32)
-    assert upsample(stack, 9).shape == (3, 9, 9)
-    np.testing.assert_array_equal(upsample(stack, 4), stack)
+def test_positive_real_turns_the_sign(pictures):
+    model = network()
+    straight, turned = GradCAM(model), GradCAM(model, positive="real")
+    fake, real = straight(pictures, target="fake"), turned(pictures, target="real")
+    np.testing.assert_allclose(fake.raw, real.raw, atol=1e-6)
+    np.testing.assert_allclose(fake.logits, -real.logits, atol=1e-6)
+    p_real = model.predict(pictures, verbose=0)[:, 0]
+    np.testing.assert_allclose(turned(pictures).scores, 1 - p_real, atol=1e-5)
+    with pytest.raises(ValueError, match="positive='cat'.*fake, real"):
+        GradCAM(model, positive="cat")
 
 
-def test_overlay_mixes_picture_and_colour():
-    image = np.full((2, 2, 3), 100, np.uint8)
-    heat = np.array([[0, 1], [1, 1]])
-    np.testing.assert_array_equal(overlay(image, heat, opacity=0), image)
-    grey = overlay(image, heat, opacity=1, colormap="gray")
-    np.testing.assert_array_equal(grey[..., 0], [[0, 255], [255, 255]])
-    half = overlay(image, heat, opacity=0.5, colormap="gray")
-    np.testing.assert_array_equal(half[..., 1], [[50, 178], [178, 178]])  # 177.5 rounds to even
-    assert overlay(np.zeros((6, 4, 3), np.uint8), heat).shape == (6, 4, 3)
+@pytest.fixture
+def photographs(rng, tmp_path):
+    """Three pictures of 16 pixels as arrays, and the folder of their files."""
+    images = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    (tmp_path / "notes.txt").write_text("no image")
+    return images, tmp_path
 
 
-def test_overlay_of_an_empty_map_is_the_picture_itself():
-    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    np.testing.assert_array_equal(overlay(image, np.zeros((2, 2)), 0.9, "jet"), image)
+def test_images_come_in_every_usual_form(photographs):
+    images, folder = photographs
+    cam = GradCAM(network())
+    expected = cam(images)
+    files = sorted(folder.glob("*.png"))
+    for given in (
+        tf.constant(images),
+        list(images),
+        [images[:2], images[2]],
+        folder,
+        str(folder),
+        files,
+        [str(files[0]), Image.open(files[1]), images[2]],
+    ):
+        assert_same(cam(given), expected)
+    for single in (images[0], tf.constant(images[0]), files[0], Image.open(files[0])):
+        maps = cam(single)
+        assert maps.heat.shape == (1, 4, 4)
+        np.testing.assert_allclose(maps.raw[0], expected.raw[0], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"colormap": "no-such-map"}, "no-such-map.*jet"),
-        ({"opacity": 1.5}, r"opacity=1\.5.*0 to 1"),
-        ({"heat": np.zeros((1, 2, 2))}, r"\(1, 2, 2\)"),
-    ],
-)
-def test_overlay_says_what_is_wrong(change, message):
-    call = {"image": np.zeros((4, 4, 3), np.uint8), "heat": np.ones((2, 2))} | change
-    with pytest.raises(ValueError, match=message):
-        overlay(**call)
+def test_images_of_another_size_are_resized_with_antialiasing(rng):
+    cam = GradCAM(network())
+    large = rng.integers(0, 256, (40, 24, 3), dtype=np.uint8)
+    small = np.asarray(Image.fromarray(large).resize((16, 16), Image.Resampling.BILINEAR))
+    assert_same(cam(large), cam(small))
+    assert_same(cam([large, large]), cam(np.stack([small, small])))
+    assert_same(cam(np.stack([large, large])), cam(np.stack([small, small])))
+    near = tf.image.resize(large, (16, 16), antialias=True)
+    np.testing.assert_allclose(small, near, atol=2)  # Pillow's triangle filter, rounded twice
+
+
+def test_a_detector_brings_its_model_and_its_preparation(rng, tmp_path):
+    from ddlib.data.loader import prepare
+
+    protocol = preset("clean", "gan", image_size=32)
+    detector = SimpleNamespace(protocol=protocol, keras_model=lambda: network(size=32))
+    cam = GradCAM(detector)
+    image = rng.integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    expected = cam(prepare(image, protocol))
+    Image.fromarray(image).save(tmp_path / "face.png")
+    for given in (image, tmp_path / "face.png", Image.fromarray(image)):
+        assert_same(cam(given), expected)
+    ready = image[:32, :32]  # of the model's size: taken as prepared, unless it is a file
+    assert_same(cam(ready), GradCAM(network(size=32))(ready))
+    assert_same(cam(Image.fromarray(ready)), cam(prepare(ready, protocol)))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ({"layer": "conv_z"}, "conv_z.*conv_a, conv_b, conv_c, mean"),
+        ({"layer": "conv_z"}, "conv_z.*conv_a, conv_b, conv_c, mean, all"),
+        ({"layer": []}, r"layer=\[\].*conv_a"),
         ({"target": 1}, "target=1.*fake, real"),
-        ({"images": np.zeros((16, 16, 3))}, r"\(16, 16, 3\).*image\[None\]"),
-        ({"images": np.zeros((1, 8, 8, 3))}, r"\(1, 8, 8, 3\).*\(N, 16, 16, 3\)"),
+        ({"images": np.zeros((1, 8, 8, 1))}, r"8, 8, 1\).*\(N, 16, 16, 3\)"),
+        ({"images": np.zeros((16, 16))}, r"\(16, 16\) is not an image"),
+        ({"images": 7}, "int is not an image"),
         ({"images": np.zeros((0, 16, 16, 3))}, "empty"),
+        ({"images": []}, "empty"),
+        ({"images": "no-such.jpg"}, "no-such.jpg.*no such file"),
     ],
 )
 def test_wrong_calls_name_the_value_and_what_is_allowed(call, message):
     cam = GradCAM(network())
     with pytest.raises(ValueError, match=message):
-        cam.maps(**({"images": np.zeros((1, 16, 16, 3))} | call))
+        cam(**({"images": np.zeros((1, 16, 16, 3))} | call))
+
+
+def test_a_model_of_any_size_takes_one_size_a_call(rng):
+    image = keras.Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="conv")(image))
+    cam = GradCAM(keras.Model(image, layers.Dense(1)(x)))
+    assert cam.layers == {"conv": (None, None)}
+    assert cam(rng.random((9, 12, 3))).raw.shape == (1, 7, 10)
+    assert cam(rng.random((2, 9, 9, 3)), layer="mean").heat.shape == (2, 9, 9)
+    with pytest.raises(ValueError, match="same shape"):
+        cam([np.ones((9, 9, 3), np.uint8), np.ones((8, 8, 3), np.uint8)])
 
 
 def test_nan_and_overflow_are_errors_that_name_the_image(pictures):
@@ -348,7 +411,7 @@ def test_nan_and_overflow_are_errors_that_name_the_image(pictures):
         broken = pictures.copy()
         broken[3] = value
         with pytest.raises(ValueError, match=f"image 3: {what} is not finite"):
-            cam.maps(broken)
+            cam(broken)
 
 
 def test_unknown_layers_and_layers_without_a_place_are_refused():
@@ -364,10 +427,17 @@ def test_models_that_cannot_be_explained_say_why():
     image, other = keras.Input((4, 4, 3)), keras.Input((4, 4, 3))
     flat = layers.Flatten()(layers.Conv2D(2, 1)(image))
     both = layers.Flatten()(layers.Add()([image, other]))
+    one = layers.Dense(1)(flat)
     cases = {
-        "Subclass with 0 known inputs": Subclass(),
-        "2 known inputs": keras.Model([image, other], layers.Dense(1)(both)),
-        r"relu with output \(None, 1\)": keras.Model(image, layers.Dense(1, "relu")(flat)),
+        "Subclass whose layers are not known": Subclass(),
+        "Sequential whose layers are not known": keras.Sequential([layers.Conv2D(2, 3)]),
+        "str whose layers are not known": "model.keras",
+        "2 inputs": keras.Model([image, other], layers.Dense(1)(both)),
+        "2 outputs": keras.Model(image, [one, flat]),
+        r"takes \(None, 48\)": keras.Sequential([keras.Input((48,)), layers.Dense(1)]),
+        r"relu inside a Dense .* output \(None, 1\)": keras.Model(
+            image, layers.Dense(1, "relu")(flat)
+        ),
         r"softmax with output \(None, 3\)": keras.Model(image, layers.Dense(3, "softmax")(flat)),
         "sigmoid inside a Conv2D": keras.Model(
             image, layers.Conv2D(1, 4, activation="sigmoid")(image)
@@ -378,10 +448,98 @@ def test_models_that_cannot_be_explained_say_why():
             GradCAM(model)
     with pytest.raises(ValueError, match="none here"):
         GradCAM(keras.Model(image, layers.Dense(1)(layers.Flatten()(image))))
+    with pytest.raises(ValueError, match="batch_size=0"):
+        GradCAM(network(), batch_size=0)
 
 
-def test_exposed_layers_keep_their_order_and_their_weights():
+def test_channels_first_is_refused():
+    image = keras.Input((3, 8, 8))
+    x = layers.Conv2D(2, 3, data_format="channels_first", name="conv")(image)
+    with pytest.raises(ValueError, match="'conv' is channels_first"):
+        GradCAM(keras.Model(image, layers.Dense(1)(layers.Flatten()(x))))
+
+
+# What may follow the sigmoid, and what may not: the score is always what the model predicts.
+
+KEEP = {
+    "Identity": layers.Identity(),
+    "Dropout": layers.Dropout(0.5),
+    "Reshape": layers.Reshape((1,)),
+    "Flatten": layers.Flatten(),
+    "linear": layers.Activation("linear", dtype="float32"),
+    "cast": lambda p: keras.ops.cast(p, "float64"),
+    "reshape": lambda p: keras.ops.reshape(p, (-1,)),
+    "squeeze": lambda p: keras.ops.squeeze(p, -1),
+    "index": lambda p: p[:, 0],
+    "two of them": lambda p: layers.Reshape((1,))(layers.Identity()(p)),
+}
+CHANGE = {
+    "Average": lambda p: layers.Average()([p, p]),
+    "Subtract": lambda p: 1 - p,
+    "Lambda": layers.Lambda(lambda p: 1 - p, output_shape=(1,)),
+    "Rescaling": layers.Rescaling(0.5),
+    "BatchNormalization": layers.BatchNormalization(),
+}
+
+
+def with_tail(tail):
+    model = network(head="sigmoid")
+    return keras.Model(model.input, tail(model.output))
+
+
+@pytest.mark.parametrize("tail", KEEP)
+def test_what_keeps_the_score_may_follow_the_sigmoid(pictures, tail):
+    model = with_tail(KEEP[tail])
+    maps = GradCAM(model)(pictures)
+    np.testing.assert_allclose(maps.scores, model.predict(pictures, verbose=0).ravel(), atol=1e-6)
+    assert_same(maps, GradCAM(network(head="sigmoid"))(pictures))
+
+
+@pytest.mark.parametrize("tail", CHANGE)
+def test_what_changes_the_score_is_refused_by_name(tail):
+    with pytest.raises(ValueError, match=f"ends in a {tail} .* cannot be traced back"):
+        GradCAM(with_tail(CHANGE[tail]))
+
+
+def test_a_mean_of_sigmoid_maps_is_no_logit():
+    image = keras.Input((8, 8, 3))
+    maps = layers.Conv2D(1, 3, activation="sigmoid")(image)
+    with pytest.raises(ValueError, match="ends in a GlobalAveragePooling2D"):
+        GradCAM(keras.Model(image, layers.GlobalAveragePooling2D()(maps)))
+
+
+def test_inputs_in_a_list_or_a_dictionary_are_one_input(pictures):
+    plain = network()
+    expected = GradCAM(plain)(pictures)
+    for inputs in ([plain.input], {"image": plain.input}):
+        model = keras.Model(inputs, plain.output)
+        assert_same(GradCAM(model)(pictures), expected)
+
+
+def nodes(model):
+    """Number of graph nodes at the layers of a model, nested ones included."""
+    count = 0
+    for layer in model.layers:
+        count += len(layer._inbound_nodes) + len(layer._outbound_nodes)
+        count += nodes(layer) if isinstance(layer, keras.Model) else 0
+    return count
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_explaining_leaves_no_nodes_on_the_model(pictures, nested):
+    model = network(nested=nested)
+    before = nodes(model)
+    for _ in range(3):
+        GradCAM(model)(pictures, layer="all")
+    assert nodes(model) == before
+
+
+def test_exposed_layers_keep_their_order_and_their_weights(pictures):
     model = network(nested=True)
-    inside = expose(model).layers
-    assert list(inside)[:3] == ["conv_a", "norm_a", "relu_a"]
-    assert inside["conv_c"][0] is model.get_layer("backbone").get_layer("conv_c")
+    inside = expose(model)
+    assert list(inside.layers)[:3] == ["conv_a", "norm_a", "relu_a"]
+    conv = model.get_layer("backbone").get_layer("conv_c")
+    assert inside.layers["conv_c"].layer is conv
+    (output,), _ = inside(tf.constant(pictures), ["conv_a"])
+    first = model.get_layer("backbone").get_layer("conv_a")
+    np.testing.assert_allclose(output, first(pictures), atol=1e-6)

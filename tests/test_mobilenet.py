@@ -1,16 +1,20 @@
 import http.server
+import os
 import threading
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from ddlib import mobilenet
-from ddlib.mobilenet import WeightsError, build_detector, find_weights, highpass_filters
-from ddlib.models.checkpoint import load_detector, save_detector, weights_digest
-from ddlib.models.features import split_backbone
-from ddlib.models.inference import logit_model
-from ddlib.protocol import preset
+from ddlib.mobilenet import (
+    WEIGHTS_ALPHAS,
+    WeightsError,
+    build_detector,
+    find_weights,
+    highpass_filters,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +27,52 @@ def pixels():
     return np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype("float32")
 
 
+def backbone_of(detector):
+    """The part that Keras's MobileNet has too, from scaled pixels on."""
+    return keras.Model(
+        detector.get_layer("pixels").output, detector.get_layer("conv_pw_13_relu").output
+    )
+
+
+def working_weights(rng, shape):
+    """Random weights of any layer, of a size that lets the signal through 27 layers (He 2015)."""
+    if len(shape) == 1:  # of a batch normalisation
+        return rng.uniform(0.5, 1.5, shape)
+    fan_in = 9 if shape[-1] == 1 else np.prod(shape[:-1])
+    return rng.normal(0, (2 / fan_in) ** 0.5, shape)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.75])
+def test_block_by_block_it_is_the_mobilenet_of_keras(alpha):
+    ours = backbone_of(build_detector(alpha, 64, weights=None))
+    keras.utils.set_random_seed(0)
+    theirs = keras.applications.MobileNet((64, 64, 3), alpha, include_top=False, weights=None)
+    assert len(theirs.layers) == 86
+    assert [layer.name for layer in ours.layers[1:]] == [layer.name for layer in theirs.layers[1:]]
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, other)  # one seed gives the same random weights
+    rng = np.random.default_rng(0)
+    weights = [working_weights(rng, weight.shape) for weight in theirs.get_weights()]
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    x = rng.uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    expected = theirs.predict(x, verbose=0)
+    assert expected.std() > 0
+    np.testing.assert_array_equal(ours.predict(x, verbose=0), expected)
+
+
 def test_full_size_detector_has_the_size_the_study_states():
     detector = build_detector(1.0, 256, weights=None)
     assert round(detector.count_params() / 1e6, 2) == 4.28  # 3.23 M backbone + 1.05 M head
     assert detector.input_shape == (None, 256, 256, 3)
+
+
+def test_a_block_takes_the_weights_that_its_docstring_counts(small):
+    depthwise, pointwise = (
+        small.get_layer(f"conv_{kind}_2").count_params() for kind in ("dw", "pw")
+    )
+    channels, filters = 16, 32  # a quarter of 64 and 128
+    assert depthwise + pointwise == 9 * channels + channels * filters
 
 
 def test_scaling_is_part_of_the_detector(small):
@@ -41,73 +87,40 @@ def test_the_last_ten_layers_are_trained_and_no_other(small):
     assert trained == blocks | {f"{b}_bn" for b in blocks} | {"features", "logit"}
 
 
-def test_prefix_then_tail_is_the_detector(small, pixels):
-    prefix, tail = split_backbone(small)
-    assert prefix.layers[-1].name == "conv_dw_12_relu"
-    assert not prefix.trainable_weights
-    assert np.allclose(tail(prefix(pixels)), small(pixels, training=False), atol=1e-6)
-    logit = logit_model(tail)(prefix(pixels))
-    assert np.allclose(keras.ops.sigmoid(logit), small(pixels, training=False), atol=1e-6)
+@pytest.mark.parametrize(("trainable_layers", "first"), [(0, "features"), (1000, "conv1")])
+def test_none_or_all_of_the_backbone_is_trained(trainable_layers, first):
+    detector = build_detector(0.25, 64, None, trainable_layers)
+    assert next(layer.name for layer in detector.layers if layer.trainable_weights) == first
 
 
-def test_training_the_tail_trains_the_detector(pixels):
-    detector = build_detector(0.25, 64, None, trainable_layers=10)
-    prefix, tail = split_backbone(detector)
-    before = prefix(pixels), detector(pixels, training=False).numpy()
-    tail.compile(keras.optimizers.Adam(0.1), "binary_crossentropy")
-    tail.train_on_batch(prefix(pixels), np.array([[0.0], [1.0], [0.0]]))
-    after = detector(pixels, training=False).numpy()
-    assert not np.allclose(before[1], after)
-    assert np.array_equal(before[0], prefix(pixels))
-    assert np.allclose(tail(prefix(pixels)), after, atol=1e-6)
+def test_any_size_is_taken_where_none_is_given():
+    detector = build_detector(0.25, None, None)
+    for size in (32, 50):
+        assert detector(np.zeros((1, size, size, 3))).shape == (1, 1)
+
+
+def test_the_options_reach_their_layers():
+    detector = build_detector(0.25, 64, None, dropout=0.3, dense_units=7, batch_norm_momentum=0.8)
+    assert detector.get_layer("dropout").rate == 0.3
+    assert detector.get_layer("features").units == 7
+    norms = [x for x in detector.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert len(norms) == 27 and {norm.momentum for norm in norms} == {0.8}
 
 
 def test_the_same_seed_gives_the_same_start():
-    first, second, other = (
-        weights_digest(build_detector(0.25, 64, None, seed=s)) for s in (1, 1, 2)
-    )
-    assert first == second != other
+    first, same, other = (build_detector(0.25, 64, None, seed=s).get_weights() for s in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not np.array_equal(first[0], other[0])
 
 
-def test_residual_filters_are_blind_to_smooth_pictures():
+def test_highpass_filters_are_blind_to_smooth_pictures():
     bank = highpass_filters(8)
     assert bank.shape == (3, 3, 3, 8)
     high_pass, smooth = bank[..., :7], bank[..., 7]
     assert np.allclose(high_pass.sum((0, 1)), 0, atol=1e-5)
     assert smooth.sum() == pytest.approx(2)
-    detector = build_detector(0.25, 64, "highpass", trainable_layers=76)
+    detector = build_detector(0.25, 64, "highpass")
     assert np.array_equal(detector.get_layer("conv1").get_weights()[0], bank)
-    assert split_backbone(detector)[0].layers[-1].name == "conv_pad_2"
-
-
-def test_a_frozen_detector_has_no_tail():
-    detector = build_detector(0.25, 64, None)
-    detector.trainable = False
-    with pytest.raises(ValueError, match="no layer of the detector is trainable"):
-        split_backbone(detector)
-
-
-def test_save_and_load_round_trip(small, pixels, tmp_path):
-    protocol = preset("clean", "gan", alpha=0.25, image_size=64)
-    path = save_detector(small, tmp_path / "d.keras", protocol, {"seconds": 1})
-    detector, read, provenance = load_detector(path)
-    assert read == protocol
-    assert provenance == {"seconds": 1}
-    assert np.allclose(detector(pixels), small(pixels, training=False))
-
-
-def test_a_changed_or_missing_file_is_refused(small, tmp_path):
-    protocol = preset("clean", "gan", alpha=0.25, image_size=64)
-    path = save_detector(small, tmp_path / "d.keras", protocol)
-    with path.open("ab") as file:
-        file.write(b"x")
-    with pytest.raises(ValueError, match="hashes differ"):
-        load_detector(path)
-    path.with_suffix(".json").unlink()
-    with pytest.raises(FileNotFoundError, match="d.json"):
-        load_detector(path)
-    with pytest.raises(ValueError, match=".keras"):
-        save_detector(small, tmp_path / "d.h5", protocol)
 
 
 def test_weights_come_from_the_file_that_is_named(small, pixels, tmp_path):
@@ -118,14 +131,44 @@ def test_weights_come_from_the_file_that_is_named(small, pixels, tmp_path):
     assert np.allclose(same(pixels), backbone(pixels), atol=1e-6)
 
 
-def test_weights_of_another_size_or_nowhere(tmp_path):
+@pytest.mark.parametrize("alpha", [0.25, 0.75, 1.0])
+def test_the_files_of_keras_load_as_they_are(alpha):
+    cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+    file = cache / f"mobilenet_{WEIGHTS_ALPHAS[alpha]}_224_tf_no_top.h5"
+    if not file.is_file():
+        pytest.skip(f"{file} is not here (set KERAS_HOME to a folder that has it)")
+    ours = backbone_of(build_detector(alpha, 96, "imagenet"))
+    theirs = keras.applications.MobileNet((96, 96, 3), alpha, include_top=False, weights=file)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 96, 96, 3)).astype("float32")
+    np.testing.assert_array_equal(ours.predict(x, verbose=0), theirs.predict(x, verbose=0))
+
+
+def test_weights_of_another_network_or_nowhere(tmp_path):
     (tmp_path / "w.h5").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="w.h5 does not hold"):
         build_detector(0.25, 64, tmp_path / "w.h5")
-    with pytest.raises(WeightsError, match="none.h5 does not exist"):
-        build_detector(0.25, 64, tmp_path / "none.h5")
-    with pytest.raises(ValueError, match="0.25, 0.5, 0.75, 1.0"):
+    with pytest.raises(WeightsError, match="random.*there is no such file.*imagenet.*highpass"):
+        build_detector(0.25, 64, "random")
+    with pytest.raises(ValueError, match="alpha=0.3.*0.25, 0.5, 0.75, 1.0"):
         find_weights(0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("alpha", 0.01),
+        ("image_size", 31),
+        ("trainable_layers", -1),
+        ("dropout", 1.0),
+        ("dense_units", 0),
+        ("pixel_range", (1, 0)),
+        ("batch_norm_momentum", 1.0),
+    ],
+)
+def test_an_argument_out_of_range_is_named_with_its_value(name, value):
+    with pytest.raises(ValueError) as error:
+        build_detector(**({"alpha": 0.25, "image_size": 64, "weights": None} | {name: value}))
+    assert str(error.value).startswith(f"{name}={value!r} is out of range")
 
 
 @pytest.fixture

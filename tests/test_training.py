@@ -6,7 +6,8 @@ import pytest
 
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images, training_batches, validation_batches
-from ddlib.mobilenet import build_detector, build_from_protocol
+from ddlib.mobilenet import build_detector
+from ddlib.models.train import build_from_protocol
 from ddlib.models import train as train_module
 from ddlib.models.fast_layers import FusedAdam
 from ddlib.models.features import (

@@ -67,7 +67,7 @@ def read_pictures(source: Path, protocol, count: int):
 
     from ddlib.data.loader import prepare_file
     from ddlib.data.manifest import Manifest
-    from ddlib.data.sources import list_images
+    from ddlib.images.read import list_images
 
     if source.is_dir():
         files = [(source / name, 1.0) for name in list_images(source)]

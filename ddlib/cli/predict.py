@@ -163,7 +163,7 @@ def _with_overlays(rows, detector, folder: Path) -> Iterator:
     for number, row in enumerate(rows, 1):
         if row.prepared is not None:
             target = "fake" if row.score >= detector.threshold else "real"
-            heat = cam.maps(row.prepared[None], target).heat[0]
+            heat = cam(row.prepared[None], target).heat[0]
             name = f"{number:05d}-{Path(row.file).stem}-{target}.png"
             Image.fromarray(overlay(row.prepared, heat)).save(folder / name)
         yield row

@@ -1,26 +1,27 @@
-"""From a manifest and a protocol to prepared images, and from those to training batches.
-"""
+"""From a manifest and a protocol to prepared images, and from those to training batches."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-import itertools
+
 import numpy as np
+
 from ddlib._io import digest, ordered_parallel_map
-from ddlib.data.cache import Cache, Rows, StoredArray
+from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
-from ddlib.ela import ela_map
+from ddlib.ela import ela_map, uint8_overflow
 from ddlib.images.jpeg import recompress
 from ddlib.images.read import center_crop, read_image, resize
 from ddlib.protocol import PREPARE, Protocol
 
-_AT_ONCE = 8  # images that a thread prepares before it hands them on
+_CHUNK = 8  # images that a thread prepares before it hands them on
 
 
 def prepare(image: np.ndarray, protocol: Protocol, crop_share: float = 1.0) -> np.ndarray:
-    """Bring one picture into the form in which the protocol shows it to the network.
+    """Prepare one image as a protocol shows it to the network: crop, resize, JPEG, ELA.
 
     Parameters
     ----------
@@ -31,8 +32,13 @@ def prepare(image: np.ndarray, protocol: Protocol, crop_share: float = 1.0) -> n
 
     Returns
     -------
-    (S, S, 3) uint8 array, where S is ``protocol.image_size``. The order of steps is crop, resize,
-    JPEG, ELA.
+    (S, S, 3) uint8 array, where S is ``protocol.image_size``.
+
+    Examples
+    --------
+    >>> from ddlib.protocol import preset
+    >>> prepare(np.zeros((300, 400, 3), np.uint8), preset("clean")).shape
+    (256, 256, 3)
     """
     if protocol.square == "crop":
         image = center_crop(image, crop_share)
@@ -42,34 +48,36 @@ def prepare(image: np.ndarray, protocol: Protocol, crop_share: float = 1.0) -> n
     return image if protocol.ela_quality is None else _ela_map(image, protocol)
 
 
-def _ela_map(picture: np.ndarray, protocol: Protocol) -> np.ndarray:
-    return ela_map(picture, protocol.ela_quality, inverted=protocol.ela_inverted)
-
-
 def prepare_file(path: Path, protocol: Protocol, crop_share: float = 1.0) -> np.ndarray:
     """Read an image file and `prepare` it."""
     return prepare(read_image(path), protocol, crop_share)
 
 
-def prepared(manifest: Manifest, protocol: Protocol) -> Iterator[np.ndarray]:
-    """Read and prepare a manifest's images in threads; yield (n, S, S, 3) uint8, n up to 8."""
+def prepare_all(manifest: Manifest, protocol: Protocol) -> Iterator[np.ndarray]:
+    """Read and prepare a manifest's images in threads; yield arrays (n, S, S, 3) uint8."""
 
-    def several(files) -> np.ndarray:
-        return np.stack([prepare_file(path, protocol, crop) for path, crop in files])
+    def prepare_some(files) -> np.ndarray:
+        return np.stack([prepare_file(path, protocol, share) for path, share in files])
 
     files = list(zip(manifest.paths, manifest.table["crop_share"], strict=True))
-    parts = (files[i : i + _AT_ONCE] for i in range(0, len(files), _AT_ONCE))
-    return ordered_parallel_map(several, parts)  # decoding and resizing leave Python's lock
+    parts = (files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK))
+    return ordered_parallel_map(prepare_some, parts)  # decoding releases Python's lock
 
 
 def load_images(manifest: Manifest, protocol: Protocol, cache: Cache | None = None) -> Rows:
     """Return the prepared images of a manifest as rows of (S, S, 3) uint8, in its order.
 
-    They are prepared once and kept in the store, one array for each source and split, so that
-    manifests that share a source share the work.
+    They are prepared once and kept in the cache, one array for each source and split, so that
+    manifests with a source in common share the work.
     """
     cache = cache or Cache()
-    return gather_blocks(manifest, lambda block: _image_block(block, protocol, cache))
+
+    def load_block(block: Manifest):
+        shape = (len(block), protocol.image_size, protocol.image_size, 3)
+        chunks = partial(_prepared_chunks, block, protocol, cache)
+        return cache.array("images", block_key(block, protocol), shape, np.uint8, chunks)
+
+    return gather_blocks(manifest, load_block)
 
 
 def gather_blocks(manifest: Manifest, load_block) -> Rows:
@@ -79,40 +87,29 @@ def gather_blocks(manifest: Manifest, load_block) -> Rows:
     """
     if not len(manifest):
         raise ValueError("the manifest is empty: there is nothing to load")
-    array_of = np.zeros(len(manifest), int)
-    row_of = np.zeros(len(manifest), int)
+    array_of = np.full(len(manifest), -1)
+    row_of = np.full(len(manifest), -1)
     arrays = []
     groups = manifest.table.groupby(["source", "split"], sort=True).indices
     for number, positions in enumerate(groups.values()):
         arrays.append(load_block(Manifest(manifest.root, manifest.table.iloc[positions])))
         array_of[positions], row_of[positions] = number, np.arange(len(positions))
+    if (array_of < 0).any():
+        path = manifest.table["path"][int(np.argmin(array_of))]
+        raise ValueError(f"{path} has no source or no split; every row of a manifest needs both")
     return Rows(arrays, array_of, row_of)
 
 
 def block_key(block: Manifest, protocol: Protocol) -> dict:
-    """Return what decides the prepared images of one block, as plain values."""
+    """Return what decides the prepared images of one source and split, as plain values."""
     table = block.table
-    files = digest(list(table["sha256"]), [float(crop) for crop in table["crop_share"]])
-    where = {"source": table["source"].iloc[0], "split": table["split"].iloc[0]}
-    return {**where, "files": files, "preparation": protocol.preparation(), "version": PREPARE}
-
-
-def _image_block(block: Manifest, protocol: Protocol, cache: Cache) -> StoredArray:
-    size = protocol.image_size
-    shape = (len(block), size, size, 3)
-    chunks = partial(_chunks, block, protocol, cache)
-    return cache.array("images", block_key(block, protocol), shape, np.uint8, chunks)
-
-
-def _chunks(block: Manifest, protocol: Protocol, cache: Cache) -> Iterator[np.ndarray]:
-    """Prepare images a few at a time; ELA maps are made of what is kept for the model without."""
-    if protocol.ela_quality is None:
-        return prepared(block, protocol)
-
-    def maps(pictures: np.ndarray) -> np.ndarray:
-        return np.stack([_ela_map(picture, protocol) for picture in pictures])
-
-    return ordered_parallel_map(maps, load_images(block, protocol.without_ela(), cache).chunks(_AT_ONCE))
+    return {
+        "source": table["source"].iloc[0],
+        "split": table["split"].iloc[0],
+        "files": digest(list(table["sha256"]), [float(share) for share in table["crop_share"]]),
+        "preparation": protocol.preparation(),
+        "version": PREPARE,
+    }
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:
@@ -143,50 +140,47 @@ def training_batches(plain, mirrored, labels: np.ndarray, protocol: Protocol):
     Parameters
     ----------
     plain, mirrored : Rows
-        Images or features, and the same of the mirrored images. ``mirrored=None`` flips the rows
-        of `plain` on the fly, which is right for images only.
+        Images or features, and the same of the mirrored images. With ``mirrored=None`` the rows of
+        `plain` are flipped, which is right for images only.
     labels : (N,) int array
     protocol : Protocol
-        Batch size, flip and seed. The order depends on seed and epoch alone, so that two ways to
-        train see the same batches.
+        Batch size, flip and seed. The order depends on seed and epoch alone.
     """
     weights = class_weights(labels)
     epochs = itertools.count()
 
-    def rows():
+    def batches():
         order, flips = epoch_order(len(labels), next(epochs), protocol.seed, protocol.flip)
         for start in range(0, len(order), protocol.batch_size):
-            take = slice(start, start + protocol.batch_size)
-            batch = _take(plain, mirrored, order[take], flips[take])
-            yield batch, labels[order[take]], weights[order[take]]
+            rows = order[start : start + protocol.batch_size]
+            flip = flips[start : start + protocol.batch_size]
+            batch = plain.take(rows)
+            if flip.any() and mirrored is None:
+                batch[flip] = batch[flip, :, ::-1]
+            elif flip.any():
+                batch[flip] = mirrored.take(rows[flip])
+            yield batch, labels[rows], weights[rows]
 
-    return dataset(rows, plain.shape[1:], plain.dtype, -(-len(labels) // protocol.batch_size))
+    return dataset(batches, plain.shape[1:], plain.dtype, -(-len(labels) // protocol.batch_size))
 
 
 def validation_batches(plain, labels: np.ndarray, protocol: Protocol):
     """Return a `tf.data.Dataset` of (rows, labels, weights) in order, without flips."""
     weights = class_weights(labels)
+    size = 2 * protocol.batch_size
 
-    def rows():
-        for start in range(0, len(labels), 2 * protocol.batch_size):
-            take = slice(start, start + 2 * protocol.batch_size)
-            yield plain.take(take), labels[take], weights[take]
+    def batches():
+        for start in range(0, len(labels), size):
+            rows = slice(start, start + size)
+            yield plain.take(rows), labels[rows], weights[rows]
 
-    return dataset(rows, plain.shape[1:], plain.dtype, -(-len(labels) // (2 * protocol.batch_size)))
-
-
-def _take(plain, mirrored, rows: np.ndarray, flips: np.ndarray) -> np.ndarray:
-    batch = plain.take(rows)
-    if flips.any():
-        turned = mirrored.take(rows[flips]) if mirrored is not None else batch[flips, :, ::-1]
-        batch[flips] = turned
-    return batch
+    return dataset(batches, plain.shape[1:], plain.dtype, -(-len(labels) // size))
 
 
-def dataset(rows, shape, dtype, steps: int):
-    """Return a `tf.data.Dataset` of what ``rows()`` yields: (batch, labels, weights), `steps` long.
+def dataset(batches, shape, dtype, steps: int):
+    """Return a `tf.data.Dataset` of what ``batches()`` yields: (batch, labels, weights).
 
-    A batch holds rows of `shape` and `dtype`; it is float32 from here on.
+    A batch holds rows of `shape` and `dtype` and becomes float32; `steps` is their number.
     """
     import tensorflow as tf
 
@@ -195,7 +189,7 @@ def dataset(rows, shape, dtype, steps: int):
         tf.TensorSpec((None,), tf.int64),
         tf.TensorSpec((None,), tf.float32),
     )
-    data = tf.data.Dataset.from_generator(rows, output_signature=signature)
+    data = tf.data.Dataset.from_generator(batches, output_signature=signature)
     data = data.map(lambda x, y, w: (tf.cast(x, tf.float32), y, w))
     options = tf.data.Options()
     options.autotune.enabled = False  # nothing to tune, and it can sleep a second at an epoch's end
@@ -203,14 +197,57 @@ def dataset(rows, shape, dtype, steps: int):
     return data.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2)
 
 
+def keras_dataset(manifest: Manifest, protocol: Protocol, batch_size: int, shuffle: bool):
+    """Return a `tf.data.Dataset` of (image, label), both float32, as `Manifest.dataset` says."""
+    if not len(manifest):
+        raise ValueError("there is no image in this split; `ddlib data check` counts them")
+    images, labels, epochs = load_images(manifest, protocol), manifest.labels, itertools.count()
+
+    def batches():
+        order = np.arange(len(labels))
+        if shuffle:
+            order = np.random.default_rng([protocol.seed, next(epochs)]).permutation(len(labels))
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            yield images.take(rows), labels[rows], np.ones(len(rows))
+
+    steps = -(-len(labels) // batch_size)
+    data = dataset(batches, images.shape[1:], images.dtype, steps)
+    return data.map(lambda image, label, _: (image, _as_float(label)))
+
+
 def evenly_spaced(images, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of up to so many pictures, spread evenly, and those pictures.
+    """Return the positions of up to `most` images, spread evenly, and those images.
 
     Parameters
     ----------
     images : (N, S, S, 3) array or `ddlib.data.cache.Rows`
     most : int
     """
-    places = np.linspace(0, len(images) - 1, min(len(images), most)).astype(int)
-    rows_on_disk = hasattr(images, "take") and not isinstance(images, np.ndarray)
-    return places, images.take(places) if rows_on_disk else np.asarray(images)[places]
+    positions = np.linspace(0, len(images) - 1, min(len(images), most)).astype(int)
+    if isinstance(images, Rows):
+        return positions, images.take(positions)
+    return positions, np.asarray(images)[positions]
+
+
+def _as_float(labels):
+    import tensorflow as tf
+
+    return tf.cast(labels, tf.float32)
+
+
+def _ela_map(image: np.ndarray, protocol: Protocol) -> np.ndarray:
+    image = uint8_overflow(image) if protocol.ela_inverted else image
+    return ela_map(image, protocol.ela_quality)
+
+
+def _prepared_chunks(block: Manifest, protocol: Protocol, cache: Cache) -> Iterator[np.ndarray]:
+    """Prepare images a few at a time; ELA maps are made of the images that are kept already."""
+    if protocol.ela_quality is None:
+        return prepare_all(block, protocol)
+
+    def maps(images: np.ndarray) -> np.ndarray:
+        return np.stack([_ela_map(image, protocol) for image in images])
+
+    plain = load_images(block, protocol.without_ela(), cache)
+    return ordered_parallel_map(maps, plain.chunks(_CHUNK))

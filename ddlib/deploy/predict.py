@@ -18,10 +18,17 @@ import numpy as np
 
 from ddlib._io import ordered_parallel_map
 from ddlib.data.loader import prepare
-from ddlib.data.sources import list_images
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.scorer import Scorer
-from ddlib.images.read import MIN_SIDE, ImageError, center_crop, probe, read_image, resize
+from ddlib.images.read import (
+    MIN_SIDE,
+    ImageError,
+    center_crop,
+    list_images,
+    probe,
+    read_image,
+    resize,
+)
 from ddlib.metrics.calibration import verdicts
 
 MIN_JPEG_QUALITY = 60  # JPEG quality from which down the traces of generators begin to drown

@@ -79,13 +79,13 @@ def maps_for_predicted_class(cam, images: np.ndarray, layer: str | None = None) 
     cam : GradCAM
     images : (N, H, W, 3) uint8
     layer : str, optional
-        As `GradCAM.maps` takes it.
+        As `GradCAM` takes it.
 
     Returns
     -------
     (N, H, W) float32 in [0, 1]; all zero where nothing speaks for the decision.
     """
-    fake, real = (cam.maps(images, word, layer, images.shape[1:3]) for word in ("fake", "real"))
+    fake, real = (cam(images, word, layer, images.shape[1:3]) for word in ("fake", "real"))
     return np.where((fake.scores >= 0.5)[:, None, None], fake.heat, real.heat)
 
 

@@ -20,7 +20,6 @@ from PIL import Image, ImageFilter
 
 from ddlib.gradcam import SIGNS, GradCAM
 from ddlib.images.overlay import upsample
-from ddlib.metrics.calibration import probability
 from ddlib.metrics.intervals import bootstrap_interval
 
 FILLS = ("blur", "mean")
@@ -79,11 +78,11 @@ def cascading_randomization(
         similarity (mean Spearman correlation with the first maps) with low and high (95 % bootstrap
         over images).
     """
-    before = GradCAM(model).maps(images, target, layer)
+    before = GradCAM(model)(images, target, layer)
     rows, cam = [], None
     for name, copy in randomize_layers(model, layers, seed):
         cam = cam or GradCAM(copy)
-        alike = similarity(before.heat, cam.maps(images, target, layer).heat)[before.positive]
+        alike = similarity(before.heat, cam(images, target, layer).heat)[before.has_evidence]
         mean, low, high = bootstrap_interval(alike, seed)
         rows.append((name, len(alike), mean, low, high))
     return pd.DataFrame(rows, columns=["randomised", "n", "similarity", "low", "high"])
@@ -221,8 +220,10 @@ def _scorer(model, target):
     """Return a function: images (N, H, W, 3) -> P(target), (N,)."""
     if target not in SIGNS:
         raise ValueError(f"target={target!r} is not known; choose from {', '.join(SIGNS)}")
-    cam = GradCAM(model)
-    return lambda images: probability(SIGNS[target] * cam.logits(images))
+    cam = GradCAM(model)  # its scores are P(fake) for every kind of head
+    if target == "fake":
+        return lambda images: cam(images).scores
+    return lambda images: 1 - cam(images).scores
 
 
 def _curve(scorer, start, end, heats, steps, seed) -> Curve:

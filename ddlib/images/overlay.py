@@ -1,22 +1,75 @@
-"""Heat maps as data and as pictures: scaled, resized, averaged, laid over an image."""
+"""Heat maps as arrays and as pictures: scale, resize, average, and lay over an image."""
 
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
+
+
+def normalise(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Divide maps (N, h, w) >= 0 by their own maximum.
+
+    Returns
+    -------
+    heat : ndarray, (N, h, w)
+        In [0, 1]; a map without any value above 0 stays all zeros.
+    has_evidence : ndarray, (N,) bool
+        Which maps have a value above 0.
+    """
+    peak = raw.max(axis=(1, 2))
+    has_evidence = peak > 0
+    return raw / np.where(has_evidence, peak, 1)[:, None, None], has_evidence
+
+
+def mean_map(heats: list[np.ndarray], size) -> np.ndarray:
+    """Resize maps of several resolutions, each (N, h, w), to `size` and average them.
+
+    Resizing is linear, so maps of one resolution are added first and resized once.
+    """
+    totals = {}
+    for heat in heats:
+        totals[heat.shape] = totals.get(heat.shape, 0) + heat
+    return sum(upsample(total, size) for total in totals.values()) / len(heats)
 
 
 def upsample(heat: np.ndarray, size) -> np.ndarray:
-    """Resize maps (N, h, w) or one map (h, w) bilinearly to `size`, an int or (height, width).
+    """Resize one map or several bilinearly, with half-pixel centres as ``tf.image.resize``.
 
-    Values stay in their range; a peak between the centres of new pixels comes out a little lower.
+    Parameters
+    ----------
+    heat : ndarray, (h, w) or (N, h, w)
+    size : int or (int, int)
+        New height and width in pixels.
+
+    Returns
+    -------
+    ndarray, (H, W) or (N, H, W) float32
+        Values stay in their range; a peak between two new pixel centres comes out a little lower.
+
+    Examples
+    --------
+    >>> upsample(np.array([[0.0, 1.0]]), (1, 4)).tolist()
+    [[0.0, 0.25, 0.75, 1.0]]
     """
     heat = np.asarray(heat, np.float32)
-    size = (size, size) if np.isscalar(size) else tuple(size)
-    if heat.shape[-2:] == size:
+    height, width = (size, size) if np.isscalar(size) else size
+    if heat.shape[-2:] == (height, width):
         return heat
-    stack = heat.reshape(-1, *heat.shape[-2:], 1)
-    return tf.image.resize(stack, size, "bilinear").numpy().reshape(*heat.shape[:-2], *size)
+    return _interpolate(_interpolate(heat, width, axis=-1), height, axis=-2)
+
+
+def _interpolate(values: np.ndarray, new: int, axis: int) -> np.ndarray:
+    """Interpolate linearly along one axis at the centres of `new` pixels; constant at the border.
+
+    Not as a product with a matrix of weights: the threads of NumPy's products and of TensorFlow
+    would fight for the processor.
+    """
+    old = values.shape[axis]
+    position = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
+    below = position.astype(int)
+    above = np.minimum(below + 1, old - 1)
+    share = (position - below).astype(np.float32)
+    low, high = values.take(below, axis), values.take(above, axis)
+    return low + (high - low) * (share[:, None] if axis == -2 else share)
 
 
 def overlay(
@@ -26,19 +79,26 @@ def overlay(
 
     Parameters
     ----------
-    image : ndarray, (H, W, 3) uint8
+    image : array or PIL image, (H, W, 3), uint8 or float of 0..255
+        Floats are rounded. A float image that never exceeds 1 is refused: it is most likely scaled
+        to 0..1 and would come out black.
     heat : ndarray, (h, w), values in [0, 1]
         Resized to the image. A map of zeros (no positive evidence) leaves the image untouched.
-    opacity : float in [0, 1]
-        Share of the colour, the same everywhere.
+    opacity : float
+        Share of the colour in the mixture, 0 to 1, the same everywhere.
     colormap : str
         A Matplotlib name: "inferno" and "viridis" are perceptually uniform, the study used "jet".
 
     Returns
     -------
     ndarray, (H, W, 3) uint8
+
+    Raises
+    ------
+    ValueError
+        If the image, the map, the opacity or the name is not as above.
     """
-    from matplotlib import colormaps
+    from matplotlib import colormaps  # loaded for pictures only: it takes longer than the rest
 
     if colormap not in colormaps:
         raise ValueError(f"colormap={colormap!r} is not one of Matplotlib's; try inferno or jet")
@@ -47,24 +107,33 @@ def overlay(
     image, heat = np.asarray(image), np.asarray(heat)
     if image.ndim != 3 or image.shape[2] != 3 or heat.ndim != 2:
         raise ValueError(
-            f"one image (H, W, 3) and one map (h, w) are needed, not {image.shape} and {heat.shape}"
+            f"image {image.shape} and heat {heat.shape} do not fit; needed are one image (H, W, 3) "
+            "and one map (h, w), for example images[0] and maps.heat[0]"
+        )
+    image = _as_uint8(image)
+    if not (heat.min() >= 0 and heat.max() <= 1 + 1e-6):  # false for NaN too
+        raise ValueError(
+            f"heat ranges from {heat.min():.3g} to {heat.max():.3g}; needed is 0 to 1: "
+            "use maps.heat, or `normalise` a raw map"
         )
     if not heat.any():
-        return image.astype(np.uint8)
+        return image.copy()
     colour = colormaps[colormap](upsample(heat, image.shape[:2]))[..., :3] * 255
-    return np.rint((1 - opacity) * image + opacity * colour).clip(0, 255).astype(np.uint8)
+    return np.rint((1 - opacity) * image + opacity * colour).astype(np.uint8)
 
 
-def normalise(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Divide each map by its maximum; return the maps and which of them have one above zero."""
-    peak = raw.max((1, 2))
-    positive = peak > 0
-    return raw / np.where(positive, peak, 1)[:, None, None], positive
-
-
-def mean_map(heats: list[np.ndarray], size) -> np.ndarray:
-    """Average maps of many resolutions; resizing is linear, so equal ones are added before it."""
-    totals = {}
-    for heat in heats:
-        totals[heat.shape] = totals.get(heat.shape, 0) + heat
-    return sum(upsample(total, size) for total in totals.values()) / len(heats)
+def _as_uint8(image: np.ndarray) -> np.ndarray:
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"image is {image.dtype}; needed is uint8, or float of 0..255")
+    if not (image.min() >= 0 and image.max() <= 255):  # false for NaN too
+        raise ValueError(
+            f"image is {image.dtype} from {image.min():.3g} to {image.max():.3g}; needed is 0..255"
+        )
+    if 0 < image.max() <= 1:
+        raise ValueError(
+            f"image is {image.dtype} with values up to {image.max():.3g}, so probably scaled to "
+            "0..1; needed is 0..255: multiply it by 255"
+        )
+    return np.rint(image).astype(np.uint8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -232,3 +233,71 @@ def _from_16_bits(grey: np.ndarray, name) -> np.ndarray:
         raise ImageError(f"{os.fspath(name)}: pixels beyond 16 bits; save it with 8 bits")
     scaled = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.repeat(scaled[..., None], 3, axis=2)
+
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+    + (".heic", ".heif", ".avif")
+)
+
+
+def list_images(root) -> list[str]:
+    """Return the paths of all files below `root` that are named like images, in a fixed order.
+
+    Paths are relative to `root` with forward slashes. Hidden files and folders are skipped.
+    """
+    root, found = os.fspath(root), []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name[0] != "."]
+        below = os.path.relpath(folder, root).replace(os.sep, "/")
+        front = "" if below == "." else f"{below}/"
+        found += [
+            front + name
+            for name in names
+            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
+        ]
+    return sorted(found)
+
+
+def read_images(source) -> Iterator[tuple[str | None, np.ndarray]]:
+    """Read images from anything that usually holds them, one by one.
+
+    Parameters
+    ----------
+    source : path, PIL image, array (H, W, 3) or (N, H, W, 3) uint8, or a list of these
+        Of a folder, all images below it are read (`list_images`).
+
+    Yields
+    ------
+    name : str or None
+        The path of a file; None for an image that is an array.
+    image : ndarray, (H, W, 3) uint8
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be read.
+    ValueError
+        If the source is none of these.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        for file in [path / name for name in list_images(path)] if path.is_dir() else [path]:
+            yield str(file), read_image(file)
+    elif isinstance(source, Image.Image):
+        yield getattr(source, "filename", "") or "PIL image", _to_rgb(
+            ImageOps.exif_transpose(source), "PIL image"
+        )
+    elif isinstance(source, (list, tuple)):
+        for each in source:
+            yield from read_images(each)
+    elif len(getattr(source, "shape", ())) in (3, 4):
+        images = np.asarray(source)
+        for image in images if images.ndim == 4 else [images]:
+            check_image(image)
+            yield None, image
+    else:
+        raise ValueError(
+            f"{getattr(source, 'shape', type(source).__name__)} is not an image; needed is a path, "
+            "a PIL image, an array (H, W, 3) or (N, H, W, 3), a list of these, or a folder"
+        )

@@ -22,9 +22,9 @@ from ddlib.data.loader import class_weights, dataset, load_images, validation_ba
 from ddlib.data.manifest import Manifest
 from ddlib.images.jpeg import recompress
 from ddlib.images.perturb import Augmentation, augment, random_window
-from ddlib.mobilenet import build_detector, build_from_protocol
+from ddlib.mobilenet import build_detector
 from ddlib.models.checkpoint import weights_digest
-from ddlib.models.train import Trained, fit
+from ddlib.models.train import Trained, build_from_protocol, fit
 from ddlib.protocol import Protocol, preset
 
 ALL_LAYERS = 1000  # more than there are: every layer is trained

@@ -19,7 +19,7 @@ import pandas as pd
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images, training_batches, validation_batches
 from ddlib.data.manifest import Manifest
-from ddlib.mobilenet import build_from_protocol
+from ddlib.mobilenet import build_detector
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.fast_layers import (
     FusedAdam,
@@ -90,6 +90,21 @@ def train(
     seconds = time.perf_counter() - start
     facts = best, start_digest, seconds, feature_dtype, products
     return Trained(detector, history, *facts, (prefix, tail))
+
+
+def build_from_protocol(protocol: Protocol) -> keras.Model:
+    """Build the untrained detector that a protocol asks for."""
+    return build_detector(
+        alpha=protocol.alpha,
+        image_size=protocol.image_size,
+        weights=protocol.weights,
+        trainable_layers=protocol.trainable_layers,
+        dropout=protocol.dropout,
+        dense_units=protocol.dense_units,
+        pixel_range=protocol.pixel_range,
+        batch_norm_momentum=protocol.batch_norm_momentum,
+        seed=protocol.seed,
+    )
 
 
 def choose_matmul_dtype(protocol: Protocol) -> str:

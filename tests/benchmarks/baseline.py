@@ -18,7 +18,7 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from PIL import Image, ImageChops, ImageEnhance
 
 from ddlib.data.manifest import Manifest
-from ddlib.mobilenet import build_from_protocol
+from ddlib.models.train import build_from_protocol
 from ddlib.protocol import Protocol, preset
 
 

@@ -25,15 +25,15 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, write_json
+from ddlib._io import atomic_write, ordered_parallel_map, write_json
 from ddlib.data import loader
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.data.subsets import training_manifest, validation_manifest
-from ddlib.ela import ela_maps
-from ddlib.gradcam import GradCAM, conv_layers
-from ddlib.mobilenet import build_from_protocol
+from ddlib.ela import ela_map
+from ddlib.gradcam import GradCAM
+from ddlib.models.train import build_from_protocol
 from ddlib.models.complexity import cost
 from ddlib.models.features import split_backbone
 from ddlib.models.inference import compiled
@@ -86,7 +86,7 @@ def bench_pipeline(study: Study) -> list[dict]:
         prepared = study.protocol("gan", name)
 
         def stream(prepared=prepared):
-            for _ in loader.prepared(chosen, prepared):
+            for _ in loader.prepare_all(chosen, prepared):
                 pass
 
         def keep(prepared=prepared):
@@ -108,9 +108,9 @@ def bench_ela(study: Study) -> list[dict]:
     chosen = study.manifest.select(split="test").sample(256)
     pictures = load_images(chosen, study.protocol("gan"), study.cache).take(slice(None))
     theirs = [baseline.ela(picture) for picture in pictures]
-    gap = np.abs(np.stack(theirs).astype(int) - ela_maps(pictures)).mean()
+    gap = np.abs(np.stack(theirs).astype(int) - np.stack([ela_map(p) for p in pictures])).mean()
     slow = seconds(lambda: [baseline.ela(picture) for picture in pictures], 5)
-    fast = seconds(lambda: ela_maps(pictures), 5)
+    fast = seconds(lambda: list(ordered_parallel_map(ela_map, pictures)), 5)
     note = f"maps differ by {gap:.2f} grey levels on average"
     return [row("ELA", slow / len(pictures), fast / len(pictures), "image", 2, note)]
 
@@ -183,9 +183,9 @@ def bench_gradcam(study: Study) -> list[dict]:
     size = detector.input_shape[1]
     pictures = np.random.default_rng(0).integers(0, 256, (16, size, size, 3)).astype("float32")
     cam, forward = GradCAM(detector), compiled(detector)
-    cam.maps(pictures, layer="mean"), forward(pictures)  # traced before timing
-    slow = seconds(lambda: baseline.fused_map(detector, pictures[0], conv_layers(detector)))
-    fast = seconds(lambda: cam.maps(pictures, layer="mean"), 5)
+    cam(pictures, layer="mean"), forward(pictures)  # traced before timing
+    slow = seconds(lambda: baseline.fused_map(detector, pictures[0], list(cam.layers)))
+    fast = seconds(lambda: cam(pictures, layer="mean"), 5)
     plain = seconds(lambda: forward(pictures), 5)
     note = f"a batch costs {fast / plain:.1f} forward passes (goal: at most 3)"
     return [row("Grad-CAM fused over all layers", slow, fast / len(pictures), "image", 100, note)]

@@ -29,7 +29,7 @@ from ddlib.data.sources import open_folder
 from ddlib.data.subsets import GAN_SETS, training_manifest
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
-from ddlib.mobilenet import build_from_protocol
+from ddlib.models.train import build_from_protocol
 from ddlib.models import fast_layers, train
 from ddlib.models.fast_layers import FusedAdam, with_fast_layers
 from ddlib.models.features import bottleneck_features, score_features, split_backbone

@@ -111,7 +111,7 @@ class Engine:
         seen = given = prepare(image, _without_ela(protocol), picture.crop_share)
         if protocol.ela_quality is not None:
             given = prepare(image, protocol, picture.crop_share)
-        return seen, loaded.cam.all_maps(given[None], target)
+        return seen, loaded.cam(given[None], target, layer="all")
 
     def _change_anew(self, picture: Picture, resize, resave) -> np.ndarray:
         return change(self._read(picture), resize, resave)

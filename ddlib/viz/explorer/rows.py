@@ -38,7 +38,7 @@ def _heat_panel(view: View, settings: Settings, band) -> Panel:
     header = Verdict(view.model, view.verdict, view.score, remark, band)
     maps, what = view.maps, f"evidence for {settings.target}"
     picture = enlarge(view.seen)
-    if not maps.positive[0]:
+    if not maps.has_evidence[0]:
         return Panel(f"No {what} at {maps.layer}", picture, header=header)
     heat = upsample(maps.heat[0], SIDE)
     drawn = overlay(picture, heat, settings.opacity, settings.colormap)

@@ -83,7 +83,7 @@ def _chosen_models(study, models) -> dict:
 
 
 def _title(view) -> str:
-    empty = "" if view.maps.positive[0] else ", empty map"
+    empty = "" if view.maps.has_evidence[0] else ", empty map"
     return f"{view.model}\n{view.verdict} {view.score:.2f}{empty}"
 
 
