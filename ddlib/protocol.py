@@ -24,26 +24,12 @@ VERSIONS = {
 }
 
 REAL = 0
-
-
 FAKE = 1
-
-
 LABELS = {"real": REAL, "fake": FAKE}
-
-
 CONDITIONS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
-
-
 PROTOCOLS = ("paper", "clean")
-
-
 START_WEIGHTS = ("imagenet", None, "highpass")
-
-
 SCHEDULES = ("constant", "cosine")
-
-
 SQUARES = ("crop", "squeeze")
 RESIZES = ("antialias", "nearest", "none")
 

@@ -49,7 +49,8 @@ def tiny(tmp_path_factory):
                 Image.fromarray(image.clip(0, 255).astype("uint8")).save(root / path, quality=90)
                 label = "real" if source == "ffhq" else "fake"
                 files.append({"path": path, "label": label, "source": source, "split": split})
-    manifest, excluded = build_manifest(files, root)
+    manifest = build_manifest(files, root)
+    excluded = manifest.excluded
     assert len(manifest) == 60
     assert not len(excluded)
     return manifest

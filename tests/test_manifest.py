@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ddlib.data import inventory
-from ddlib.data.inventory import _examine_one, read_facts
+from ddlib.data.inventory import _read_one, read_facts
 from ddlib.data.manifest import (
     COLUMNS,
     Manifest,
     ManifestError,
     build_manifest,
     check_manifest,
+    draw_splits,
     drop_duplicates,
     drop_shared_identities,
-    split_by_identity,
 )
 from ddlib.data.subsets import test_sets, training_manifest, validation_manifest
 from ddlib.protocol import preset
@@ -63,7 +63,8 @@ class TestBuild:
         (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
         names = ["a.png", "b c.png", "ü/кот.png", "d.png", "copy.png", "a.png", "gone.png"]
         names += ["small.png", "text.jpg", "zero.jpg", "cut.png"]
-        manifest, aside = build_manifest([row(name) for name in names], tmp_path)
+        manifest = build_manifest([row(name) for name in names], tmp_path)
+        aside = manifest.excluded
         assert list(manifest.table["path"]) == names[:4]
         assert len(manifest) + len(aside) == len(names)
         reasons = aside.groupby("path")["reason"].first()
@@ -76,7 +77,7 @@ class TestBuild:
 
     def test_facts_are_those_of_the_file(self, tmp_path):
         Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png", "JPEG", quality=81)
-        manifest, _ = build_manifest([row("a.png", identity="00012")], tmp_path)
+        manifest = build_manifest([row("a.png", identity="00012")], tmp_path)
         facts = manifest.table.iloc[0]
         assert (facts.width, facts.height, facts.format) == (40, 30, "JPEG")
         assert (facts.jpeg_quality, facts.crop_share, facts.identity) == (81, 1.0, "00012")
@@ -85,12 +86,14 @@ class TestBuild:
 
     def test_a_file_of_other_content_than_listed_is_set_aside(self, tmp_path):
         picture(tmp_path / "a.png")
-        manifest, aside = build_manifest([row("a.png", sha256="0" * 64)], tmp_path)
+        manifest = build_manifest([row("a.png", sha256="0" * 64)], tmp_path)
+        aside = manifest.excluded
         assert len(manifest) == 0
         assert "differs from the listed sha256" in aside["reason"].iloc[0]
 
     def test_no_files_make_an_empty_manifest(self, tmp_path):
-        manifest, aside = build_manifest([], tmp_path)
+        manifest = build_manifest([], tmp_path)
+        aside = manifest.excluded
         assert len(manifest) == len(aside) == 0
         check_manifest(manifest)
 
@@ -115,7 +118,8 @@ class TestBuild:
         for i in range(40):
             picture(tmp_path / f"{i}.png", i // 2)
         files = [row(f"{i}.png", split=None, identity=f"person {i}") for i in range(40)]
-        manifest, aside = build_manifest(files, tmp_path)
+        manifest = build_manifest(files, tmp_path)
+        aside = manifest.excluded
         assert (len(manifest), len(aside)) == (20, 20)
         assert set(manifest.table["split"]) <= {"train", "valid", "test"}
         check_manifest(manifest)
@@ -131,9 +135,9 @@ class TestCache:
         first = read_facts(root, names, cache)
         assert list(first["path"]) == names
         read = []
-        one = _examine_one
+        one = _read_one
         monkeypatch.setattr(
-            inventory, "_examine_one", lambda root, path: read.append(path) or one(root, path)
+            inventory, "_read_one", lambda root, key: read.append(key[0]) or one(root, key)
         )
         pd.testing.assert_frame_equal(read_facts(root, names, cache), first)
         assert read == []
@@ -160,7 +164,7 @@ class TestManifest:
             row("кот, ein.png", identity="00012"),
             row("b.png", "fake", "stylegan", crop_share=0.7),
         ]
-        manifest, _ = build_manifest(files, tmp_path)
+        manifest = build_manifest(files, tmp_path)
         manifest.save(tmp_path / "m.csv")
         loaded = Manifest.load(tmp_path / "m.csv", tmp_path)
         pd.testing.assert_frame_equal(loaded.table, manifest.table, check_dtype=False)
@@ -222,14 +226,14 @@ class TestStraddling:
     def test_a_picture_in_two_splits_is_an_error_that_names_both(self, tmp_path):
         picture(tmp_path / "a.png")
         picture(tmp_path / "b.png")
-        manifest, _ = build_manifest([row("a.png"), row("b.png", split="test")], tmp_path)
+        manifest = build_manifest([row("a.png"), row("b.png", split="test")], tmp_path)
         with pytest.raises(ManifestError, match=r"split: a\.png \(train\), b\.png \(test\)"):
             check_manifest(manifest)
 
     def test_a_picture_under_two_labels_is_an_error(self, tmp_path):
         picture(tmp_path / "a.png")
         picture(tmp_path / "b.png")
-        manifest, _ = build_manifest([row("a.png"), row("b.png", "fake")], tmp_path)
+        manifest = build_manifest([row("a.png"), row("b.png", "fake")], tmp_path)
         with pytest.raises(ManifestError, match=r"label: a\.png \(real\), b\.png \(fake\)"):
             check_manifest(manifest)
 
@@ -237,7 +241,8 @@ class TestStraddling:
         table = pd.DataFrame([row(name, sha256="same") for name in "abc"] + [row("d", sha256="x")])
         kept, gone = drop_duplicates(table)
         assert list(kept["path"]) == ["a", "d"]
-        assert gone.to_numpy().tolist() == [[name, "exact duplicate of a"] for name in "bc"]
+        assert gone["reason"].tolist() == ["exact duplicate of a"] * 2
+        assert gone["path"].tolist() == ["b", "c"] and set(gone["kind"]) == {"duplicate"}
 
     def test_people_of_the_test_split_leave_the_others(self):
         people = {"train": "ann bob cyd", "valid": "bob dan", "test": "ann eve"}
@@ -251,33 +256,41 @@ class TestStraddling:
         assert set(kept["path"]) == {
             *("train/cyd", "valid/bob", "valid/dan", "test/ann", "test/eve", "nobody")
         }
-        assert dict(gone.to_numpy()) == {
+        assert dict(gone[["path", "reason"]].to_numpy()) == {
             "train/ann": "same person as images of the test split (ann)",
             "train/bob": "same person as images of the valid split (bob)",
         }
 
-    @given(st.lists(st.integers(0, 20) | st.none(), min_size=1, max_size=60), st.integers(0, 3))
+    @given(
+        st.lists(st.tuples(st.sampled_from(["real", "fake"]), st.integers(0, 20) | st.none())),
+        st.integers(0, 3),
+    )
     @settings(max_examples=30, deadline=None)
-    def test_identities_never_straddle_and_new_files_move_no_old_one(self, people, seed):
+    def test_drawn_splits_hold_every_class_and_no_identity_twice(self, people, seed):
         table = pd.DataFrame(
             {
-                "identity": [None if who is None else f"p{who}" for who in people],
+                "label": [label for label, _ in people],
+                "identity": [None if who is None else f"{label}{who}" for label, who in people],
                 "sha256": [f"sha{i}" for i in range(len(people))],
             }
         )
-        split = split_by_identity(table, seed=seed)
-        assert (split.groupby("identity")["split"].nunique() <= 1).all()
-        half = split_by_identity(table[: len(people) // 2], seed=seed)
-        assert list(half["split"]) == list(split["split"])[: len(half)]
+        table["split"] = draw_splits(table, seed)
+        assert (table.groupby("identity")["split"].nunique() <= 1).all()
+        groups = table["identity"].fillna(table["sha256"])
+        for _, own in table.groupby("label"):
+            if groups[own.index].nunique() >= 3:
+                assert set(own["split"]) == {"train", "valid", "test"}
+        backwards = draw_splits(table[::-1], seed)
+        assert backwards.sort_index().equals(table["split"])
 
-    def test_shares_are_met_and_seeds_differ(self):
-        table = pd.DataFrame({"identity": None, "sha256": [f"sha{i}" for i in range(4000)]})
-        found = split_by_identity(table)["split"].value_counts(normalize=True)
-        for split, share in {"train": 0.7, "valid": 0.1, "test": 0.2}.items():
-            assert abs(found[split] - share) < 4 * (share * (1 - share) / 4000) ** 0.5
-        assert not split_by_identity(table, seed=1).equals(split_by_identity(table, seed=0))
-        with pytest.raises(ManifestError, match="add up to 1"):
-            split_by_identity(table, {"train": 0.5, "test": 0.4})
+    def test_a_fifth_is_test_and_a_tenth_valid_of_each_class_and_seeds_differ(self):
+        labels = ["real"] * 200 + ["fake"] * 50
+        shas = [f"sha{i}" for i in range(250)]
+        table = pd.DataFrame({"label": labels, "identity": None, "sha256": shas})
+        found = pd.crosstab(table["label"], draw_splits(table))
+        assert found.loc["real", ["train", "valid", "test"]].tolist() == [140, 20, 40]
+        assert found.loc["fake", ["train", "valid", "test"]].tolist() == [35, 5, 10]
+        assert not draw_splits(table, seed=1).equals(draw_splits(table, seed=0))
 
 
 REAL = table_of(
@@ -300,19 +313,20 @@ REAL = table_of(
         ("gan-cats", "fake", "test"): 3,
     }
 )
-TOY = table_of(
+SIMULATED = table_of(
     {
+        ("sim-camera", "real", "train"): 30,
         ("sim-gan", "fake", "train"): 30,
+        ("sim-camera-large", "real", "train"): (16, 512),
         ("sim-sd512", "fake", "train"): (8, 512),
         ("sim-sd1024", "fake", "train"): (8, 1024),
+        ("sim-camera", "real", "test"): 10,
         ("sim-gan", "fake", "test"): 10,
+        ("sim-camera-large", "real", "test"): (6, 512),
         ("sim-sd512", "fake", "test"): (6, 512),
         ("sim-cat-vq", "fake", "test"): 3,
     }
-).concat(table_of({("sim-camera", "real", "train"): 30, ("sim-camera", "real", "test"): 10}))
-TOY = TOY.concat(table_of({("sim-camera", "real", "train"): (8, 512)}))
-TOY = TOY.concat(table_of({("sim-camera", "real", "train"): (8, 1024)}))
-TOY = TOY.concat(table_of({("sim-camera", "real", "test"): (6, 512)}))
+)
 
 
 class TestMixes:
@@ -351,23 +365,20 @@ class TestMixes:
         valid = validation_manifest(REAL, preset("paper", "gan+sd"))
         assert counts(valid) == {"ffhq": 8, "stylegan": 4, "sd21": 4}
 
-    def test_toy_photographs_of_sd_sizes_belong_to_sd_mixes(self):
-        gan = training_manifest(TOY, preset("clean", "gan"))
+    def test_large_simulated_photographs_belong_to_the_sd_fakes(self):
+        gan = training_manifest(SIMULATED, preset("clean", "gan"))
         assert counts(gan) == {"sim-camera": 30, "sim-gan": 30}
-        assert set(gan.table["width"]) == {256}
-        mix = training_manifest(TOY, preset("clean", "gan+sd"))
-        both = mix.table.groupby(["width", "label"]).size().unstack()
-        assert (both["real"] == both["fake"]).all()
-        assert counts(mix)["sim-camera"] == 46
-        paper = training_manifest(TOY, preset("paper", "gan+sd"))
-        assert counts(paper)["sim-gan"] == 16
-        assert counts(paper)["sim-camera"] == 32
-        assert (paper.table.query("source == 'sim-camera'")["width"] == 256).sum() == 16
+        mix = training_manifest(SIMULATED, preset("clean", "gan+sd"))
+        assert counts(mix)["sim-camera"] == 30 and counts(mix)["sim-camera-large"] == 16
+        assert mix.labels.mean() == 0.5
+        paper = training_manifest(SIMULATED, preset("paper", "gan+sd"))
+        assert counts(paper)["sim-gan"] == counts(paper)["sim-camera"] == 16
+        assert counts(paper)["sim-camera-large"] == 16
 
     def test_what_is_missing_is_named(self):
         one = REAL.select(label="fake")
         with pytest.raises(
-            ManifestError, match=r"train images of clean gan lack ffhq reals;.*sd21"
+            ManifestError, match=r"train images of clean gan lack ffhq photographs;.*sd21"
         ):
             training_manifest(one, preset("clean", "gan"))
         no_sd = REAL.select(source=["ffhq", "stylegan"])
@@ -393,17 +404,15 @@ class TestMixes:
         for name, images in sets.items():
             assert set(images.table["split"]) == {"test"}, name
 
-    def test_sets_of_the_toy_tier(self):
-        sets = test_sets(TOY)
+    def test_sets_of_the_simulated_tier(self):
+        sets = test_sets(SIMULATED)
         assert counts(sets["gan"]) == {"sim-camera": 10, "sim-gan": 10}
-        assert set(sets["gan"].table["width"]) == {256}
-        assert counts(sets["sd"]) == {"sim-camera": 6, "sim-sd512": 6}
-        assert set(sets["sd"].table["width"]) == {512}
+        assert counts(sets["sd"]) == {"sim-camera-large": 6, "sim-sd512": 6}
         assert list(sets) == ["gan", "sd", "sim-sd512", "cats"]
 
-    def test_confounded_toy_reals_stand_in_where_none_match(self):
-        confounded = Manifest(TOY.root, TOY.table.query("source != 'sim-camera' or width == 256"))
-        assert set(test_sets(confounded)["sd"].select(label="real").table["width"]) == {256}
+    def test_a_source_with_the_name_of_a_set_does_not_become_that_set(self):
+        own = table_of({("gan", "fake", "test"): 4, ("phone", "real", "test"): 4})
+        assert set(test_sets(own)) == {"gan (source)", "phone"}
 
     def test_a_single_source_is_a_test_set(self):
         assert {name: len(s) for name, s in test_sets(REAL.select(source="sd21")).items()} == {
@@ -414,6 +423,7 @@ class TestMixes:
 def test_the_real_images_add_up(real_data, tmp_path):
     listed = pd.read_csv(real_data / "manifest.csv")
     first = listed.groupby("source").head(4)[["path", "label", "source", "split", "sha256"]]
-    manifest, aside = build_manifest(first, real_data, tmp_path)
+    manifest = build_manifest(first, real_data, tmp_path)
+    aside = manifest.excluded
     assert len(manifest) + len(aside) == len(first)
     assert list(aside["path"]) == []

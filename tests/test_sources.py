@@ -13,14 +13,12 @@ from ddlib.data.manifest import ManifestError
 from ddlib.data.sources import (
     Layout,
     SourceError,
-    _claimed,
+    _recognised,
     fetch,
+    find_sets,
     list_images,
     load_sources,
-    locate,
-    locate_all,
     open_folder,
-    scan_folder,
 )
 from ddlib.data.subsets import training_manifest
 from ddlib.protocol import preset
@@ -66,9 +64,9 @@ class TestRegistry:
         assert known["140k"].expected == {"ffhq": 70_000, "stylegan": 70_000}
         assert sum(known["sd9k"].expected.values()) == 9_000
         assert known["ciplab"].expected == {"photo": 1_081, "photoshop": 960}
-        assert known["sd9k"].fetched == "git"
+        assert known["sd9k"].fetched_by == "git"
         for name in ("140k", "sd14", "lfw", "cats", "ciplab"):
-            assert known[name].fetched == "kaggle"
+            assert known[name].fetched_by == "kaggle"
             assert known[name].kaggle in known[name].page
 
     def test_every_set_says_where_it_is_from_and_under_which_licence(self):
@@ -80,15 +78,14 @@ class TestRegistry:
             assert all(layout.label in ("real", "fake") for layout in source.layouts)
 
     def test_an_unknown_name_is_told_the_known_ones(self, tmp_path):
-        for ask in (locate, fetch):
-            with pytest.raises(SourceError, match="'nothing'; known are 140k, sd9k"):
-                ask("nothing", tmp_path)
+        with pytest.raises(SourceError, match="'nothing'; known are 140k, sd9k"):
+            fetch("nothing", tmp_path)
 
 
 class TestLayouts:
     @pytest.mark.parametrize(("path", "expected"), PUBLISHED.items())
     def test_published_paths_are_recognised(self, tmp_path, path, expected):
-        row = _claimed(tmp_path, [path]).iloc[0]
+        row = _recognised(tmp_path, [path]).iloc[0]
         found = [row["set"], row["label"], row["source"], row["split"], row["identity"]]
         assert " ".join(str(None if pd.isna(word) else word) for word in found) == expected
 
@@ -103,7 +100,7 @@ class TestLayouts:
         ],
     )
     def test_other_paths_are_not(self, tmp_path, path):
-        assert not len(_claimed(tmp_path, [path]))
+        assert not len(_recognised(tmp_path, [path]))
 
     def test_signs(self):
         layout = Layout("a.b/{split}/{x,y}/*_{identity}/**", "real", "s")
@@ -140,7 +137,8 @@ class TestOpenFolder:
             picture(tmp_path / f"lfw/Ann_Lee/Ann_Lee_000{i}.jpg")
         picture(tmp_path / "fake/my generator/ü.png")
         picture(tmp_path / "stray.png")
-        manifest, aside = open_folder(tmp_path, cache=None)
+        manifest = open_folder(tmp_path, cache=None)
+        aside = manifest.excluded
         table = manifest.table
         assert table["source"].value_counts().to_dict() == {
             "lfw": 4,
@@ -156,7 +154,7 @@ class TestOpenFolder:
     @pytest.mark.parametrize("depth", ["sets/utkface", "sets/utkface/train"])
     def test_a_set_s_own_folder_can_be_the_root(self, tmp_path, picture, depth):
         picture(tmp_path / "sets/utkface/train/a.jpg")
-        manifest, _ = open_folder(tmp_path / depth, cache=None)
+        manifest = open_folder(tmp_path / depth, cache=None)
         assert manifest.table[["source", "split"]].to_numpy().tolist() == [["utkface", "train"]]
 
     def test_broken_files_are_set_aside_while_the_rest_goes_on(self, tmp_path, picture):
@@ -171,16 +169,17 @@ class TestOpenFolder:
             (tmp_path / "real" / name).write_bytes(data)
         picture(tmp_path / "real/one.png", (1, 1))
         Image.new("1", (30_000, 20)).save(tmp_path / "real/wide.png")
-        manifest, aside = open_folder(tmp_path, cache=None)
+        manifest = open_folder(tmp_path, cache=None)
+        aside = manifest.excluded
         assert len(manifest) == 3
         assert set(aside["path"]) == {f"real/{n}" for n in (*bad, "one.png", "wide.png")}
         assert aside["reason"].str.len().min() > 20
 
     def test_one_class_is_fine_to_test_and_named_when_training(self, tmp_path, picture):
         picture(tmp_path / "train/fake/stylegan/a.png")
-        manifest, _ = open_folder(tmp_path, cache=None)
+        manifest = open_folder(tmp_path, cache=None)
         assert manifest.labels.tolist() == [1]
-        with pytest.raises(ManifestError, match="lack ffhq reals"):
+        with pytest.raises(ManifestError, match="lack ffhq photographs"):
             training_manifest(manifest, preset("clean", "gan"))
 
     @pytest.mark.parametrize("empty", ["fake", "fake/sd15", "train/real"])
@@ -204,18 +203,16 @@ class TestOpenFolder:
         (tmp_path / "test/real/b.png").write_bytes(data)
         with pytest.raises(ManifestError, match=r"test/real/b\.png \(test\), train/real/a\.png"):
             open_folder(tmp_path, cache=None)
-        assert len(scan_folder(tmp_path, cache=None)[0]) == 2
+        assert len(open_folder(tmp_path, cache=None, strict=False)) == 2
 
     def test_what_files_are_is_remembered_outside_the_folder(self, tmp_path, picture, monkeypatch):
         picture(tmp_path / "data/real/a.png")
         monkeypatch.setenv("DDLIB_CACHE", str(tmp_path / "cache"))
-        first, _ = open_folder(tmp_path / "data")
+        first = open_folder(tmp_path / "data")
         assert list((tmp_path / "cache").rglob("*.csv"))
         assert list_images(tmp_path / "data") == ["real/a.png"]
-        monkeypatch.setattr(
-            "ddlib.data.inventory._examine_one", None
-        )  # would fail if it were called
-        again, _ = open_folder(tmp_path / "data")
+        monkeypatch.setattr("ddlib.data.inventory._read_one", None)  # would fail if it were called
+        again = open_folder(tmp_path / "data")
         pd.testing.assert_frame_equal(first.table, again.table, check_dtype=False)
 
 
@@ -233,11 +230,12 @@ class TestOwnManifest:
             for i, split in {1: "train", 2: "test"}.items()
         ]
         self.write(tmp_path, rows)
-        manifest, aside = open_folder(tmp_path, cache=None)
+        manifest = open_folder(tmp_path, cache=None)
+        aside = manifest.excluded
         assert manifest.table[["path", "identity", "crop_share"]].to_numpy().tolist() == [
             [path.format(2), "Ann_Lee", 0.7]
         ]
-        assert dict(aside.to_numpy()) == {
+        assert dict(aside[["path", "reason"]].to_numpy()) == {
             path.format(1): "same person as images of the test split (Ann_Lee)",
             "real/unlisted.png": "not listed in manifest.csv",
         }
@@ -250,9 +248,10 @@ class TestOwnManifest:
             for i, sha in enumerate(hashes)
         ]
         self.write(tmp_path, rows)
-        manifest, aside = open_folder(tmp_path, cache=None)
+        manifest = open_folder(tmp_path, cache=None)
+        aside = manifest.excluded
         assert list(manifest.table["path"]) == ["0.png"]
-        reasons = dict(aside.to_numpy())
+        reasons = dict(aside[["path", "reason"]].to_numpy())
         assert "differs" in reasons["1.png"]
         assert "cannot be opened" in reasons["2.png"]
 
@@ -278,15 +277,16 @@ class TestOwnManifest:
             open_folder(tmp_path, cache=None)
 
 
-class TestLocate:
+class TestFindSets:
     def test_folders_and_counts(self, tmp_path, picture):
         picture(tmp_path / "deep/lfw/Ann_Lee/Ann_Lee_0001.jpg")
         picture(tmp_path / "deep/lfw/Bob_Ray/Bob_Ray_0001.jpg")
         picture(tmp_path / "512/man/a.png")
-        assert locate("lfw", tmp_path) == tmp_path / "deep" / "lfw"
-        assert locate("140k", tmp_path) is None
-        assert locate("140k", tmp_path / "gone") is None
-        assert locate_all(tmp_path)["sd9k"] == (tmp_path / "512/man", {"sd15": 1})
+        found = find_sets(tmp_path)
+        assert found["lfw"] == (tmp_path / "deep" / "lfw", {"lfw": 2})
+        assert found["sd9k"] == (tmp_path / "512/man", {"sd15": 1})
+        assert list(find_sets(tmp_path, ["lfw"])) == ["lfw"]
+        assert find_sets(tmp_path / "gone") == {}
 
 
 class TestFetch:
@@ -341,12 +341,13 @@ class TestFetch:
             fetch("ciplab", tmp_path)
 
     def test_sets_that_nobody_serves(self, tmp_path):
-        with pytest.raises(SourceError, match="utkface cannot be fetched: put it under utkface/"):
+        with pytest.raises(SourceError, match="utkface has no address to fetch it from.*put it into .*utkface"):
             fetch("utkface", tmp_path)
 
 
 def test_the_real_images_all_add_up(real_data):
-    manifest, aside = open_folder(real_data)
+    manifest = open_folder(real_data)
+    aside = manifest.excluded
     listed = pd.read_csv(real_data / "manifest.csv")
     assert sorted([*manifest.table["path"], *aside["path"]]) == sorted(listed["path"])
     assert aside["reason"].str.startswith("same person").all()

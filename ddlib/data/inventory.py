@@ -1,31 +1,26 @@
 """What each file of a folder is: size, format, hash, and whether it can be read to its end.
 
-Every file is read once, hashed and fully decoded, so that a picture cut short is found here and not
-in the middle of training. With a cache folder the answer is kept, and a file is read again only
-when its size or time of change differs.
+Every file is read once, hashed and fully decoded, so that a damaged image is found here and not in
+the middle of training. With a cache folder the answer is kept, and a file is read again only when
+its size or time of change differs.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 import hashlib
 import os
-import pandas as pd
 import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from ddlib._io import atomic_write, ordered_parallel_map
+from ddlib.images.read import MIN_SIDE, ImageError, decode_image, probe_bytes
 from ddlib.protocol import INVENTORY
-from ddlib._io import atomic_write
-from ddlib.images.read import ImageError, MIN_SIDE, decode_image, probe_bytes
 
 FACTS = ("width", "height", "format", "bytes", "jpeg_quality", "sha256")
-
-
 _KEY = ["path", "size", "changed"]
-
-
 _COLUMNS = [*_KEY, *FACTS, "problem"]
-
-
 
 
 def read_facts(root, paths, cache=None, workers=None, progress=False) -> pd.DataFrame:
@@ -37,8 +32,7 @@ def read_facts(root, paths, cache=None, workers=None, progress=False) -> pd.Data
     paths : sequence of str
         Relative to `root`, with forward slashes, each once.
     cache : path-like, optional
-        Folder for what is remembered between calls; it may not lie where the images are, as those
-        may be read-only.
+        Folder for what is remembered between calls.
     workers : int, optional
         Threads; by default one for each processor.
     progress : bool
@@ -50,17 +44,19 @@ def read_facts(root, paths, cache=None, workers=None, progress=False) -> pd.Data
         In the order of `paths`: path, the columns of `FACTS` and problem (missing where the file is
         sound, else what is wrong with it in one line).
     """
+    from tqdm import tqdm
+
     root = Path(root)
-    wanted = pd.DataFrame([_key(root, path) for path in paths], columns=_KEY)
-    known = _load(root, cache)
-    merged = wanted.merge(known, on=_KEY, how="left", indicator=True)
-    new = (merged.pop("_merge") == "left_only").to_numpy()
-    if new.any():
-        fresh = _examine_all(root, wanted[new], workers, progress)
-        merged = fresh if new.all() else pd.concat([merged[~new], fresh])
-        _store(pd.concat([known, fresh]) if len(known) else fresh, root, cache)
-        merged = wanted[["path"]].merge(merged, on="path", how="left")
-    return merged[["path", *FACTS, "problem"]]
+    keys = [_key(root, path) for path in paths]
+    known = {tuple(row[name] for name in _KEY): row for row in _load(root, cache)}
+    new = [key for key in keys if key not in known]
+    fresh = ordered_parallel_map(lambda key: _read_one(root, key), new, workers)
+    fresh = tqdm(fresh, "reading images", len(new), unit="file", disable=not progress)
+    known |= dict(zip(new, fresh, strict=True))
+    if new and cache is not None:
+        _save(pd.DataFrame(list(known.values()), columns=_COLUMNS), root, cache)
+    table = pd.DataFrame([known[key] for key in keys], columns=_COLUMNS)
+    return table[["path", *FACTS, "problem"]]
 
 
 def _key(root: Path, path: str) -> tuple:
@@ -71,68 +67,55 @@ def _key(root: Path, path: str) -> tuple:
     return path, status.st_size, status.st_mtime_ns
 
 
-def _examine_all(root, wanted, workers, progress) -> pd.DataFrame:
-    paths = list(wanted["path"])
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        found = pool.map(lambda path: _examine_one(root, path), paths)
-        if progress:
-            from tqdm import tqdm
-
-            found = tqdm(found, total=len(paths), desc="reading images", unit="file")
-        rows = [
-            {**dict(zip(_KEY, key, strict=True)), **facts}
-            for key, facts in zip(wanted.itertuples(index=False), found, strict=True)
-        ]
-    return pd.DataFrame(rows, columns=_COLUMNS)
-
-
-def _examine_one(root: Path, path: str) -> dict:
-    facts = {}
+def _read_one(root: Path, key: tuple) -> dict:
+    path = key[0]
+    row = dict.fromkeys(_COLUMNS) | dict(zip(_KEY, key, strict=True))
     try:
         data = (root / path).read_bytes()
-    except OSError as error:
-        return {"problem": f"cannot be opened ({error.strerror}); check the path"}
-    try:
         if not data:
             raise ImageError(f"{path}: the file is empty (0 bytes); fetch it again or remove it")
-        facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        facts |= probe_bytes(data, path)
-        facts["height"], facts["width"] = decode_image(data, path).shape[:2]
+        row |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        row |= probe_bytes(data, path)
+        row["height"], row["width"] = decode_image(data, path).shape[:2]
+    except OSError as error:
+        row["problem"] = f"cannot be opened ({error.strerror}); check the path"
+        return row
     except ImageError as error:
-        return {**facts, "problem": str(error).removeprefix(f"{path}: ")}
-    if min(facts["width"], facts["height"]) < MIN_SIDE:
-        size = f"{facts['width']} x {facts['height']}"
-        facts["problem"] = f"{size} pixels is too small; sides of at least {MIN_SIDE} are used"
-    return facts
+        row["problem"] = str(error).removeprefix(f"{path}: ")
+        return row
+    if min(row["width"], row["height"]) < MIN_SIDE:
+        size = f"{row['width']} x {row['height']}"
+        row["problem"] = f"{size} pixels is too small; sides of at least {MIN_SIDE} are used"
+    return row
 
 
-def _cache_file(root: Path, cache) -> Path:
+def _file(root: Path, cache) -> Path:
     place = hashlib.sha256(os.fspath(root.resolve()).encode()).hexdigest()[:16]
     return Path(cache) / f"inventory-v{INVENTORY}-{place}.csv"
 
 
-def _load(root: Path, cache) -> pd.DataFrame:
-    empty = pd.DataFrame(columns=_COLUMNS)
-    if cache is None or not _cache_file(root, cache).is_file():
-        return empty
+def _load(root: Path, cache) -> list[dict]:
+    """Return what earlier calls found; a damaged file counts as none."""
+    if cache is None or not _file(root, cache).is_file():
+        return []
     text = dict.fromkeys(("path", "format", "sha256", "problem"), str)
-    empties = {name: [""] for name in _COLUMNS}
-    known = pd.read_csv(
-        _cache_file(root, cache), dtype=text, keep_default_na=False, na_values=empties
-    )
-    return known if list(known.columns) == _COLUMNS else empty
+    empty = {name: [""] for name in _COLUMNS}
+    try:
+        known = pd.read_csv(
+            _file(root, cache), dtype=text, keep_default_na=False, na_values=empty
+        ).astype({"size": "int64", "changed": "int64"})
+    except (ValueError, KeyError):  # pandas's parser errors are ValueErrors
+        return []
+    return known.to_dict("records") if list(known.columns) == _COLUMNS else []
 
 
-def _store(known: pd.DataFrame, root: Path, cache) -> None:
-    """Write the cache whole or not at all, so that two processes cannot garble it."""
-    if cache is None:
-        return
-    target = _cache_file(root, cache)
+def _save(known: pd.DataFrame, root: Path, cache) -> None:
+    target = _file(root, cache)
     try:
         with atomic_write(target) as unfinished:
             known.drop_duplicates("path", keep="last").to_csv(unfinished, index=False)
-    except OSError as error:  # only time is lost, so it is said and no error
-        message = (
-            f"{target.parent} cannot be written ({error.strerror}); images are read anew next time"
+    except OSError as error:  # only time is lost
+        warnings.warn(
+            f"{target.parent} cannot be written ({error.strerror}); images are read anew next time",
+            stacklevel=3,
         )
-        warnings.warn(message, stacklevel=3)

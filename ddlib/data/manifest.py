@@ -1,128 +1,50 @@
-"""What may stand in which split: no copy twice, no picture and no person on both sides.
-
-These functions work on plain tables (columns of `ddlib.data.manifest`) and always say who left and why.
-
-The table of images: which file, real or fake, made by whom, for which split.
+"""The table of images: which file, real or fake, made by whom, in which split.
 
 Everything after this module works on manifests, never on folder names. A manifest's rows are
-checked when it is made, and nothing leaves it in silence: what is excluded is listed with its
-reason.
+checked when it is made, and what is left out is listed in `Manifest.excluded` with its reason.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from pathlib import PurePosixPath
-from pathlib import PureWindowsPath
 import hashlib
-import numpy as np
 import os
+import posixpath
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
 import pandas as pd
+
 from ddlib._io import atomic_write
 from ddlib.data.inventory import FACTS, read_facts
 from ddlib.protocol import LABELS
 
 SPLITS = ("train", "valid", "test")
-
-
-SHARES = {"train": 0.7, "valid": 0.1, "test": 0.2}
-
-
-DUPLICATE, LEAK = "exact duplicate of", "same person as"  # how these reasons to excluded begin
+SPLIT_SHARES = {"valid": 0.1, "test": 0.2}  # where the split is drawn; the others train
+COLUMNS = ("path", "label", "source", "split", "identity", "crop_share", *FACTS)
+_GIVEN = ("path", "label", "source", "split")
+_TEXT = ("path", "label", "source", "split", "identity", "format", "sha256")
 
 
 class ManifestError(ValueError):
     """A table of images that cannot be used; the message names the rows and what to do."""
 
 
-def split_by_identity(table: pd.DataFrame, shares=None, seed: int = 0) -> pd.DataFrame:
-    """Give each row a split such that rows of one identity never straddle two.
+class Reason(str, Enum):
+    """Why a file is not part of a manifest."""
 
-    An identity's split follows from the hash of its name alone: adding files moves no other. A row
-    without identity stands for itself (its sha256). The shares are met on average, not exactly.
+    BROKEN = "broken"  # missing, damaged, too small, or not the listed content
+    LISTED_TWICE = "listed twice"
+    DUPLICATE = "duplicate"  # the same content in the same split
+    SAME_PERSON = "same person"  # a training image of somebody in valid or test
+    NOT_LISTED = "not listed"  # in the folder, but not in its manifest.csv
+    UNKNOWN_LAYOUT = "unknown layout"
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        With identity and sha256.
-    shares : dict, optional
-        Split to share, adding up to 1; by default `SHARES`.
-    seed : int
-
-    Returns
-    -------
-    pandas.DataFrame
-        A copy with the column split.
-    """
-    shares = SHARES if shares is None else shares
-    if set(shares) - set(SPLITS) or abs(sum(shares.values()) - 1) > 1e-9:
-        raise ManifestError(f"shares={shares!r}: give {', '.join(SPLITS)} shares that add up to 1")
-    group = table["identity"].astype(object).where(table["identity"].notna(), table["sha256"])
-    place = np.array([hash_fraction(f"{seed}:{name}") for name in group])
-    edges = np.cumsum(list(shares.values()))[:-1]
-    words = np.array(list(shares), dtype=object)
-    return table.assign(split=words[np.searchsorted(edges, place, side="right")])
-
-
-def drop_duplicates(table: pd.DataFrame):
-    """Keep the first of each content within a split.
-
-    Pictures listed under both labels are not dropped: `ddlib.data.manifest.check` reports them.
-
-    Returns
-    -------
-    pandas.DataFrame, pandas.DataFrame
-        The rows that stay, and path and reason of those that do not.
-    """
-    key = ["sha256", "split", "label"]
-    again = table.duplicated(key)
-    first = table.groupby(key, dropna=False)["path"].transform("first")
-    return table[~again], exclude(table[again], [f"{DUPLICATE} {path}" for path in first[again]])
-
-
-def drop_shared_identities(table: pd.DataFrame):
-    """Set aside training images of people who are also in valid or test, and valid ones in test.
-
-    The splits that a data set came with are kept otherwise, so its test images never change.
-
-    Returns
-    -------
-    pandas.DataFrame, pandas.DataFrame
-        The rows that stay, and path and reason of those that do not.
-    """
-    known = table[table["identity"].notna()]
-    order = known["split"].map({split: place for place, split in enumerate(SPLITS)})
-    last = order.groupby([known["source"], known["identity"]]).transform("max")
-    leak = known[order < last]
-    reasons = [
-        f"{LEAK} images of the {SPLITS[int(place)]} split ({identity})"
-        for place, identity in zip(last[leak.index], leak["identity"], strict=True)
-    ]
-    return table.drop(leak.index), exclude(leak, reasons)
-
-
-def exclude(rows: pd.DataFrame, reason) -> pd.DataFrame:
-    """Return the table of path and reason; one reason for all rows or one each."""
-    reason = reason if isinstance(reason, str) else list(reason)
-    return pd.DataFrame({"path": list(rows["path"]), "reason": reason}, dtype=object)
-
-
-def hash_fraction(text: str) -> float:
-    """Return a number in [0, 1) that depends on the text alone, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
-
-
-COLUMNS = ("path", "label", "source", "split", "identity", "crop_share", *FACTS)
-
-
-TWICE = "listed twice"  # how this reason to excluded begins
-
-
-_GIVEN = ("path", "label", "source", "split")
-
-
-_TEXT = ("path", "label", "source", "split", "identity", "format", "sha256")
+    @property
+    def needs_mending(self) -> bool:
+        """Whether somebody should look at the file; the other reasons are ordinary."""
+        return self is Reason.BROKEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +57,12 @@ class Manifest:
         The folder that all paths are relative to.
     table : pandas.DataFrame
         One row an image, with `COLUMNS`: path (forward slashes), label ("real" or "fake"), source
-        (who made it), split ("train", "valid" or "test"), identity (images that share one never
-        straddle splits; missing where unknown), crop_share (share of the centred square that is kept, 1.0
-        = all), width and height in pixels, format, bytes, jpeg_quality (missing unless JPEG) and
-        sha256.
+        (who made it), split ("train", "valid" or "test"), identity (images that share one are in
+        one split; missing where unknown), crop_share (share of the centred square that is kept,
+        1.0 = all), width and height in pixels, format, bytes, jpeg_quality (missing unless JPEG)
+        and sha256.
+    excluded : pandas.DataFrame
+        Files that are left out: path, kind (a value of `Reason`) and reason (a sentence).
 
     Raises
     ------
@@ -148,9 +72,10 @@ class Manifest:
 
     root: Path
     table: pd.DataFrame
+    excluded: pd.DataFrame = field(default_factory=lambda: exclude([], Reason.BROKEN, ""))
 
     def __post_init__(self):
-        """Keep the columns in their order and number the rows from 0."""
+        """Put the columns in order and number the rows from 0."""
         _require(self.table, COLUMNS, f"the manifest of {self.root}")
         object.__setattr__(self, "root", Path(self.root))
         object.__setattr__(self, "table", self.table[list(COLUMNS)].reset_index(drop=True))
@@ -171,7 +96,7 @@ class Manifest:
     def select(self, source=None, split=None, label=None) -> Manifest:
         """Return the rows of the given source(s), split(s) and label(s); each a word or a list.
 
-        A source that is not there selects nothing; a split or label that cannot exist is an error.
+        A source that is not there selects nothing; an unknown split or label raises ManifestError.
         """
         keep = pd.Series(True, index=self.table.index)
         known = {"source": None, "split": SPLITS, "label": tuple(LABELS)}
@@ -206,14 +131,36 @@ class Manifest:
             )
         return Manifest(self.root, pd.concat([self.table, other.table]))
 
+    def dataset(self, split: str, protocol, batch_size: int = 32, shuffle: bool | None = None):
+        """Return a `tf.data.Dataset` of (image, label) batches, prepared by a protocol.
+
+        Parameters
+        ----------
+        split : {"train", "valid", "test"}
+        protocol : Protocol
+            How the images are prepared; as `ddlib.data.loader.prepare` uses it.
+        batch_size : int
+        shuffle : bool, optional
+            By default only "train" is shuffled, anew in every epoch.
+
+        Returns
+        -------
+        tf.data.Dataset
+            Images (N, S, S, 3) float32, 0 to 255; labels (N,) float32, 0 real and 1 fake.
+        """
+        from ddlib.data.loader import keras_dataset
+
+        shuffle = split == "train" if shuffle is None else shuffle
+        return keras_dataset(self.select(split=split), protocol, batch_size, shuffle)
+
     def digest(self) -> str:
-        """Return the SHA-256 of what was learnt from, whatever the order: the hash of the data."""
+        """Return the SHA-256 of the rows' path, label, source, split and hash, in any order."""
         columns = ["path", "label", "source", "split", "sha256"]
         rows = sorted("\t".join(map(str, row)) for row in self.table[columns].to_numpy())
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def save(self, csv) -> None:
-        """Write the table as CSV, whole or not at all."""
+        """Write the table as CSV, atomically."""
         with atomic_write(Path(csv)) as unfinished:
             self.table.to_csv(unfinished, index=False, encoding="utf-8")
 
@@ -237,44 +184,34 @@ def read_table(csv, required) -> pd.DataFrame:
         raise ManifestError(f"{os.fspath(csv)}: not readable as CSV ({error})") from error
 
 
-def build_manifest(files, root, cache=None, workers=None, progress=False, seed=0):
-    """Read every file and make the manifest of those that are sound.
+def build_manifest(files, root, cache=None, workers=None, progress=False) -> Manifest:
+    """Read every file and return the manifest of those that are sound.
 
     Parameters
     ----------
     files : pandas.DataFrame or sequence of dict
-        path (relative to `root`, forward slashes), label, source, split; optional identity, crop_share
-        and sha256. Where split is missing it is drawn by identity (`split_by_identity`); where
-        sha256 is given, a file of another content is excluded.
+        path (relative to `root`, forward slashes), label, source, split; optional identity,
+        crop_share and sha256. A missing source becomes the label, a missing split is drawn by
+        `draw_splits`; where sha256 is given, a file of another content is excluded.
     root : path-like
     cache, workers, progress
         As in `ddlib.data.inventory.read_facts`.
-    seed : int
-        For the splits that are drawn.
 
     Returns
     -------
     Manifest
-        The sound images; exact duplicates within a split are there once.
-    pandas.DataFrame
-        What was excluded: path and reason. Its rows and the manifest's add up to `files`.
+        Exact duplicates within a split are there once. Its rows and those of its `excluded` add up
+        to `files`.
 
     Raises
     ------
     ManifestError
-        If a column is missing, a label or split is no known word, or a path leaves the root.
+        If a column is missing, a label or split is not known, a path leaves the root, or a file is
+        listed with two labels or splits.
     """
-    files = pd.DataFrame(files, columns=None if len(files) else list(_GIVEN))
-    _require(files, _GIVEN, f"the files of {os.fspath(root)}")
-    files = files.reset_index(drop=True)
-    files = files.assign(
-        identity=files.get("identity", np.nan),
-        crop_share=pd.to_numeric(files.get("crop_share", pd.Series(1.0, index=files.index))).fillna(1.0),
-    )
-    _check_words(files.assign(split=files["split"].fillna("train")))
-    _check_inside(files["path"])
+    files = _checked_rows(pd.DataFrame(files, columns=None if len(files) else list(_GIVEN)), root)
     twice = files["path"].duplicated()
-    aside = [exclude(files[twice], f"{TWICE}; the first row is kept")]
+    again = exclude(files[twice]["path"], Reason.LISTED_TWICE, "listed twice")
     files = files[~twice]
     facts = read_facts(root, list(files["path"]), cache, workers, progress)
     facts.index = files.index
@@ -282,22 +219,78 @@ def build_manifest(files, root, cache=None, workers=None, progress=False, seed=0
     if "sha256" in files:
         changed = files["sha256"].notna() & (files["sha256"] != facts["sha256"]) & problem.isna()
         problem[changed] = "content differs from the listed sha256; fetch it again or list it anew"
-    aside.append(exclude(files[problem.notna()], problem.dropna()))
+    broken = exclude(files["path"][problem.notna()], Reason.BROKEN, list(problem.dropna()))
     table = files.drop(columns="sha256", errors="ignore").join(facts.drop(columns="path"))
-    table, duplicates = _split(table[problem.isna()], seed)
-    table, again = drop_duplicates(table)
-    aside = pd.concat([*aside, duplicates, again], ignore_index=True)
-    return Manifest(Path(root), table[list(COLUMNS)]), aside
+    table, drawn_twice = _fill_splits(table[problem.isna()])
+    table, duplicates = drop_duplicates(table)
+    excluded = pd.concat([again, broken, drawn_twice, duplicates], ignore_index=True)
+    return Manifest(Path(root), table, excluded)
 
 
-def _split(table: pd.DataFrame, seed: int):
-    """Draw the splits that are missing, first of each content once: a copy must not straddle."""
-    drawn = table["split"].isna()
-    if not drawn.any():
-        return table, exclude(table[:0], "")
-    single, duplicates = drop_duplicates(table[drawn])
-    single = split_by_identity(single, seed=seed)
-    return pd.concat([table[~drawn], single]).sort_index(), duplicates
+def draw_splits(table: pd.DataFrame, seed: int = 0) -> pd.Series:
+    """Return a split for each row: stratified by label, images of one identity together.
+
+    Of each label a fifth of the identities becomes test and a tenth valid, at least one of each
+    where there are three or more. A row without identity stands for itself. The draw depends on
+    hashes, not on the order of rows; adding files can move others.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With label, identity and sha256.
+    seed : int
+
+    Returns
+    -------
+    pandas.Series of str, indexed as `table`
+    """
+    identity = table["identity"].astype(object).where(table["identity"].notna(), table["sha256"])
+    groups = pd.DataFrame({"name": identity, "label": table["label"]}).drop_duplicates("name")
+    chosen = {}
+    for _, names in groups.groupby("label")["name"]:
+        names = sorted(names, key=lambda name: hash_fraction(f"{seed}:{name}"))
+        n = len(names)
+        for split, share in SPLIT_SHARES.items():
+            count = max(int(n >= 3), round(n * share))
+            chosen |= dict.fromkeys(names[:count], split)
+            names = names[count:]
+        chosen |= dict.fromkeys(names, "train")
+    return identity.map(chosen)
+
+
+def drop_duplicates(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Keep the first image of each content within a split; return the rest as excluded.
+
+    Images listed under both labels are not dropped: `check_manifest` reports them.
+    """
+    key = ["sha256", "split", "label"]
+    again = table.duplicated(key)
+    first = table.groupby(key, dropna=False)["path"].transform("first")
+    reasons = [f"exact duplicate of {path}" for path in first[again]]
+    return table[~again], exclude(table["path"][again], Reason.DUPLICATE, reasons)
+
+
+def drop_shared_identities(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Exclude training images of people who are also in valid or test, and valid ones in test.
+
+    The splits that a data set came with are kept otherwise, so its test images never change.
+    """
+    known = table[table["identity"].notna()]
+    order = known["split"].map({split: place for place, split in enumerate(SPLITS)})
+    last = order.groupby([known["source"], known["identity"]]).transform("max")
+    leak = known[order < last]
+    reasons = [
+        f"same person as images of the {SPLITS[int(place)]} split ({identity})"
+        for place, identity in zip(last[leak.index], leak["identity"], strict=True)
+    ]
+    return table.drop(leak.index), exclude(leak["path"], Reason.SAME_PERSON, reasons)
+
+
+def exclude(paths, kind: Reason, reason) -> pd.DataFrame:
+    """Return a table of excluded files: path, kind, reason; one reason for all or one each."""
+    reason = reason if isinstance(reason, str) else list(reason)
+    columns = {"path": list(paths), "kind": kind.value, "reason": reason}
+    return pd.DataFrame(columns, dtype=object)
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -306,21 +299,43 @@ def check_manifest(manifest: Manifest) -> None:
     Raises
     ------
     ManifestError
-        On a label or split that is no known word, a path outside the root, or the same picture in
-        two splits or under two labels; the message names the files.
+        On an unknown label or split, a path outside the root, or the same image in two splits or
+        under two labels; the message names the files.
     """
     _check_words(manifest.table)
     _check_inside(manifest.table["path"])
-    grouped = manifest.table.groupby("sha256")
-    for column in ("split", "label"):
-        mixed = manifest.table[grouped[column].transform("nunique") > 1]
-        if len(mixed):
-            mixed = mixed.sort_values(["sha256", "path"])
-            rows = [f"{row.path} ({getattr(row, column)})" for row in mixed.itertuples()]
-            raise ManifestError(
-                f"the same picture has more than one {column}: {_some(rows)}; "
-                "remove all but one of each"
-            )
+    _check_contradictions(manifest.table, "sha256", "remove all but one of each")
+
+
+def hash_fraction(text: str) -> float:
+    """Return a number in [0, 1) that depends on the text alone, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
+def _checked_rows(files: pd.DataFrame, root) -> pd.DataFrame:
+    """Return the listed rows with every column filled and every path in one spelling."""
+    _require(files, _GIVEN, f"the files of {os.fspath(root)}")
+    files = files.reset_index(drop=True)
+    crop_share = files.get("crop_share", pd.Series(1.0, index=files.index))
+    files = files.assign(
+        source=files["source"].astype(object).where(files["source"].notna(), files["label"]),
+        identity=files.get("identity", np.nan),
+        crop_share=pd.to_numeric(crop_share).fillna(1.0),
+    )
+    _check_words(files.assign(split=files["split"].fillna("train")))
+    _check_inside(files["path"])
+    spelling = [posixpath.normpath(path.replace("\\", "/")) for path in files["path"]]
+    files = files.assign(path=spelling)
+    _check_contradictions(files, "path", "list each file once")
+    return files
+
+
+def _fill_splits(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Draw the splits that are missing, each content once: a copy must not be in two splits."""
+    missing = table["split"].isna()
+    single, duplicates = drop_duplicates(table[missing])
+    single = single.assign(split=draw_splits(single))
+    return pd.concat([table[~missing], single]).sort_index(), duplicates
 
 
 def _check_words(table: pd.DataFrame) -> None:
@@ -329,7 +344,7 @@ def _check_words(table: pd.DataFrame) -> None:
         if len(wrong):
             rows = [f"{row.path} ({getattr(row, column)!r})" for row in wrong.itertuples()]
             raise ManifestError(
-                f"{column} must be one of {', '.join(known)}; not so: {_some(rows)}"
+                f"{column} must be one of {', '.join(known)}; not so: {_first(rows)}"
             )
 
 
@@ -337,16 +352,28 @@ def _check_inside(paths: pd.Series) -> None:
     outside = [path for path in paths if not _is_inside(path)]
     if outside:
         raise ManifestError(
-            f"outside the data root: {_some(outside)}; paths are relative to it, without '..'"
+            f"outside the data root: {_first(outside)}; paths are relative to it, without '..'"
         )
 
 
 def _is_inside(path) -> bool:
-    """Whether a path stays under its root on every system; drives and backslashes are Windows's."""
-    if not isinstance(path, str) or not path:
+    """Return whether a path stays under its root on every system."""
+    if not isinstance(path, str) or not path or path.startswith("/"):
         return False
-    posix, windows = PurePosixPath(path), PureWindowsPath(path)
-    return not (posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts)
+    windows = PureWindowsPath(path)
+    return not (windows.drive or windows.root or ".." in windows.parts)
+
+
+def _check_contradictions(table: pd.DataFrame, key: str, advice: str) -> None:
+    """Raise if rows with the same `key` differ in their label or split."""
+    for column in ("split", "label"):
+        values = table.groupby(key)[column].transform("nunique")
+        mixed = table[values > 1].sort_values([key, "path"])
+        if len(mixed):
+            rows = [f"{row.path} ({getattr(row, column)})" for row in mixed.itertuples()]
+            raise ManifestError(
+                f"the same image has more than one {column}: {_first(rows)}; {advice}"
+            )
 
 
 def _require(table: pd.DataFrame, names, what: str) -> None:
@@ -357,6 +384,6 @@ def _require(table: pd.DataFrame, names, what: str) -> None:
         )
 
 
-def _some(rows: list, most: int = 6) -> str:
+def _first(rows: list, most: int = 6) -> str:
     more = f" and {len(rows) - most} more" if len(rows) > most else ""
-    return ", ".join(rows[:most]) + more
+    return ", ".join(map(str, rows[:most])) + more

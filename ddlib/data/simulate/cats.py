@@ -1,10 +1,24 @@
-"""Portraits of cats that do not exist, for the study's out-of-domain test.
-"""
+"""Portraits of cats that do not exist, for the study's out-of-domain test."""
 
 from __future__ import annotations
 
 import numpy as np
-from ddlib.data.simulate.scene import Canvas, PAINT_SIZE, Scene, TILE, background, bump, draw_light, enlarge, finish, shade, step, texture, tile
+
+from ddlib.data.simulate.scene import (
+    PAINT_SIZE,
+    TILE,
+    Canvas,
+    Scene,
+    background,
+    bump,
+    draw_light,
+    enlarge,
+    finish,
+    shade,
+    step,
+    texture,
+    tile,
+)
 
 COATS = np.float32(
     [
@@ -16,11 +30,7 @@ COATS = np.float32(
         [0.7, 0.62, 0.5],
     ]
 )
-
-
 BLACK = np.float32([0.04, 0.03, 0.03])
-
-
 CAT_EYES = np.float32([[0.72, 0.66, 0.2], [0.5, 0.66, 0.32], [0.35, 0.6, 0.72], [0.75, 0.5, 0.16]])
 
 

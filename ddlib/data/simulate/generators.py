@@ -16,31 +16,18 @@ them apart are traces that the literature names, each simulated in a few lines:
 from __future__ import annotations
 
 from functools import lru_cache
+
 import numpy as np
 
 GAN_UNEVENNESS = (0.012, 0.026, 0.012, 0.008)  # relative, for grids of period 16, 8, 4 and 2
-
-
 LATENT_ERROR = 0.8  # grey levels, standard deviation of a decoded latent's error
-
-
 SD_FAINT = 5.0  # grey levels; half of the detail as strong as this survives the latent
-
-
 LATENT_TO_RGB = np.float32(  # four latent channels, mostly brightness: their errors share a colour
     [[0.75, 0.75, 0.75], [0.55, 0.6, 0.55], [0.25, 0.0, -0.25], [-0.15, 0.15, -0.1]]
 )
-
-
 _LINEAR = (np.arange(256, dtype=np.float32) / 255) ** np.float32(2.2)
-
-
 _STRIP = 32  # rows that stay in a processor's cache while they are filtered
-
-
 _ADC = 4095  # a 12-bit converter
-
-
 _GAMMA = ((np.arange(_ADC + 1) / _ADC) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8)
 
 

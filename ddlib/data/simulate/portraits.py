@@ -1,15 +1,28 @@
-"""Portraits of people who do not exist: drawn traits, painted back to front.
+"""Simulated portraits: a person's traits are drawn at random and painted from back to front.
 
-Features of simulated faces: eyes, nose, mouth, beard, glasses.
-
-Each is painted on a `ddlib.data.simulate.scene.Canvas` at a place in the head's coordinates, foreshortened by
-``near`` (1 = facing the viewer).
+Eyes, nose, mouth, beard and glasses are painted on a `ddlib.data.simulate.scene.Canvas` at a place
+in the head's coordinates, foreshortened by ``near`` (1 = facing the viewer).
 """
 
 from __future__ import annotations
 
 import numpy as np
-from ddlib.data.simulate.scene import Canvas, PAINT_SIZE, Scene, TILE, background, bump, draw_light, enlarge, finish, shade, step, texture, tile
+
+from ddlib.data.simulate.scene import (
+    PAINT_SIZE,
+    TILE,
+    Canvas,
+    Scene,
+    background,
+    bump,
+    draw_light,
+    enlarge,
+    finish,
+    shade,
+    step,
+    texture,
+    tile,
+)
 
 SKIN = np.float32(  # light to dark, after the Monk skin tone scale
     [
@@ -23,8 +36,6 @@ SKIN = np.float32(  # light to dark, after the Monk skin tone scale
         [0.24, 0.165, 0.13],
     ]
 )
-
-
 HAIR = np.float32(
     [
         [0.09, 0.08, 0.08],
@@ -38,8 +49,6 @@ HAIR = np.float32(
         [0.85, 0.85, 0.84],
     ]
 )
-
-
 EYES = np.float32(
     [
         [0.20, 0.12, 0.07],
@@ -49,11 +58,7 @@ EYES = np.float32(
         [0.45, 0.47, 0.5],
     ]
 )
-
-
 STYLES = {"bald": 0.1, "short": 0.25, "parted": 0.15, "bob": 0.15, "long": 0.2, "curly": 0.15}
-
-
 MOUTH = 0.56  # how far down the face
 
 

@@ -3,19 +3,18 @@
 Everything here is a simulation for teaching. A scene is painted back to front as soft shapes in the
 subject's own coordinates, shaded as a height field under one light, and laid over with natural 1/f
 texture (Field 1987). No class is decided here: the same scenes go to the camera and to the
-generators of `ddlib.data.simulate.generators`. The subjects are in `ddlib.data.simulate.portraits` and `ddlib.data.simulate.cats`.
+generators. The subjects are in `portraits` and `cats`.
 """
 
 from __future__ import annotations
 
-from PIL import Image
 from dataclasses import dataclass
 from functools import lru_cache
+
 import numpy as np
+from PIL import Image
 
 TILE = 512  # pixels of the texture tile
-
-
 PAINT_SIZE = 192  # shapes are soft: they are painted at this size and enlarged, texture is native
 
 

@@ -4,17 +4,9 @@ import numpy as np
 import pytest
 
 from ddlib.data import loader
+from ddlib.data.batches import class_weights, epoch_order, training_batches, validation_batches
 from ddlib.data.cache import Cache
-from ddlib.data.loader import (
-    block_key,
-    class_weights,
-    epoch_order,
-    load_images,
-    prepare,
-    prepare_file,
-    training_batches,
-    validation_batches,
-)
+from ddlib.data.loader import block_key, load_images, prepare, prepare_file
 from ddlib.data.manifest import Manifest
 from ddlib.images.jpeg import recompress
 from ddlib.images.read import read_image, resize
@@ -131,3 +123,23 @@ def test_validation_runs_in_order_without_flips(tiny, tmp_path):
     rows = load_images(part, PLAIN, Cache(tmp_path))
     batches = validation_batches(rows, part.labels, PLAIN).as_numpy_iterator()
     assert np.array_equal(np.concatenate([b[0] for b in batches]), rows.take(slice(None)))
+
+
+def test_a_keras_dataset_holds_prepared_images_and_labels(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("DDLIB_CACHE", str(tmp_path))
+    data = tiny.dataset("valid", PLAIN, batch_size=4)
+    images, labels = (np.concatenate(part) for part in zip(*data.as_numpy_iterator(), strict=True))
+    valid = tiny.select(split="valid")
+    assert len(data) == 4 and labels.tolist() == valid.labels.tolist()
+    assert images.dtype == np.float32
+    assert np.array_equal(images[3], prepare_file(valid.paths[3], PLAIN))
+    shuffled = tiny.dataset("train", PLAIN)
+    first, second = (np.concatenate([y for _, y in shuffled]) for _ in range(2))
+    assert sorted(first) == sorted(second) and list(first) != list(second)
+
+
+def test_a_row_without_source_never_gets_another_row_s_image(tiny, tmp_path):
+    table = tiny.table.copy()
+    table.loc[3, "source"] = None
+    with pytest.raises(ValueError, match=f"{table.path[3]} has no source or no split"):
+        load_images(Manifest(tiny.root, table), PLAIN, Cache(tmp_path))
