@@ -1,27 +1,14 @@
-"""Files that are whole or absent, and digests that tell whether something changed.
-
-Work on many items in threads, in order and in bounded memory.
-
-Keep freed memory for the next array instead of handing it back to the system.
-
-The C library of most Linux systems returns large freed blocks at once, and each page that is asked
-for again costs a fault: on virtual machines several microseconds for 4 kB. Training, preparing and
-simulating pictures take and free arrays of the same sizes all the time.
-"""
+"""Files written whole or not at all, locks, digests, and work in threads in order."""
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import os
-import sys
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 
@@ -65,7 +52,7 @@ def file_lock(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, values) -> Path:
-    """Write plain values as readable JSON, whole or not at all."""
+    """Write plain values as readable JSON, atomically."""
     with atomic_write(path) as unfinished:
         text = json.dumps(values, indent=1, sort_keys=True, allow_nan=False)
         unfinished.write_text(text + "\n", encoding="utf-8")
@@ -77,9 +64,7 @@ def read_json(path: Path):
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not readable as JSON ({error}); remove it to start anew"
-        ) from None
+        raise ValueError(f"{path} is not readable as JSON ({error})") from None
 
 
 def digest(*facts) -> str:
@@ -100,12 +85,11 @@ def file_digest(path: Path) -> str:
     return sha.hexdigest()
 
 
-def code_digest(*modules) -> str:
-    """Return the digest of the modules' source: changed code must not meet its old results."""
-    return digest(*(Path(module.__file__).read_bytes() for module in modules))
+def cpu_count() -> int:
+    """Return the processors that this process may use (affinity and container limits counted)."""
+    from joblib import cpu_count
 
-
-_AHEAD = 2  # results that may wait for each worker
+    return cpu_count()
 
 
 def ordered_parallel_map(work: Callable, items: Iterable, workers: int | None = None) -> Iterator:
@@ -119,42 +103,16 @@ def ordered_parallel_map(work: Callable, items: Iterable, workers: int | None = 
     >>> list(ordered_parallel_map(abs, [-1, 2, -3]))
     [1, 2, 3]
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or cpu_count()
     waiting: deque = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > _AHEAD * workers:
+                if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
-
-
-_MEGABYTE = 1 << 20
-
-
-# Numbers of mallopt's parameters in glibc's malloc.h, and what they are set to.
-_SETTINGS = {
-    -1: 256 * _MEGABYTE,  # M_TRIM_THRESHOLD: free memory at the end of the heap that is kept
-    -2: 64 * _MEGABYTE,  # M_TOP_PAD: and of the heap of each thread
-    -3: 32 * _MEGABYTE,  # M_MMAP_THRESHOLD: blocks below it come from a heap; the most it allows
-}
-
-
-@lru_cache(maxsize=1)
-def keep_freed_memory() -> bool:
-    """Let this process keep what it frees, up to 256 MB; return whether the C library can.
-
-    Only glibc has the setting. Elsewhere nothing changes.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    libc = ctypes.CDLL(None)
-    if not (hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "mallopt")):
-        return False
-    taken = [libc.mallopt(name, value) for name, value in _SETTINGS.items()]
-    return all(taken)

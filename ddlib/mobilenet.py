@@ -15,21 +15,8 @@ import keras
 import numpy as np
 from keras import layers
 
-BLOCKS = (  # pointwise filters at alpha = 1, stride of the depthwise convolution
-    (64, 1),
-    (128, 2),
-    (128, 1),
-    (256, 2),
-    (256, 1),
-    (512, 2),
-    (512, 1),
-    (512, 1),
-    (512, 1),
-    (512, 1),
-    (512, 1),
-    (1024, 2),
-    (1024, 1),
-)
+FILTERS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)  # at alpha = 1
+STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)  # of the depthwise convolutions
 WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
 WEIGHTS_ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}  # as file names spell them
 WEIGHTS_SIZES = (128, 160, 192, 224)  # pixels; one file of weights for each
@@ -65,16 +52,15 @@ def build_detector(
         How many of the backbone's last layers are trained, layers without weights included; the
         study used 10 and 20. The layers before them are frozen, batch statistics included.
     dropout : float
-        Dropout rate before the logit, 0 to below 1.
+        Dropout rate before the logit.
     dense_units : int
         Units of the dense layer before the logit.
     pixel_range : (float, float)
         Range to which 0..255 is scaled: (-1, 1) for ImageNet weights; the study used (0, 1).
     batch_norm_momentum : float
-        Momentum of the moving averages of batch normalisation, 0 to below 1.
+        Momentum of the moving averages of batch normalisation.
     seed : int
-        Seed of the random start weights. As ``keras.utils.set_random_seed`` it also resets the
-        global generators of Python, NumPy and TensorFlow.
+        Seed of the random start weights; it also resets the global random generators.
 
     Returns
     -------
@@ -95,31 +81,24 @@ def build_detector(
     >>> model.output_shape
     (None, 1)
     """
-    _check("alpha", alpha, alpha >= 1 / 32, "at least 1/32, so that each layer has a filter")
-    _check("image_size", image_size, image_size is None or image_size >= 32, "at least 32, or None")
-    _check("trainable_layers", trainable_layers, trainable_layers >= 0, "0 or more")
-    _check("dropout", dropout, 0 <= dropout < 1, "0 to below 1")
-    _check("dense_units", dense_units, dense_units >= 1, "1 or more")
-    _check("pixel_range", pixel_range, pixel_range[0] < pixel_range[1], "(low, high), low < high")
-    momentum = batch_norm_momentum
-    _check("batch_norm_momentum", momentum, 0 <= momentum < 1, "0 to below 1")
-
+    if alpha < 1 / 32:
+        raise ValueError(f"alpha={alpha!r} is out of range; at least 1/32 gives a filter a layer")
+    if image_size is not None and image_size < 32:
+        raise ValueError(f"image_size={image_size!r} is out of range; use 32 or more, or None")
     keras.utils.set_random_seed(seed)
+    momentum = batch_norm_momentum
     image = keras.Input((image_size, image_size, 3), name="image")
     low, high = pixel_range
     x = layers.Rescaling((high - low) / 255, low, name="pixels")(image)
-    x = layers.Conv2D(int(32 * alpha), 3, strides=2, padding="same", use_bias=False, name="conv1")(
-        x
-    )
-    x = layers.BatchNormalization(momentum=momentum, name="conv1_bn")(x)
+    conv1 = layers.Conv2D(int(32 * alpha), 3, 2, "same", use_bias=False, name="conv1")
+    x = layers.BatchNormalization(momentum=momentum, name="conv1_bn")(conv1(x))
     x = layers.ReLU(6.0, name="conv1_relu")(x)
-    for number, (filters, stride) in enumerate(BLOCKS, start=1):
+    for number, (filters, stride) in enumerate(zip(FILTERS, STRIDES, strict=True), start=1):
         x = depthwise_separable_block(x, int(filters * alpha), stride, number, momentum)
 
     backbone = keras.Model(image, x, name="backbone")
     if weights == "highpass":
-        first = backbone.get_layer("conv1")
-        first.set_weights([highpass_filters(first.filters)])
+        conv1.set_weights([highpass_filters(conv1.filters)])
     elif weights is not None:
         file = find_weights(alpha, image_size) if weights == "imagenet" else Path(weights)
         _load_weights(backbone, file, alpha)
@@ -146,13 +125,8 @@ def depthwise_separable_block(
     """
     if stride == 2:  # padded on the right and below only, as the ImageNet weights were trained
         x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"conv_pad_{number}")(x)
-    x = layers.DepthwiseConv2D(
-        3,
-        strides=stride,
-        padding="same" if stride == 1 else "valid",
-        use_bias=False,
-        name=f"conv_dw_{number}",
-    )(x)
+    padding = "same" if stride == 1 else "valid"
+    x = layers.DepthwiseConv2D(3, stride, padding, use_bias=False, name=f"conv_dw_{number}")(x)
     x = layers.BatchNormalization(momentum=momentum, name=f"conv_dw_{number}_bn")(x)
     x = layers.ReLU(6.0, name=f"conv_dw_{number}_relu")(x)
     x = layers.Conv2D(filters, 1, padding="same", use_bias=False, name=f"conv_pw_{number}")(x)
@@ -163,17 +137,9 @@ def depthwise_separable_block(
 def highpass_filters(filters: int, gain: float = 30.0) -> np.ndarray:
     """Return first-layer weights (3, 3, 3, filters) float32 of fixed high-pass filters.
 
-    Second differences along rows, columns and both, the Laplacian, first differences and one
-    smoothing filter, on brightness, repeated with alternating signs. Forensic detectors start from
-    such noise residuals (Fridrich and Kodovsky 2012; Bayar and Stamm 2016); given them, a network
-    learns from hundreds of images what it would otherwise need many more for.
-
-    Parameters
-    ----------
-    filters : int
-        Number of filters.
-    gain : float
-        Residuals are a few hundredths of the pixel range; the gain brings them to about 1.
+    Forensic detectors start from such noise residuals (Fridrich and Kodovsky 2012; Bayar and Stamm
+    2016); given them, a network learns from hundreds of images. Residuals are a few hundredths of
+    the pixel range; the gain brings them to about 1.
     """
     second = np.array([[0, 0, 0], [1, -2, 1], [0, 0, 0]]) / 2
     both = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
@@ -187,19 +153,13 @@ def highpass_filters(filters: int, gain: float = 30.0) -> np.ndarray:
 
 
 def find_weights(alpha: float, image_size: int | None = 256) -> Path:
-    """Return the file of ImageNet weights from Keras's cache; download it into the cache if needed.
+    """Return the file of ImageNet weights: from Keras's cache, else downloaded into it.
 
     The cache is the folder ``models`` of ``KERAS_HOME``, by default ``~/.keras``.
-
-    Raises
-    ------
-    ValueError
-        If no ImageNet weights of this width exist.
-    WeightsError
-        If they are not in the cache and cannot be downloaded; it names three ways out.
     """
-    known = ", ".join(map(str, WEIGHTS_ALPHAS))
-    _check("alpha", alpha, alpha in WEIGHTS_ALPHAS, f"with ImageNet weights, one of {known}")
+    if alpha not in WEIGHTS_ALPHAS:
+        known = ", ".join(map(str, WEIGHTS_ALPHAS))
+        raise ValueError(f"alpha={alpha!r}: ImageNet weights exist for {known} only")
     size = image_size if image_size in WEIGHTS_SIZES else 224
     name = f"mobilenet_{WEIGHTS_ALPHAS[alpha]}_{size}_tf_no_top.h5"
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
@@ -231,8 +191,3 @@ def _load_weights(backbone: keras.Model, file: Path, alpha: float) -> None:
         raise ValueError(
             f"{file} does not hold MobileNet V1 weights of alpha {alpha} without top: {error}"
         ) from error
-
-
-def _check(name: str, value, allowed: bool, what: str) -> None:
-    if not allowed:
-        raise ValueError(f"{name}={value!r} is out of range; allowed is {what}")

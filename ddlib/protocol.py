@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 # Raised by hand when the numbers of a step change, so that nothing made by an older one is reused.
 PREPARE = 1  # prepared images
 FEATURES = 1  # bottleneck features
-TRAIN = 1  # trained weights and scores
+TRAIN = 2  # trained weights and scores
 SIMULATE = 3  # simulated images
 INVENTORY = 1  # facts about files
 VERSIONS = {
@@ -74,7 +74,7 @@ class Protocol:
     epochs: int = 8
     patience: int = 10
     flip: bool = True
-    bfloat16: bool = True  # bfloat16 in 1x1 convolutions, on a processor that has it
+    threads: int = 2  # of TensorFlow: another number rounds sums otherwise
     seed: int = 0
 
     def __post_init__(self):
@@ -92,7 +92,14 @@ class Protocol:
         for quality in ("jpeg_quality", "ela_quality"):
             if getattr(self, quality) is not None:
                 _within(quality, getattr(self, quality), 1, 100)
-        for count in ("batch_size", "epochs", "patience", "trainable_layers", "dense_units"):
+        for count in (
+            "batch_size",
+            "epochs",
+            "patience",
+            "trainable_layers",
+            "dense_units",
+            "threads",
+        ):
             _within(count, getattr(self, count), 1, 10**6)
         if ("ela" in self.condition.split("+")) != (self.ela_quality is not None):
             raise ValueError(

@@ -7,12 +7,10 @@ from keras import layers
 
 from ddlib.explain.faithfulness import (
     _ranks,
+    blur,
     cascading_randomization,
     centred_map,
-    compare_rankings,
-    deletion_curve,
-    filled,
-    insertion_curve,
+    perturbation_curve,
     random_maps,
     randomize_layers,
     similarity,
@@ -24,14 +22,14 @@ SIZE = 16
 
 @pytest.fixture(scope="module")
 def corner_model():
-    """P(fake) = sigmoid(sum of red over the top left quarter / 255 - 32): it looks nowhere else."""
+    """P(fake) = sigmoid(60 (mean red of the top left quarter / 255) - 54)."""
     image = keras.Input((SIZE, SIZE, 3))
     red = layers.Conv2D(1, 1, use_bias=False)(image)
     model = keras.Model(image, layers.Dense(1)(layers.Flatten()(red)))
     quarter = np.zeros((SIZE, SIZE), np.float32)
-    quarter[:8, :8] = 1 / 255
+    quarter[:8, :8] = 60 / 64 / 255
     red = np.array([1, 0, 0], np.float32).reshape(1, 1, 3, 1)
-    model.set_weights([red, quarter.reshape(-1, 1), np.array([-32.0])])
+    model.set_weights([red, quarter.reshape(-1, 1), np.array([-54.0])])
     return model
 
 
@@ -133,55 +131,55 @@ def test_cascade_reports_each_step(rng):
     assert table["similarity"].max() < 0.999
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
 def test_deletion_falls_as_soon_as_the_evidence_is_gone(corner_model, corner_images, corner_heats):
-    # Nearest-cell heat: the hot quarter goes first. At share 1/4 all of it is plain.
+    # Nearest-cell heat: the hot quarter goes first. At share 1/4 all of it is blurred.
     heats = corner_heats.repeat(8, 1).repeat(8, 2)
-    curve = deletion_curve(corner_model, corner_images, heats, steps=4, fill="mean")
+    curve = perturbation_curve(corner_model, corner_images, heats, steps=4)
     np.testing.assert_allclose(curve.shares, [0, 0.25, 0.5, 0.75, 1])
-    np.testing.assert_allclose(curve.scores[:, 0], 1, atol=1e-6)  # sigmoid(64 - 32)
-    means = np.rint(corner_images[..., 0].mean((1, 2)))
-    expected = 1 / (1 + np.exp(32 - 64 * means / 255))
+    np.testing.assert_allclose(curve.scores[:, 0], sigmoid(6), rtol=1e-4)
+    red = blur(corner_images)[:, :8, :8, 0].mean((1, 2)) / 255
+    expected = sigmoid(60 * red - 54)
+    assert (expected < 0.9).all()
     for step in (1, 2, 3, 4):
         np.testing.assert_allclose(curve.scores[:, step], expected, rtol=1e-4)
-    # Trapezoids: (1 + e) / 2 over the first quarter, e over the other three.
-    np.testing.assert_allclose(curve.auc, (1 + expected) / 8 + 0.75 * expected, rtol=1e-4)
+    # Trapezoids: (s + e) / 2 over the first quarter, e over the other three.
+    auc = (sigmoid(6) + expected) / 8 + 0.75 * expected
+    np.testing.assert_allclose(curve.auc, auc, rtol=1e-4)
 
 
-def test_insertion_is_deletion_run_from_the_other_picture(corner_model, corner_images):
+def test_insertion_is_deletion_run_from_the_other_image(corner_model, corner_images):
     heats = np.random.default_rng(1).random((4, SIZE, SIZE))
-    blank = filled(corner_images, "blur")
-    forth = insertion_curve(corner_model, corner_images, heats, steps=5)
-    back = deletion_curve(corner_model, corner_images, -heats, steps=5)
+    forth = perturbation_curve(corner_model, corner_images, heats, "insertion", steps=5)
+    back = perturbation_curve(corner_model, corner_images, -heats, "deletion", steps=5)
     np.testing.assert_allclose(forth.scores, back.scores[:, ::-1], atol=1e-6)
-    np.testing.assert_allclose(forth.scores[:, -1], 1, atol=1e-6)
-    alone = deletion_curve(corner_model, blank, heats, steps=1).scores[:, 0]
-    np.testing.assert_allclose(forth.scores[:, 0], alone, atol=1e-6)
+    np.testing.assert_allclose(forth.scores[:, -1], sigmoid(6), rtol=1e-4)
 
 
 def test_real_is_the_complement_of_fake(corner_model, corner_images, corner_heats):
     fake, real = (
-        deletion_curve(corner_model, corner_images, corner_heats, 4, "mean", target)
+        perturbation_curve(corner_model, corner_images, corner_heats, steps=4, target=target)
         for target in ("fake", "real")
     )
     np.testing.assert_allclose(fake.scores + real.scores, 1, atol=1e-6)
 
 
+@pytest.mark.parametrize(("mode", "sign"), [("deletion", -1), ("insertion", 1)])
 def test_a_true_map_beats_the_baselines_and_a_false_one_does_not(
-    corner_model, corner_images, corner_heats
+    corner_model, corner_images, corner_heats, mode, sign
 ):
-    good = compare_rankings(corner_model, corner_images, corner_heats, fill="mean")
-    bad = compare_rankings(corner_model, corner_images, corner_heats[:, ::-1, ::-1], fill="mean")
-    assert list(zip(good["curve"], good["baseline"], strict=True)) == [
-        ("deletion", "random"),
-        ("deletion", "centred"),
-        ("insertion", "random"),
-        ("insertion", "centred"),
-    ]
-    assert (good["low"] > 0).all() and (bad["high"] < 0).all()
-    assert (good["low"] <= good["advantage"]).all() and (good["advantage"] <= good["high"]).all()
-    sign = np.array([-1, -1, 1, 1])
-    gain = sign * (good["auc_map"] - good["auc_baseline"])
-    np.testing.assert_allclose(gain, good["advantage"], rtol=1e-6)
+    true = corner_heats.repeat(8, 1).repeat(8, 2)  # nearest cell: the hot quarter goes first
+    false = true[:, ::-1, ::-1]
+    centred = np.tile(centred_map((SIZE, SIZE)), (4, 1, 1))
+    good, bad, rival, guess = (
+        perturbation_curve(corner_model, corner_images, heats, mode).auc
+        for heats in (true, false, centred, random_maps(4, (SIZE, SIZE)))
+    )
+    assert (sign * (good - rival) > 0).all() and (sign * (good - guess) > 0).all()
+    assert (sign * (bad - rival) < 0).all() and (sign * (bad - guess) < 0).all()
 
 
 def test_ranks_go_from_hot_to_cold_with_ties_in_random_order():
@@ -192,13 +190,7 @@ def test_ranks_go_from_hot_to_cold_with_ties_in_random_order():
     assert (flat[0] != flat[1]).any() and (np.diff(flat[0].ravel()) < 0).any()
 
 
-def test_fills_and_baseline_maps():
-    images = np.zeros((2, 8, 8, 3), np.uint8)
-    images[1, :, :4] = (200, 100, 50)
-    np.testing.assert_array_equal(filled(images, "mean")[1, 5, 5], [100, 50, 25])
-    assert filled(images, "blur").shape == images.shape
-    with pytest.raises(ValueError, match="'black'.*blur, mean"):
-        filled(images, "black")
+def test_baseline_maps():
     centre = centred_map((8, 6))
     assert centre.shape == (8, 6)
     np.testing.assert_allclose(centre, centre[::-1, ::-1])
@@ -210,6 +202,8 @@ def test_fills_and_baseline_maps():
 
 def test_wrong_calls_are_refused(corner_model, corner_images, corner_heats):
     with pytest.raises(ValueError, match="3, 4"):
-        deletion_curve(corner_model, corner_images, corner_heats[:3])
+        perturbation_curve(corner_model, corner_images, corner_heats[:3])
     with pytest.raises(ValueError, match="'cat'.*fake, real"):
-        deletion_curve(corner_model, corner_images, corner_heats, target="cat")
+        perturbation_curve(corner_model, corner_images, corner_heats, target="cat")
+    with pytest.raises(ValueError, match="'erase'.*deletion, insertion"):
+        perturbation_curve(corner_model, corner_images, corner_heats, "erase")

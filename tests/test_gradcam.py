@@ -10,7 +10,7 @@ from keras import layers
 from PIL import Image
 
 from ddlib.gradcam import GradCAM
-from ddlib.models.layer_outputs import expose
+from ddlib.models.layer_outputs import LayerOutputs
 from ddlib.protocol import preset
 
 IMAGE = np.array([[1, 2], [3, 4]], np.float32).reshape(1, 2, 2, 1)
@@ -380,7 +380,10 @@ def test_a_detector_brings_its_model_and_its_preparation(rng, tmp_path):
         ({"layer": "conv_z"}, "conv_z.*conv_a, conv_b, conv_c, mean, all"),
         ({"layer": []}, r"layer=\[\].*conv_a"),
         ({"target": 1}, "target=1.*fake, real"),
-        ({"images": np.zeros((1, 8, 8, 1))}, r"8, 8, 1\).*\(N, 16, 16, 3\)"),
+        (
+            {"images": np.zeros((1, 8, 8, 1))},
+            r"an image is \(H, W, 3\) uint8; got \(8, 8, 1\) float64",
+        ),
         ({"images": np.zeros((16, 16))}, r"\(16, 16\) is not an image"),
         ({"images": 7}, "int is not an image"),
         ({"images": np.zeros((0, 16, 16, 3))}, "empty"),
@@ -435,11 +438,11 @@ def test_models_that_cannot_be_explained_say_why():
         "2 inputs": keras.Model([image, other], layers.Dense(1)(both)),
         "2 outputs": keras.Model(image, [one, flat]),
         r"takes \(None, 48\)": keras.Sequential([keras.Input((48,)), layers.Dense(1)]),
-        r"relu inside a Dense .* output \(None, 1\)": keras.Model(
+        r"a Dense \(activation relu\) with output \(None, 1\)": keras.Model(
             image, layers.Dense(1, "relu")(flat)
         ),
-        r"softmax with output \(None, 3\)": keras.Model(image, layers.Dense(3, "softmax")(flat)),
-        "sigmoid inside a Conv2D": keras.Model(
+        r"softmax\) with output \(None, 3\)": keras.Model(image, layers.Dense(3, "softmax")(flat)),
+        r"a Conv2D \(activation sigmoid\)": keras.Model(
             image, layers.Conv2D(1, 4, activation="sigmoid")(image)
         ),
     }
@@ -448,8 +451,6 @@ def test_models_that_cannot_be_explained_say_why():
             GradCAM(model)
     with pytest.raises(ValueError, match="none here"):
         GradCAM(keras.Model(image, layers.Dense(1)(layers.Flatten()(image))))
-    with pytest.raises(ValueError, match="batch_size=0"):
-        GradCAM(network(), batch_size=0)
 
 
 def test_channels_first_is_refused():
@@ -536,7 +537,7 @@ def test_explaining_leaves_no_nodes_on_the_model(pictures, nested):
 
 def test_exposed_layers_keep_their_order_and_their_weights(pictures):
     model = network(nested=True)
-    inside = expose(model)
+    inside = LayerOutputs(model)
     assert list(inside.layers)[:3] == ["conv_a", "norm_a", "relu_a"]
     conv = model.get_layer("backbone").get_layer("conv_c")
     assert inside.layers["conv_c"].layer is conv

@@ -158,11 +158,6 @@ def test_weights_of_another_network_or_nowhere(tmp_path):
     [
         ("alpha", 0.01),
         ("image_size", 31),
-        ("trainable_layers", -1),
-        ("dropout", 1.0),
-        ("dense_units", 0),
-        ("pixel_range", (1, 0)),
-        ("batch_norm_momentum", 1.0),
     ],
 )
 def test_an_argument_out_of_range_is_named_with_its_value(name, value):

@@ -1,8 +1,4 @@
-"""What the explanation experiments need besides maps: regions of faces and planted traces.
-
-`ddlib.explain.localisation` measures maps against regions; here the regions come from what is known of the
-pictures. Nothing here loads TensorFlow: a `ddlib.gradcam.GradCAM` is handed in.
-"""
+"""What the explanation experiments of the notebooks need: face regions, planted evidence."""
 
 from __future__ import annotations
 
@@ -11,26 +7,24 @@ import numpy as np
 from ddlib.data.simulate.dataset import face_boxes
 from ddlib.data.simulate.generators import camera, gan_decoder
 from ddlib.data.simulate.portraits import portrait
-from ddlib.images.faces import INSTALL, available, find_faces
+from ddlib.images.faces import INSTALL, find_face
 from ddlib.images.jpeg import recompress
 
-CENTRE = 0.6  # side of the central box as a share of the picture's
-
-
+CENTRE = 0.6  # side of the central box as a share of the image's
 GRID = 16  # pixels: the longest period of the simulated GAN's trace
 
 
 def face_regions(chosen, images: np.ndarray, simulated: bool) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return where the face is in each prepared picture.
+    """Return where the face is in each prepared image.
 
     Parameters
     ----------
     chosen : Manifest
-        The N pictures.
+        N images.
     images : (N, S, S, 3) uint8
         The same, prepared for the network.
     simulated : bool
-        Whether they are toy pictures, whose faces are known.
+        Whether they are simulated, so that the faces are known.
 
     Returns
     -------
@@ -49,10 +43,11 @@ def face_regions(chosen, images: np.ndarray, simulated: bool) -> tuple[np.ndarra
         low, high = np.floor(table[:, :2] * scale), np.ceil(table[:, 2:] * scale)
         boxes = np.clip(np.hstack([low, high]), 0, size).astype(int)
         return boxes, np.ones(n, bool), "known from the simulation"
-    if not available():
-        how = f"the central {CENTRE:.0%} of each side, for want of a detector ({INSTALL})"
+    try:
+        detected = [find_face(image) for image in images]
+    except ImportError:
+        how = f"the central {CENTRE:.0%} of each side; for a face detector: {INSTALL}"
         return boxes, np.ones(n, bool), how
-    detected = find_faces(images)
     found = np.array([box is not None for box in detected])
     for i in np.flatnonzero(found):
         boxes[i] = detected[i]
@@ -60,7 +55,7 @@ def face_regions(chosen, images: np.ndarray, simulated: bool) -> tuple[np.ndarra
 
 
 def central_box(size: int, share: float = CENTRE) -> np.ndarray:
-    """Return the box (4,) in the middle of a square picture whose side is `share` of the picture's.
+    """Return the box (4,) in the middle of a square image whose side is `share` of the image's.
 
     Examples
     --------
@@ -103,8 +98,8 @@ def simulated_pairs(n: int, seed: int = 0, size: int = 256) -> tuple[np.ndarray,
     return photographs, decoded
 
 
-def plant_squares(images, donors, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Put a square of each donor into its picture, at the same random place.
+def plant_evidence(images, donors, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Put a square of each donor into its image, at the same random place.
 
     Parameters
     ----------
@@ -119,10 +114,6 @@ def plant_squares(images, donors, side: int, seed: int = 0) -> tuple[np.ndarray,
     -------
     planted, boxes : (N, H, W, 3) uint8, saved once as JPEG of quality 90, and (N, 4) int
 
-    Raises
-    ------
-    ValueError
-        If images and donors differ in shape or the square does not fit.
     """
     n, height, width = images.shape[:3]
     if images.shape != donors.shape or not 0 < side <= min(height, width):
@@ -136,7 +127,7 @@ def plant_squares(images, donors, side: int, seed: int = 0) -> tuple[np.ndarray,
     boxes = np.stack([x0, y0, x0 + side, y0 + side], axis=1)
     planted = np.empty_like(images)
     for i, (left, top, right, bottom) in enumerate(boxes):
-        picture = images[i].copy()
-        picture[top:bottom, left:right] = donors[i, top:bottom, left:right]
-        planted[i] = recompress(picture, 90)
+        image = images[i].copy()
+        image[top:bottom, left:right] = donors[i, top:bottom, left:right]
+        planted[i] = recompress(image, 90)
     return planted, boxes

@@ -1,11 +1,11 @@
-"""Does a heat map say something about its model? Two checks.
+"""Faithfulness checks for saliency maps: does a heat map depend on its model.
 
-- `randomize_layers`, `cascading_randomization`: a map that stays the same when the weights are destroyed shows the
-  picture, not the model (Adebayo et al. 2018, "Sanity checks for saliency maps").
-- `deletion_curve`, `insertion_curve`, `compare_rankings`: pixels that matter change the score when
-  they go (Petsiuk et al. 2018, "RISE"), more than random or merely central ones do.
+- `cascading_randomization`: a map that stays the same when the weights are destroyed shows the
+  image, not the model (Adebayo et al. 2018, "Sanity checks for saliency maps").
+- `perturbation_curve`: pixels that matter change the score when they go, more than random or merely
+  central ones do (Petsiuk et al. 2018, "RISE").
 
-Whether the heat lies on the face or on a planted artefact is the matter of `ddlib.explain.localisation`.
+Whether the heat lies on the face or on planted evidence is measured in `localisation`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import keras
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageFilter
+from scipy.stats import rankdata
 
 from ddlib.gradcam import SIGNS, GradCAM
 from ddlib.images.overlay import upsample
 from ddlib.metrics.intervals import bootstrap_interval
 
-FILLS = ("blur", "mean")
+MODES = ("deletion", "insertion")
 
 
 def randomize_layers(
@@ -30,13 +31,13 @@ def randomize_layers(
 ) -> Iterator[tuple[str, keras.Model]]:
     """Destroy a copy of a model layer by layer from the output down.
 
-    The values of each weight tensor are shuffled. What the layer has learned is gone while the
-    scale of its values stays, so that a map cannot change merely because the signal vanished.
+    The values of each weight tensor are shuffled: what the layer has learned is gone while the
+    scale of its values stays.
 
     Parameters
     ----------
     model : keras.Model
-        Left as it is.
+        It is not changed.
     layers : sequence of str, optional
         Where to stop and yield; everything above is destroyed by then. Default: every layer with
         weights.
@@ -45,23 +46,19 @@ def randomize_layers(
     Yields
     ------
     name, copy
-        The layer destroyed last, and the copy. It is one object that goes on changing: use it
-        before taking the next, and build a `GradCAM` on it only once.
+        The layer destroyed last, and the copy: one object that goes on changing.
     """
     rng = np.random.default_rng(seed)
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     order = [layer for layer in _leaves(copy) if layer.get_weights()][::-1]
-    known = [layer.name for layer in order]
-    unknown = sorted(set(layers or ()) - set(known))
+    unknown = sorted(set(layers or ()) - {layer.name for layer in order})
     if unknown:
-        raise ValueError(
-            f"no layers with weights are named {unknown}; there are {', '.join(known)}"
-        )
+        known = ", ".join(layer.name for layer in order)
+        raise ValueError(f"no layers with weights are named {unknown}; there are {known}")
     for layer in order:
-        layer.set_weights(
-            [rng.permutation(w.ravel()).reshape(w.shape) for w in layer.get_weights()]
-        )
+        weights = layer.get_weights()
+        layer.set_weights([rng.permutation(w.ravel()).reshape(w.shape) for w in weights])
         if layers is None or layer.name in layers:
             yield layer.name, copy
 
@@ -69,7 +66,7 @@ def randomize_layers(
 def cascading_randomization(
     model, images, layers=None, target="fake", layer=None, seed=0
 ) -> pd.DataFrame:
-    """Compare the maps of a model with those of its copies destroyed from the top (`randomize_layers`).
+    """Compare the maps of a model with those of its copies destroyed by `randomize_layers`.
 
     Returns
     -------
@@ -83,21 +80,20 @@ def cascading_randomization(
     for name, copy in randomize_layers(model, layers, seed):
         cam = cam or GradCAM(copy)
         alike = similarity(before.heat, cam(images, target, layer).heat)[before.has_evidence]
-        mean, low, high = bootstrap_interval(alike, seed)
-        rows.append((name, len(alike), mean, low, high))
+        rows.append((name, len(alike), *bootstrap_interval(alike, seed)))
     return pd.DataFrame(rows, columns=["randomised", "n", "similarity", "low", "high"])
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return Spearman's rank correlation of two stacks of maps, (N, h, w) each -> (N,).
 
-    Ties share their mean rank. A constant map (no evidence) is like nothing: 0.
+    A constant map (no evidence) is like nothing: 0.
     """
     if first.shape != second.shape:
         raise ValueError(
             f"maps of different shapes cannot be compared: {first.shape}, {second.shape}"
         )
-    ranks = [pd.DataFrame(m.reshape(len(m), -1)).rank(axis=1).to_numpy() for m in (first, second)]
+    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
     a, b = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
     return (a * b).sum(1) / np.where(scale > 0, scale, 1)
@@ -122,8 +118,10 @@ class Curve:
     auc: np.ndarray
 
 
-def deletion_curve(model, images, heats, steps=10, fill="blur", target="fake", seed=0) -> Curve:
-    """Replace the hottest pixels by a blurred or plain picture and watch the score fall.
+def perturbation_curve(
+    model, images, heats, mode="deletion", steps=10, target="fake", seed=0
+) -> Curve:
+    """Replace the hottest pixels by a blurred copy and watch the score, or put them back.
 
     Parameters
     ----------
@@ -132,54 +130,36 @@ def deletion_curve(model, images, heats, steps=10, fill="blur", target="fake", s
     images : ndarray, (N, H, W, 3) uint8
     heats : ndarray, (N, h, w)
         Any scale and size; equal values are taken in random order.
+    mode : {"deletion", "insertion"}
+        Start from the images and blur, or start from the blurred images and restore.
     steps : int
         Number of equal shares.
-    fill : {"blur", "mean"}
-        Gaussian blur with a radius of 1/16 of the side, or each image's mean colour.
     target : {"fake", "real"}
     seed : int
         Of the random order of equal values.
     """
-    return _curve(_scorer(model, target), images, filled(images, fill), heats, steps, seed)
+    for name, value, allowed in (("mode", mode, MODES), ("target", target, SIGNS)):
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r} is not known; choose from {', '.join(allowed)}")
+    if len(heats) != len(images) or not len(images):
+        raise ValueError(
+            f"as many maps as images are needed, at least one: {len(heats)}, {len(images)}"
+        )
+    blurred = blur(images)
+    start, end = (images, blurred) if mode == "deletion" else (blurred, images)
+    ranks = _ranks(upsample(heats, images.shape[1:3]), seed)
+    shares = np.linspace(0, 1, steps + 1)
+    cam = GradCAM(model)  # its scores are P(fake), whatever the head
+    changed = (np.where((ranks < share)[..., None], end, start) for share in shares)
+    scores = np.stack([cam(batch).scores for batch in changed], axis=1)
+    scores = scores if target == "fake" else 1 - scores
+    return Curve(shares, scores, np.trapezoid(scores, shares, axis=1))
 
 
-def insertion_curve(model, images, heats, steps=10, fill="blur", target="fake", seed=0) -> Curve:
-    """Start from the blurred or plain picture and put the hottest pixels back.
-
-    Parameters as for `deletion_curve`.
-    """
-    return _curve(_scorer(model, target), filled(images, fill), images, heats, steps, seed)
-
-
-def compare_rankings(
-    model, images, heats, steps=10, fill="blur", target="fake", seed=0
-) -> pd.DataFrame:
-    """Set the curves of heat maps beside those of two rankings that know nothing of the model.
-
-    Returns
-    -------
-    DataFrame
-        A row per curve (deletion, insertion) and baseline (random, centred): n, the mean auc_map
-        and auc_baseline, and advantage with low and high (95 % paired bootstrap over images). The
-        advantage is signed so that above 0 the heat map does better.
-    """
-    scorer, blank, size = _scorer(model, target), filled(images, fill), images.shape[1:3]
-    rankings = {
-        "map": heats,
-        "random": random_maps(len(images), size, seed),
-        "centred": np.broadcast_to(centred_map(size), images.shape[:3]),
-    }
-    rows = []
-    for name, start, end, sign in (
-        ("deletion", images, blank, -1),
-        ("insertion", blank, images, 1),
-    ):
-        auc = {k: _curve(scorer, start, end, m, steps, seed).auc for k, m in rankings.items()}
-        for base in ("random", "centred"):
-            gain = bootstrap_interval(sign * (auc["map"] - auc[base]), seed)
-            rows.append((name, base, len(images), auc["map"].mean(), auc[base].mean(), *gain))
-    columns = ["curve", "baseline", "n", "auc_map", "auc_baseline", "advantage", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+def blur(images: np.ndarray) -> np.ndarray:
+    """Return images (N, H, W, 3) uint8 blurred by a Gaussian of 1/16 of the longer side."""
+    gaussian = ImageFilter.GaussianBlur(max(images.shape[1:3]) / 16)
+    return np.stack([np.asarray(Image.fromarray(image).filter(gaussian)) for image in images])
 
 
 def random_maps(n: int, size, seed: int = 0, cells: int = 8) -> np.ndarray:
@@ -197,47 +177,12 @@ def centred_map(size) -> np.ndarray:
     return np.outer(y, x).astype(np.float32)
 
 
-def filled(images: np.ndarray, fill: str = "blur") -> np.ndarray:
-    """Return the pictures (N, H, W, 3) uint8 that replace removed pixels."""
-    if fill == "mean":
-        means = images.mean((1, 2), keepdims=True)
-        return np.broadcast_to(np.rint(means).astype(np.uint8), images.shape)
-    if fill != "blur":
-        raise ValueError(f"fill={fill!r} is not known; choose from {', '.join(FILLS)}")
-    blur = ImageFilter.GaussianBlur(max(images.shape[1:3]) / 16)
-    return np.stack([np.asarray(Image.fromarray(image).filter(blur)) for image in images])
-
-
 def _leaves(model) -> Iterator:
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _leaves(layer)
         else:
             yield layer
-
-
-def _scorer(model, target):
-    """Return a function: images (N, H, W, 3) -> P(target), (N,)."""
-    if target not in SIGNS:
-        raise ValueError(f"target={target!r} is not known; choose from {', '.join(SIGNS)}")
-    cam = GradCAM(model)  # its scores are P(fake) for every kind of head
-    if target == "fake":
-        return lambda images: cam(images).scores
-    return lambda images: 1 - cam(images).scores
-
-
-def _curve(scorer, start, end, heats, steps, seed) -> Curve:
-    """Score the way from `start` to `end`, both (N, H, W, 3), the hottest pixels first."""
-    if len(heats) != len(start) or not len(start):
-        raise ValueError(
-            f"as many maps as images are needed, at least one: {len(heats)}, {len(start)}"
-        )
-    ranks = _ranks(upsample(heats, start.shape[1:3]), seed)
-    shares = np.linspace(0, 1, steps + 1)
-    scores = np.stack(
-        [scorer(np.where((ranks < share)[..., None], end, start)) for share in shares], axis=1
-    )
-    return Curve(shares, scores, np.trapezoid(scores, shares, axis=1))
 
 
 def _ranks(heats, seed) -> np.ndarray:

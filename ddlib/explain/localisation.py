@@ -1,8 +1,8 @@
-"""Is the heat where it should be? Maps against the place of a face or of a planted artefact.
+"""Localisation: maps against the place of a face or of planted evidence.
 
 `pointing_game` counts peaks inside a region (Zhang et al. 2016), `share_of_heat` measures how much
-of the map lies there. Both mean something only beside chance, the share of the picture that the
-region covers anyway; `by_decision` asks whether right and wrong decisions differ.
+of the map lies there. Both mean something only beside chance, the share of the image that the
+region covers; `by_decision` asks whether right and wrong decisions differ.
 
 Regions are boxes (N, 4) as (x0, y0, x1, y1) in pixels with x1 and y1 excluded, or masks (N, H, W);
 maps (N, H, W) have the images' size (`ddlib.images.overlay.upsample`).
@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ddlib.metrics.intervals import _resampled_means, bootstrap_interval, wilson
+from ddlib.metrics.intervals import bootstrap_interval, resampled_means, wilson
 
 
 def pointing_game(heats: np.ndarray, regions: np.ndarray) -> dict:
@@ -90,7 +90,7 @@ def by_decision(shares, chance, right, seed: int = 0) -> pd.DataFrame:
         base = chance[kept].mean() if n else np.nan
         mean, low, high = bootstrap_interval(shares[kept], seed)
         rows.append((name, n, empty, mean, low, high, base, mean - base))
-        draws.append(_resampled_means(shares[kept], seed + len(draws)))
+        draws.append(resampled_means(shares[kept], seed + len(draws)))
     low, high = np.quantile(draws[0] - draws[1], [0.025, 0.975])
     (_, n1, e1, m1, _, _, c1, a1), (_, n2, e2, m2, _, _, c2, a2) = rows
     rows.append(("right - wrong", n1 + n2, e1 + e2, m1 - m2, low, high, c1 - c2, a1 - a2))
@@ -114,7 +114,7 @@ def _masks(regions, heats) -> np.ndarray:
         i = int(bad.argmax())
         raise ValueError(
             f"box {i}, {regions[i].tolist()}, is not (x0, y0, x1, y1) inside a map of {width} x "
-            f"{height} pixels; bring the maps to the images' size first (ddlib.images.overlay.upsample)"
+            f"{height} pixels; upsample the maps to the images' size first"
         )
     y, x = np.arange(height)[:, None], np.arange(width)
     x0, y0, x1, y1 = (edge[:, None, None] for edge in (x0, y0, x1, y1))

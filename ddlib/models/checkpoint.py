@@ -1,36 +1,37 @@
-"""A detector on disk: the Keras file and a JSON file that says what made it."""
+"""A detector on disk: the Keras file and a JSON file beside it that says what made it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from ddlib._io import atomic_write, digest, file_digest, read_json, write_json
 from ddlib.protocol import Protocol
 
 
-def save_detector(
-    detector: keras.Model, path: Path, protocol: Protocol, provenance: dict | None = None
-) -> Path:
-    """Write the detector to ``path`` (.keras) and what made it to a .json beside it, atomically."""
+def save_detector(detector, path: Path, protocol: Protocol, provenance: dict | None = None) -> Path:
+    """Write the detector to ``path`` (.keras) and what made it to a .json beside it."""
     path = Path(path)
     if path.suffix != ".keras":
         raise ValueError(f"{path} must end in .keras, Keras's own format")
     with atomic_write(path) as unfinished:
         detector.save(unfinished)
-        card = {
+        facts = {
             "protocol": protocol.to_dict(),
             "sha256": file_digest(unfinished),
             "provenance": provenance or {},
         }
-        write_json(path.with_suffix(".json"), card)
+        write_json(path.with_suffix(".json"), facts)
     return path
 
 
-def load_detector(path: Path) -> tuple[keras.Model, Protocol, dict]:
-    """Load what `save_detector` wrote, in Keras's safe mode: (detector, protocol, provenance).
+def load_detector(path: Path) -> tuple:
+    """Load what `save_detector` wrote, in Keras's safe mode.
+
+    Returns
+    -------
+    detector, protocol, facts : keras.Model, Protocol, dict
 
     Raises
     ------
@@ -43,13 +44,27 @@ def load_detector(path: Path) -> tuple[keras.Model, Protocol, dict]:
     for file in (path, path.with_suffix(".json")):
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing; a detector is a .keras and a .json file")
-    card = read_json(path.with_suffix(".json"))
-    if file_digest(path) != card["sha256"]:
-        raise ValueError(f"{path} is not the file that {path.stem}.json describes: hashes differ")
-    detector = keras.models.load_model(path, compile=False, safe_mode=True)
-    return detector, Protocol.from_dict(card["protocol"]), card["provenance"]
+    facts = read_json(path.with_suffix(".json"))
+    check_hash(path, facts["sha256"])
+    return load_keras(path), Protocol.from_dict(facts["protocol"]), facts
 
 
-def weights_digest(model: keras.Model) -> str:
+def check_hash(path: Path, sha256: str) -> None:
+    """Raise ValueError unless a file has this hash."""
+    if file_digest(path) != sha256:
+        raise ValueError(
+            f"{path} is not the file that {path.stem}.json describes: hashes differ. It was "
+            "damaged or changed: install or train it again"
+        )
+
+
+def load_keras(path: Path):
+    """Load a Keras model without running code that may be stored in it."""
+    import keras
+
+    return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def weights_digest(model) -> str:
     """Return the digest of a model's weights, in order."""
     return digest(*(np.ascontiguousarray(array).tobytes() for array in model.get_weights()))

@@ -11,22 +11,17 @@ from math import prod
 
 import pandas as pd
 
-COLUMNS = ["layer", "kind", "parameters", "multiply_adds"]
+# Their products for one place of the output: each number of a kernel is used there once.
+KERNELS = {
+    "Conv2D": ("kernel",),
+    "DepthwiseConv2D": ("kernel",),
+    "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel"),
+    "Dense": ("kernel",),
+}
 
 
 def cost(model) -> dict:
-    """Return the parameters and multiply-adds of a Keras model for one image.
-
-    Returns
-    -------
-    dict
-        parameters, multiply_adds; ints.
-
-    Raises
-    ------
-    ValueError
-        As `cost_by_layer` does.
-    """
+    """Return the parameters and multiply-adds (ints) of a Keras model for one image."""
     table = cost_by_layer(model)
     return {"parameters": model.count_params(), "multiply_adds": int(table["multiply_adds"].sum())}
 
@@ -39,18 +34,11 @@ def cost_by_layer(model) -> pd.DataFrame:
     ValueError
         If the size of the input is open, or a layer multiplies in a way that is not known here.
     """
-    return pd.DataFrame(_rows(model), columns=COLUMNS)
-
-
-def _rows(model) -> list[tuple]:
-    rows = []
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            rows += _rows(layer)
-        else:
-            kind = type(layer).__name__
-            rows.append((layer.name, kind, layer.count_params(), multiply_adds(layer)))
-    return rows
+    rows = [
+        (layer.name, type(layer).__name__, layer.count_params(), multiply_adds(layer))
+        for layer in _leaves(model)
+    ]
+    return pd.DataFrame(rows, columns=["layer", "kind", "parameters", "multiply_adds"])
 
 
 def multiply_adds(layer) -> int:
@@ -61,9 +49,9 @@ def multiply_adds(layer) -> int:
     ``C_in C_out`` for each place.
     """
     kind = type(layer).__name__
-    if kind not in _COUNTS:
+    if kind not in KERNELS:
         if any(len(weight.shape) > 1 for weight in layer.weights):
-            known = ", ".join(_COUNTS)
+            known = ", ".join(KERNELS)
             raise ValueError(f"layer {layer.name} is a {kind}; only {known} can be counted")
         return 0
     places = layer.output.shape[1:-1]
@@ -72,18 +60,12 @@ def multiply_adds(layer) -> int:
             f"layer {layer.name} has an output of open size {layer.output.shape}; "
             "build the model for one image size, as input_shape=(224, 224, 3)"
         )
-    return prod(places) * _COUNTS[kind](layer)
+    return prod(places) * sum(prod(getattr(layer, name).shape) for name in KERNELS[kind])
 
 
-def _separable(layer) -> int:
-    depthwise, pointwise = layer.depthwise_kernel, layer.pointwise_kernel
-    return prod(depthwise.shape) + prod(pointwise.shape)
-
-
-# Products for one place of the output: each number of a kernel is used there once.
-_COUNTS = {
-    "Conv2D": lambda layer: prod(layer.kernel.shape),
-    "DepthwiseConv2D": lambda layer: prod(layer.kernel.shape),
-    "SeparableConv2D": _separable,
-    "Dense": lambda layer: prod(layer.kernel.shape),
-}
+def _leaves(model):
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _leaves(layer)
+        else:
+            yield layer

@@ -1,35 +1,44 @@
-"""Run a Keras model's forward pass with LiteRT: on processors several times as fast as TensorFlow.
+"""Run a Keras model's forward pass: with LiteRT on processors, with TensorFlow on a GPU.
 
 XNNPACK, which LiteRT calls, folds batch normalisation into the convolutions and keeps no
-activations. One interpreter of one thread for each worker beats one interpreter of many threads:
-nothing waits for anything, and a worker can prepare the next picture itself.
+activations: it is several times as fast as TensorFlow. Each worker has an interpreter of one
+thread, so that nothing waits and the numbers do not depend on the number of processors.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
 
-from ddlib._io import ordered_parallel_map
+from ddlib._io import cpu_count, ordered_parallel_map
+
+CHUNK = 8  # images that a thread takes at once
 
 
 @lru_cache(maxsize=4)  # so that what is traced for the answer is traced once
 def logit_model(model):
-    """Return the model up to its layer "logit", for a detector or its tail: logits (N, 1)."""
+    """Return a detector, or its tail, without the sigmoid: logits (N, 1) of "fake".
+
+    Raises
+    ------
+    ValueError
+        If the model has no layer "logit", as `build_detector` makes it.
+    """
     import keras
 
+    names = [layer.name for layer in model.layers]
+    if "logit" not in names:
+        raise ValueError(f"model {model.name!r} has no layer 'logit'; it has {', '.join(names)}")
     x = model.input
-    for layer in model.layers[1:]:
+    for layer in model.layers[1 : names.index("logit") + 1]:
         x = layer(x)
-        if layer.name == "logit":
-            return keras.Model(model.input, x, name=f"{model.name}_to_logit")
-    raise ValueError(f"model {model.name} has no layer 'logit'")
+    return keras.Model(model.input, x, name=f"{model.name}_to_logit")
 
 
 def fastest(model) -> Callable[[np.ndarray], np.ndarray]:
@@ -37,26 +46,18 @@ def fastest(model) -> Callable[[np.ndarray], np.ndarray]:
     return compiled(model) if has_gpu() else forward(model)
 
 
-@lru_cache(maxsize=8)  # tracing takes a second, so a model is traced once
+@lru_cache(maxsize=8)  # tracing takes a second
 def compiled(model) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the model's forward pass as one compiled function of (N, ...) arrays of any type."""
+    """Return the model's forward pass as one TensorFlow function of (N, ...) arrays."""
     import tensorflow as tf
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)],
-        reduce_retracing=True,
-    )
-    def forward(batch):
-        return model(batch, training=False)
-
-    return lambda batch: forward(np.ascontiguousarray(batch, "float32")).numpy()
-
-
-SHARE = 8  # images that a thread takes at once
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
+    traced = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
+    return lambda batch: traced(np.ascontiguousarray(batch, "float32")).numpy()
 
 
 class Interpreters:
-    """Interpreters of one LiteRT model, lent to one thread at a time.
+    """Interpreters of one LiteRT model, each used by one thread at a time.
 
     Parameters
     ----------
@@ -71,12 +72,12 @@ class Interpreters:
 
     def __init__(self, content: bytes):
         self._content, self._idle = content, queue.LifoQueue()
-        with quiet():  # the runtime announces itself once
+        with silenced():  # the runtime announces itself once
             self._idle.put(self._open())
 
-    @contextmanager
-    def lent(self) -> Iterator:
-        """Lend an interpreter; a new one is opened if all are out."""
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator:
+        """Give an idle interpreter for the block; a new one is opened if all are in use."""
         try:
             interpreter = self._idle.get_nowait()
         except queue.Empty:
@@ -87,16 +88,16 @@ class Interpreters:
             self._idle.put(interpreter)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return the model's answers (N, ...) to N inputs, one after the other."""
-        with self.lent() as interpreter:
+        """Return the model's outputs (N, ...) for N inputs, one after the other."""
+        with self.borrow() as interpreter:
             given = interpreter.get_input_details()[0]["index"]
             answer = interpreter.get_output_details()[0]["index"]
-            answers = []
+            outputs = []
             for image in images:
                 interpreter.set_tensor(given, image[None])
                 interpreter.invoke()
-                answers.append(interpreter.get_tensor(answer)[0])
-            return np.array(answers)
+                outputs.append(interpreter.get_tensor(answer)[0])
+            return np.array(outputs)
 
     def _open(self):
         interpreter = runtime()(model_content=self._content, num_threads=1)
@@ -104,59 +105,70 @@ class Interpreters:
         return interpreter
 
 
-@lru_cache(maxsize=4)  # converting takes seconds, so a model is converted once
+@lru_cache(maxsize=4)  # converting takes seconds
 def interpreters(model) -> Interpreters:
     """Return interpreters of a Keras model with one input of a fixed size and one output."""
     return Interpreters(converted(model))
 
 
 def stream(model, batches: Iterable[np.ndarray], dtype="float32") -> Iterator[np.ndarray]:
-    """Yield a Keras model's answers to batches, in order; each processor works on its own batch.
+    """Yield a Keras model's outputs for batches, in order; each processor has its own batch.
 
-    The answers are those of ``model(x, training=False)`` up to the rounding of float32.
+    The outputs are those of ``model(x, training=False)`` up to the rounding of float32.
 
     Parameters
     ----------
     model : keras.Model
         One input of a fixed size, one output.
     batches : iterable of (n, ...) arrays of any number type
-        A few images each: a batch is work for one thread.
+        A few images each.
     dtype : str
-        Type of the answers.
+        Type of the outputs.
     """
-    return _answers(interpreters(model), batches, dtype)
+    pool = interpreters(model)  # kept here, however many other models come between two batches
 
-
-def _answers(lend: Interpreters, batches, dtype="float32") -> Iterator[np.ndarray]:
     def run(batch: np.ndarray) -> np.ndarray:
-        return lend.run(np.ascontiguousarray(batch, "float32")).astype(dtype, copy=False)
+        return pool.run(np.ascontiguousarray(batch, "float32")).astype(dtype, copy=False)
 
     return ordered_parallel_map(run, batches)
 
 
-def forward(model):
+def forward(model) -> Callable[[np.ndarray], np.ndarray]:
     """Return a Keras model's forward pass as a function of (N, ...) arrays, as `stream` runs it."""
-    lend = interpreters(model)  # kept here, however many other models come between two calls
+    interpreters(model)
 
     def run(batch: np.ndarray) -> np.ndarray:
-        share = min(SHARE, -(-len(batch) // (os.cpu_count() or 1)))
-        parts = (batch[i : i + share] for i in range(0, len(batch), share))
-        return np.concatenate(list(_answers(lend, parts)))
+        size = min(CHUNK, -(-len(batch) // cpu_count()))
+        parts = (batch[i : i + size] for i in range(0, len(batch), size))
+        return np.concatenate(list(stream(model, parts)))
 
     return run
 
 
-def converted(model) -> bytes:
-    """Return a Keras model as a float32 LiteRT model for one input at a time."""
+def converted(model, from_uint8: bool = False, optimise: Callable | None = None) -> bytes:
+    """Return a Keras model as a LiteRT model for one input at a time.
+
+    Parameters
+    ----------
+    model : keras.Model
+    from_uint8 : bool
+        Whether the input is uint8 pixels instead of float32.
+    optimise : callable, optional
+        Gets the `tf.lite.TFLiteConverter`; it sets options, or returns the model itself.
+    """
     import tensorflow as tf
 
-    given = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
-    traced = tf.function(lambda x: model(x, training=False), input_signature=[given])
-    with quiet():  # it advises a way that loses the variables of Keras 3 models
+    dtype = tf.uint8 if from_uint8 else tf.float32
+    given = tf.TensorSpec((1, *model.input_shape[1:]), dtype, name="image")
+    traced = tf.function(
+        lambda x: model(tf.cast(x, tf.float32), training=False), input_signature=[given]
+    )
+    with silenced():
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [traced.get_concrete_function()]
         )
-        return converter.convert()
+        made = optimise(converter) if optimise else None
+        return made or converter.convert()
 
 
 def runtime():
@@ -168,39 +180,49 @@ def runtime():
     return Interpreter
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what native code and TensorFlow's logger say for a moment from the terminal."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with _silenced(2):
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def _silenced(stream: int) -> Iterator[None]:
-    """Let what is written to a file descriptor go nowhere for a moment."""
-    try:
-        kept = os.dup(stream)
-    except OSError:  # no standard error to speak of
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, stream)
-        yield
-    finally:
-        os.dup2(kept, stream)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def has_gpu() -> bool:
     """Return whether TensorFlow sees a GPU."""
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+def use_threads(n: int) -> None:
+    """Let TensorFlow compute with `n` threads, or check that it does if it has started.
+
+    How a sum of floating-point numbers is rounded depends on how many threads share it.
+
+    Raises
+    ------
+    RuntimeError
+        If TensorFlow has started with another number.
+    """
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(n)
+        tf.config.threading.set_inter_op_parallelism_threads(n)
+    except RuntimeError as error:  # it has started, with what `ddlib` set in the environment
+        started_with = os.environ.get("TF_NUM_INTRAOP_THREADS", "as many as there are processors")
+        if started_with != str(n):
+            raise RuntimeError(
+                f"the protocol asks for threads={n}, but TensorFlow has started with "
+                f"{started_with}; restart Python and train before anything else uses TensorFlow"
+            ) from error
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Keep what native code and TensorFlow's logger print off the terminal for a moment."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with contextlib.ExitStack() as stack:
+        stack.callback(logger.setLevel, level)
+        with contextlib.suppress(OSError):  # there may be no standard error
+            stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            for descriptor in (stderr, nowhere):
+                stack.callback(os.close, descriptor)
+            stack.callback(os.dup2, stderr, 2)
+            os.dup2(nowhere, 2)
+        yield

@@ -1,8 +1,8 @@
 """The inside of a binary classifier: the output of each of its layers, and its logit.
 
 A Keras model nested in another (a backbone used as a layer) hides its layers: they belong to a
-graph of their own. `expose` records the calls of all layers, nested ones included, as one list and
-repeats them on images. The layers and weights are the model's own; nothing is added to the model.
+graph of their own. `LayerOutputs` records the calls of all layers, nested ones included, as one
+list and repeats them on images. The layers and weights are the model's own; nothing is added to it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import math
 from typing import NamedTuple
 
 import keras
+import numpy as np
 from keras import layers
 
 # What may follow the sigmoid: layers and operations (most exist as both, under one name) that leave
 # values as they are when a model predicts. GetItem is an index such as y[:, 0].
 IDENTITIES = ("Identity", "Dropout", "Reshape", "Flatten", "Cast", "Squeeze", "GetItem")
-POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
-SQUASHING = ("sigmoid", "softmax")
+CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
+HEADS = {1: ("linear", "sigmoid"), 2: ("linear", "softmax")}  # output units -> last activations
 
 
 class Call(NamedTuple):
@@ -29,8 +30,15 @@ class Call(NamedTuple):
     output: keras.KerasTensor
 
 
-class Exposed:
-    """What `expose` returns: call it on images for the outputs of layers and the logits.
+class LayerOutputs:
+    """A binary classifier opened up: called on images, it returns outputs of layers and logits.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional or Sequential, with one image input and one output: one unit, linear or sigmoid,
+        or two, linear or softmax. What leaves values as they are (Reshape, Dropout, a cast, ...)
+        may follow.
 
     Attributes
     ----------
@@ -39,13 +47,28 @@ class Exposed:
     layers : dict
         Name -> `Call`, in the order of the computation, nested models included. A name that occurs
         again gets a number: "conv", then "conv_2".
+
+    Raises
+    ------
+    ValueError
+        If the model is of another kind, or its output cannot be traced back to a logit.
+    RuntimeError
+        If Keras does not run on TensorFlow.
+
+    Examples
+    --------
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="conv"),
+    ...                           layers.GlobalAveragePooling2D(), layers.Dense(1, "sigmoid")])
+    >>> outputs, logits = LayerOutputs(model)(keras.ops.ones((2, 8, 8, 3)), ["conv"])
+    >>> tuple(outputs[0].shape), tuple(logits.shape)
+    ((2, 6, 6, 4), (2,))
     """
 
     def __init__(self, model: keras.Model):
         _check_model(model)
-        images, self._calls, output = _record(model)
-        self._images, output = keras.tree.flatten((images, output))
-        self._source, self._dense, self._units = _find_logit(model, self._calls, output)
+        inputs, self._calls, output = _record(model)
+        self._images, output = keras.tree.flatten((inputs, output))
+        self._before_logit, self._dense, self._units = _find_logit(model, self._calls, output)
         self.input_shape = tuple(self._images.shape[1:])
         self.layers = {}
         for call in self._calls:
@@ -68,49 +91,20 @@ class Exposed:
         outputs : list of tensors
             The outputs of the named layers.
         logits : tensor, (N,) float32
-            Positive means class 1. Of two units it is unit 1 minus unit 0: the sigmoid of that is
-            the softmax of unit 1, so that both kinds of head mean the same.
+            Positive means class 1. Of two units it is unit 1 minus unit 0, whose sigmoid is the
+            softmax of unit 1, so that both kinds of head mean the same.
         """
         values = {id(self._images): images}
         for call in self._calls:
             args, kwargs = _replace((call.args, call.kwargs), values)
-            result = call.layer(*args, **kwargs)
-            values.update(_pairs(call.output, result))
-        logits = keras.ops.cast(values[id(self._source)], "float32")
-        if self._dense is not None:
+            values.update(_pairs(call.output, call.layer(*args, **kwargs)))
+        logits = keras.ops.cast(values[id(self._before_logit)], "float32")
+        if self._dense is not None:  # with its activation left out
             logits = keras.ops.matmul(logits, self._dense.kernel)
             logits = logits if self._dense.bias is None else logits + self._dense.bias
         logits = keras.ops.reshape(logits, (-1, self._units))
         logits = logits[:, 0] if self._units == 1 else logits[:, 1] - logits[:, 0]
         return [values[id(self.layers[name].output)] for name in names], logits
-
-
-def expose(model: keras.Model) -> Exposed:
-    """Open a binary classifier so that the outputs of its layers can be asked for.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Functional or Sequential, with one image input and one output: one unit, linear or sigmoid,
-        or two, linear or softmax. What leaves values as they are (Reshape, Dropout, a cast, ...)
-        may follow.
-
-    Raises
-    ------
-    ValueError
-        If the model is of another kind, or its output cannot be traced back to a logit.
-    RuntimeError
-        If Keras does not run on TensorFlow.
-
-    Examples
-    --------
-    >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="conv"),
-    ...                           layers.GlobalAveragePooling2D(), layers.Dense(1, "sigmoid")])
-    >>> outputs, logits = expose(model)(keras.ops.ones((2, 8, 8, 3)), ["conv"])
-    >>> tuple(outputs[0].shape), tuple(logits.shape)
-    ((2, 6, 6, 4), (2,))
-    """
-    return Exposed(model)
 
 
 def _check_model(model) -> None:
@@ -119,18 +113,17 @@ def _check_model(model) -> None:
             f"Keras runs on {keras.backend.backend()}, this needs TensorFlow: "
             "set KERAS_BACKEND=tensorflow before Keras is imported"
         )
-    name = f"model {model.name!r}" if isinstance(model, keras.Model) else "the model"
     if not _has_graph(model):
         raise ValueError(
-            f"{name} is a {type(model).__name__} whose layers are not known before it runs; needed "
-            "is a functional Keras model, or a Sequential one that starts with keras.Input"
+            f"the model is a {type(model).__name__} whose layers are not known before it runs; "
+            "needed is a functional Keras model, or a Sequential one that starts with keras.Input"
         )
     for kind, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
         if len(tensors) != 1:
-            raise ValueError(f"{name} has {len(tensors)} {kind}; needed is one")
-    shape = model.inputs[0].shape
+            raise ValueError(f"model {model.name!r} has {len(tensors)} {kind}; needed is one")
+    shape = tuple(model.inputs[0].shape)
     if len(shape) != 4:
-        raise ValueError(f"{name} takes {tuple(shape)}; needed are images (None, H, W, C)")
+        raise ValueError(f"model {model.name!r} takes {shape}; needed are images (None, H, W, C)")
 
 
 def _has_graph(model) -> bool:
@@ -196,53 +189,37 @@ def _replace(structure, values: dict):
 def _find_logit(model, calls: list[Call], output) -> tuple:
     """Return (tensor, dense, units): the logit is the tensor, put through `dense` if not None."""
     made_by = {id(y): call for call in calls for y in keras.tree.flatten(call.output)}
-    while _keeps_values(made_by.get(id(output))):
-        output = _input(made_by[id(output)])
     call = made_by.get(id(output))
-    kind, source, dense = _head(call, made_by)
-    units = {"linear": (1, 2), "sigmoid": (1,), "softmax": (2,)}.get(kind, ())
-    found = _values_per_image(output)
-    if found not in units:
-        raise ValueError(
-            f"model {model.name!r} ends in {kind} with output {tuple(output.shape)}, which cannot "
-            "be traced back to a logit; needed is one unit (linear, or a Dense or Activation with "
-            "sigmoid) or two (linear or softmax), followed at most by "
-            f"{', '.join(IDENTITIES)}"
-        )
-    return source, dense, found
+    while call is not None and _keeps_values(call):
+        output = _input(call)
+        call = made_by.get(id(output))
+    layer = call and call.layer
+    units, activation = _values_per_image(output), _activation(layer)
+    if activation in HEADS.get(units, ()):
+        if activation == "linear" and isinstance(layer, (layers.Dense, layers.Conv2D)):
+            return output, None, units
+        if type(layer).__name__ in ("Activation", "Sigmoid", "Softmax"):
+            return _input(call), None, units
+        if type(layer) is layers.Dense:
+            return _input(call), layer, units
+    raise ValueError(
+        f"model {model.name!r} ends in a {type(layer).__name__} (activation {activation}) with "
+        f"output {tuple(output.shape)}, which cannot be traced back to a logit; needed is one unit "
+        "(linear, or a Dense or Activation with sigmoid) or two (linear or softmax), followed at "
+        f"most by {', '.join(IDENTITIES)}"
+    )
 
 
-def _head(call: Call | None, made_by: dict) -> tuple:
-    """Return the kind of the last activation, the tensor before it, and a Dense in between."""
-    if call is None:
-        return "its input", None, None
-    kind = type(call.layer).__name__
-    if kind.lower() in SQUASHING:  # Sigmoid and Softmax exist as layers and as operations
-        return kind.lower(), _input(call), None
-    activation = getattr(getattr(call.layer, "activation", None), "__name__", "linear")
-    named = f"{kind} {call.layer.name!r}"
-    if activation in SQUASHING:
-        if isinstance(call.layer, layers.Activation):
-            return activation, _input(call), None
-        if type(call.layer) is layers.Dense:
-            return activation, _input(call), call.layer
-    if activation != "linear":
-        return f"{activation} inside a {named}", None, None
-    weighted = call  # a linear output must come straight from weights, or may be a probability
-    while isinstance(weighted.layer, POOLING) and id(_input(weighted)) in made_by:
-        weighted = made_by[id(_input(weighted))]
-    linear = getattr(getattr(weighted.layer, "activation", None), "__name__", "")
-    if isinstance(weighted.layer, (layers.Dense, layers.Conv2D)) and linear == "linear":
-        return "linear", call.output, None
-    return f"a {named}", None, None
+def _activation(layer) -> str:
+    if type(layer).__name__ in ("Sigmoid", "Softmax"):  # exist as layers and as operations
+        return type(layer).__name__.lower()
+    return getattr(getattr(layer, "activation", None), "__name__", "none")
 
 
-def _keeps_values(call: Call | None) -> bool:
-    if call is None:
-        return False
-    kind = type(call.layer).__name__
-    linear = kind == "Activation" and call.layer.activation is keras.activations.linear
-    if not linear and kind not in IDENTITIES:
+def _keeps_values(call: Call) -> bool:
+    identity = type(call.layer).__name__ in IDENTITIES
+    linear = isinstance(call.layer, layers.Activation) and _activation(call.layer) == "linear"
+    if not identity and not linear:
         return False
     return _values_per_image(call.output) == _values_per_image(_input(call))
 
@@ -254,3 +231,38 @@ def _input(call: Call):
 def _values_per_image(tensor) -> int | None:
     sizes = tensor.shape[1:]
     return None if None in sizes else math.prod(sizes)
+
+
+def spatial_layers(calls: dict[str, Call], names=None) -> dict[str, tuple]:
+    """Return name -> (h, w) of the layers asked for, or of all convolutions, in their order.
+
+    A layer whose output is one cell, as in a squeeze-and-excitation block, has no place to show.
+    """
+    spatial = {
+        name: call
+        for name, call in calls.items()
+        if len(getattr(call.output, "shape", ())) == 4 and call.output.shape[1:3] != (1, 1)
+    }
+    if names is None:
+        names = [name for name, call in spatial.items() if isinstance(call.layer, CONVOLUTIONS)]
+    unknown = [name for name in names if name not in spatial]
+    if unknown or not names:
+        raise ValueError(
+            f"no layer to explain: {unknown or names}; it must have an (N, h, w, K) output, "
+            f"as have {', '.join(spatial) or 'none here'}"
+        )
+    for name in names:
+        if getattr(spatial[name].layer, "data_format", None) == "channels_first":
+            raise ValueError(f"layer {name!r} is channels_first; needed is channels_last")
+    return {name: tuple(spatial[name].output.shape[1:3]) for name in spatial if name in names}
+
+
+def check_finite(start: int, names, arrays) -> None:
+    """Raise if an array (N, ...) holds NaN or infinity, naming the image, counted from `start`."""
+    for name, values in zip(names, arrays, strict=True):
+        bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if bad.any():
+            raise ValueError(
+                f"image {start + int(bad.argmax())}: {name} is not finite; "
+                "look for NaN or overflow in its pixels and in the model's weights"
+            )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import os
 import platform
 import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from ddlib._io import cpu_count
 
 PACKAGES = ("ddlib", "tensorflow", "keras", "numpy", "pillow", "pandas", "scikit-learn")
 
@@ -28,13 +29,12 @@ def provenance() -> dict:
 
 def machine() -> str:
     """Return the processor, the number of cores and the system in one line."""
-    return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    return f"{_processor()}, {cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
 def commit() -> str | None:
     """Return the commit ddlib runs from ("+" if files are changed), or None outside git."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run(
             [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
@@ -80,3 +80,9 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or "unknown processor"
+
+
+def checkout() -> Path | None:
+    """Return the folder of the repository that ddlib runs from, or None if it is installed."""
+    folder = Path(__file__).resolve().parents[2]
+    return folder if (folder / "notebooks").is_dir() else None

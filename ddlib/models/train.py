@@ -1,9 +1,8 @@
 """Train a detector with its frozen prefix computed once.
 
 The frozen layers give the same output for the same image in every epoch. So they run once for each
-image and once for its mirror image; the outputs (features) are kept in the store, and only the tail
-is trained. The mathematics is that of training the whole detector: same batches, same losses. Where
-the processor multiplies bfloat16, the tail is trained with such products (`ddlib.models.fast_layers`).
+image and once for its mirror image, the outputs (bottleneck features) are kept in the cache, and
+only the tail is trained. The mathematics is that of training the whole detector.
 """
 
 from __future__ import annotations
@@ -16,18 +15,14 @@ import keras
 import numpy as np
 import pandas as pd
 
+from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache
-from ddlib.data.loader import load_images, training_batches, validation_batches
+from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.mobilenet import build_detector
 from ddlib.models.checkpoint import weights_digest
-from ddlib.models.fast_layers import (
-    FusedAdam,
-    multiplies_bfloat16,
-    with_fast_layers,
-    without_graph_rewriting,
-)
 from ddlib.models.features import bottleneck_features, choose_feature_dtype, split_backbone
+from ddlib.models.inference import use_threads
 from ddlib.protocol import Protocol
 
 
@@ -36,16 +31,24 @@ class Trained:
     """A trained detector and how it came about."""
 
     detector: keras.Model
+    protocol: Protocol
     history: pd.DataFrame  # a row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds
-    best_epoch: int  # counted from 1
     start_digest: str  # of the weights before training
     seconds: float
     feature_dtype: str = "none kept"  # of the stored features
-    matmul_dtype: str = "float32"  # of the 1x1 convolutions while training
     parts: tuple[keras.Model, ...] = ()  # prefix and tail, as `split_backbone` cuts the detector
 
+    def keras_model(self) -> keras.Model:
+        """Return the detector, as `GradCAM` asks for it."""
+        return self.detector
 
-def train(
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation loss, whose weights are kept; counted from 1."""
+        return int(self.history["val_loss"].idxmin()) + 1
+
+
+def train_detector(
     training: Manifest,
     validation: Manifest,
     protocol: Protocol,
@@ -63,40 +66,39 @@ def train(
     cache : Cache, optional
         Where images and features are kept.
     feature_dtype : {"float16", "float32"}, optional
-        Of the stored features. Half precision halves the disk; float32 repeats plain training
-        and its products. By default half where it changes no logit by more than `HALF_ERROR`
-        (`choose_feature_dtype`).
+        Of the stored features. Half precision halves the disk; float32 repeats plain training. By
+        default half where it changes no logit by more than `MAX_LOGIT_ERROR`.
     log : callable
         Gets one line an epoch.
     """
     start = time.perf_counter()
+    use_threads(protocol.threads)
     cache = cache or Cache()
     detector = build_from_protocol(protocol)
     start_digest = weights_digest(detector)
-    products = "float32" if feature_dtype == "float32" else choose_matmul_dtype(protocol)
     prefix, tail = split_backbone(detector)
     if feature_dtype is None:
         few = load_images(training, protocol, cache).take(slice(0, 8))
         feature_dtype = choose_feature_dtype(prefix, tail, few)
-    plain = bottleneck_features(prefix, training, protocol, cache, feature_dtype=feature_dtype)
-    mirrored = None
-    if protocol.flip:
-        mirrored = bottleneck_features(prefix, training, protocol, cache, True, feature_dtype)
-    held_out = bottleneck_features(prefix, validation, protocol, cache, feature_dtype=feature_dtype)
-    data = training_batches(plain, mirrored, training.labels, protocol)
-    check = validation_batches(held_out, validation.labels, protocol)
-    history = fit(tail, data, check, protocol, log, products)
-    best = int(history["val_loss"].idxmin()) + 1
+
+    def features(manifest: Manifest, mirror: bool = False):
+        return bottleneck_features(prefix, manifest, protocol, cache, mirror, feature_dtype)
+
+    mirrored = features(training, mirror=True) if protocol.flip else None
+    data = training_batches(features(training), mirrored, training.labels, protocol)
+    check = validation_batches(features(validation), validation.labels, protocol)
+    history = fit(tail, data, check, protocol, log)
     seconds = time.perf_counter() - start
-    facts = best, start_digest, seconds, feature_dtype, products
-    return Trained(detector, history, *facts, (prefix, tail))
+    return Trained(
+        detector, protocol, history, start_digest, seconds, feature_dtype, (prefix, tail)
+    )
 
 
-def build_from_protocol(protocol: Protocol) -> keras.Model:
-    """Build the untrained detector that a protocol asks for."""
+def build_from_protocol(protocol: Protocol, any_size: bool = False) -> keras.Model:
+    """Build the untrained detector that a protocol asks for, of its image size or of any."""
     return build_detector(
         alpha=protocol.alpha,
-        image_size=protocol.image_size,
+        image_size=None if any_size else protocol.image_size,
         weights=protocol.weights,
         trainable_layers=protocol.trainable_layers,
         dropout=protocol.dropout,
@@ -107,25 +109,31 @@ def build_from_protocol(protocol: Protocol) -> keras.Model:
     )
 
 
-def choose_matmul_dtype(protocol: Protocol) -> str:
-    """Return "bfloat16" or "float32": how this processor multiplies in a protocol's training."""
-    return "bfloat16" if protocol.bfloat16 and multiplies_bfloat16() else "float32"
-
-
-def fit(
-    model: keras.Model, data, check, protocol: Protocol, log=print, matmul_dtype: str = "float32"
-) -> pd.DataFrame:
-    """Fit a model (a tail, or a whole detector) and leave it at its best epoch; return the history.
+def fit(model: keras.Model, data, check, protocol: Protocol, log=print) -> pd.DataFrame:
+    """Fit a model (a tail, or a whole detector) and leave it at its best epoch.
 
     Binary cross-entropy, Adam; stops when the validation loss has not fallen for
-    ``protocol.patience`` epochs. ``matmul_dtype`` is "float32" or "bfloat16" (`ddlib.models.fast_layers`).
+    ``protocol.patience`` epochs.
+
+    Parameters
+    ----------
+    model : keras.Model
+    data, check : tf.data.Dataset
+        Training and validation batches of (images or features, labels, weights).
+
+    Returns
+    -------
+    DataFrame
+        A row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is NaN or infinite.
     """
-    model = with_fast_layers(model, matmul_dtype == "bfloat16")  # the same layers and weights
     keras.utils.set_random_seed(protocol.seed)
-    optimizer = FusedAdam(learning_rate(protocol, int(data.cardinality())))
-    optimizer.build(model.trainable_variables)  # else Keras traces the whole step twice
     model.compile(
-        optimizer=optimizer,
+        optimizer=keras.optimizers.Adam(learning_rate(protocol, int(data.cardinality()))),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=protocol.label_smoothing),
         weighted_metrics=["accuracy"],
         jit_compile=False,  # compiling takes longer than it saves on a few cores
@@ -133,25 +141,22 @@ def fit(
     stop = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=protocol.patience, restore_best_weights=True
     )
-    lines = EpochLines(protocol, log)
-    with without_graph_rewriting():
-        model.evaluate(check.take(1), verbose=0)  # makes the metrics; else the step is traced twice
-        model.fit(
-            data,
-            validation_data=check,
-            epochs=protocol.epochs,
-            callbacks=[stop, lines],
-            shuffle=False,  # `training_batches` shuffles
-            verbose=0,
-        )
-    return pd.DataFrame(lines.rows)
+    epochs = EpochLog(protocol, log)
+    model.fit(
+        data,
+        validation_data=check,
+        epochs=protocol.epochs,
+        callbacks=[stop, epochs],
+        shuffle=False,  # `training_batches` shuffles
+        verbose=0,
+    )
+    return pd.DataFrame(epochs.rows)
 
 
 def learning_rate(protocol: Protocol, steps: int):
     """Return the protocol's learning rate, or its schedule for so many steps an epoch.
 
-    "cosine" rises from a twentieth within the first epoch and falls to nothing along half a cosine
-    (Loshchilov and Hutter 2017).
+    "cosine" is a warm-up for one epoch, then cosine decay to zero (Loshchilov and Hutter 2017).
     """
     highest = protocol.learning_rate
     if protocol.schedule == "constant":
@@ -162,7 +167,7 @@ def learning_rate(protocol: Protocol, steps: int):
     )
 
 
-class EpochLines(keras.callbacks.Callback):
+class EpochLog(keras.callbacks.Callback):
     """One line an epoch, and the same as rows of a table."""
 
     def __init__(self, protocol: Protocol, log: Callable[[str], None]):
@@ -174,14 +179,14 @@ class EpochLines(keras.callbacks.Callback):
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keep and say this epoch's figures."""
+        """Keep and log this epoch's figures."""
         seconds = time.perf_counter() - self.started
-        row = {"epoch": epoch + 1, **{k: float(v) for k, v in logs.items()}, "seconds": seconds}
-        self.rows.append(row)
+        row = {"epoch": epoch + 1} | {name: float(value) for name, value in logs.items()}
+        self.rows.append(row | {"seconds": seconds})
         if not np.isfinite(row["loss"]):
             raise FloatingPointError(
-                f"{self.protocol.condition}: the loss is {row['loss']} in epoch {epoch + 1}; lower the "
-                f"learning rate (it is {self.protocol.learning_rate:g})"
+                f"{self.protocol.condition}: the loss is {row['loss']} in epoch {epoch + 1}; lower "
+                f"the learning rate (it is {self.protocol.learning_rate:g})"
             )
         self.log(
             f"{self.protocol.condition}  epoch {row['epoch']:2d}/{self.protocol.epochs}  "

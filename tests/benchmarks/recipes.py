@@ -20,22 +20,18 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, code_digest, digest, read_json, write_json
-from ddlib.data import loader
+from ddlib._io import atomic_write, digest, read_json, write_json
+from ddlib.data.batches import training_batches
 from ddlib.data.cache import Cache, Rows
-from ddlib.data.loader import training_batches
 from ddlib.data.manifest import Manifest
 from ddlib.data.sources import open_folder
 from ddlib.data.subsets import GAN_SETS, training_manifest
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
-from ddlib.models.train import build_from_protocol
-from ddlib.models import fast_layers, train
-from ddlib.models.fast_layers import FusedAdam, with_fast_layers
 from ddlib.models.features import bottleneck_features, score_features, split_backbone
 from ddlib.models.provenance import provenance
-from ddlib.models.train import choose_matmul_dtype, learning_rate
-from ddlib.protocol import Protocol, preset
+from ddlib.models.train import build_from_protocol, learning_rate
+from ddlib.protocol import VERSIONS, Protocol, preset
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 4
@@ -43,7 +39,6 @@ RECIPES = {
     "rate 0.0003": {"learning_rate": 3e-4},
     "rate 0.0006": {"learning_rate": 6e-4},
     "rate 0.001": {"learning_rate": 1e-3},
-    "rate 0.001, float32 products": {"learning_rate": 1e-3, "bfloat16": False},
     "rate 0.002": {"learning_rate": 2e-3},
     "rate 0.004": {"learning_rate": 4e-3},
 }
@@ -89,12 +84,10 @@ def held_out_logits(pictures: Manifest, protocol: Protocol, cache: Cache) -> np.
 def fit_to_the_end(tail: keras.Model, data, protocol: Protocol) -> None:
     """Train as `ddlib.models.train.fit` does, but keep the last epoch: no loss chooses one."""
     keras.utils.set_random_seed(protocol.seed)
-    model = with_fast_layers(tail, choose_matmul_dtype(protocol) == "bfloat16")
-    optimizer = FusedAdam(learning_rate(protocol, int(data.cardinality())))
-    optimizer.build(model.trainable_variables)
+    optimizer = keras.optimizers.Adam(learning_rate(protocol, int(data.cardinality())))
     loss = keras.losses.BinaryCrossentropy(label_smoothing=protocol.label_smoothing)
-    model.compile(optimizer, loss, jit_compile=False)
-    model.fit(data, epochs=protocol.epochs, shuffle=False, verbose=0)
+    tail.compile(optimizer, loss, jit_compile=False)
+    tail.fit(data, epochs=protocol.epochs, shuffle=False, verbose=0)
 
 
 def main() -> None:
@@ -105,12 +98,12 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="only recipes whose name holds one of these")
     parser.add_argument("--out", type=Path, default=ROOT / "figures" / "tables")
     told = parser.parse_args()
-    manifest, _ = open_folder(told.data)
-    path, code = told.out / "recipes.json", code_digest(loader, fast_layers, train)
+    manifest = open_folder(told.data)
+    path = told.out / "recipes.json"
     known = read_json(path) if path.is_file() else {}
     for name in [n for n in RECIPES if any(word in n for word in told.words or [""])]:
         protocol = preset("clean", "gan+sd", alpha=told.alpha, **RECIPES[name])
-        key = digest(manifest.digest(), code, protocol.to_dict())
+        key = digest(manifest.digest(), VERSIONS, protocol.to_dict())
         if known.get(name, {}).get("key") == key:
             continue
         pictures = pool(manifest, protocol)

@@ -17,21 +17,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, code_digest, digest, read_json, write_json
-from ddlib.data import loader
+from ddlib._io import atomic_write, digest, read_json, write_json
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.data.sources import open_folder
-from ddlib.images import perturb
 from ddlib.images.jpeg import recompress
 from ddlib.images.perturb import Augmentation
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
-from ddlib.models import finetuning
 from ddlib.models.finetuning import finetune, recipe
 from ddlib.models.inference import compiled, logit_model
 from ddlib.models.provenance import provenance
+from ddlib.protocol import VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 MILD = Augmentation(resize=0.25, zoom=0.25, blur=0.15, jpeg=0.25)
@@ -40,9 +38,8 @@ TRIALS = {
     "JPEG, blur, resize, zoom (Wang 2020)": {},
     "the same, half as often": {"augmentation": MILD},
     "native pixels cut, not resized": {"resize": "none"},
-    "no early downsampling (Gragnaniello 2021)": {"first_stride": 1, "window": 128},
     "whole pictures, no windows": {"window": 256},
-    "hidden layer of 1024, as the study": {"head": 1024},
+    "hidden layer of 1024, as the study": {"dense_units": 1024},
 }
 
 
@@ -91,13 +88,12 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="only trials whose name holds one of these")
     parser.add_argument("--out", type=Path, default=ROOT / "figures" / "tables")
     told = parser.parse_args()
-    manifest, _ = open_folder(told.data)
+    manifest = open_folder(told.data)
     path = told.out / "trials.json"
     known = read_json(path) if path.is_file() else {}
-    code = code_digest(perturb, loader, finetuning)
     words = told.words or [""]
     for name in [name for name in TRIALS if any(word in name for word in words)]:
-        key = digest(manifest.digest(), code, name, told.alpha, told.epochs)
+        key = digest(manifest.digest(), VERSIONS, name, told.alpha, told.epochs)
         if known.get(name, {}).get("key") == key:
             continue
         print(name, flush=True)

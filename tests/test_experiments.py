@@ -1,4 +1,4 @@
-"""Regions of faces, maps of decisions, planted squares."""
+"""Face regions, maps of decisions, planted evidence."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from ddlib.explain import experiments
 from ddlib.explain.experiments import (
     face_regions,
     maps_for_predicted_class,
-    plant_squares,
+    plant_evidence,
     simulated_pairs,
 )
 from ddlib.images.jpeg import recompress
@@ -35,7 +35,7 @@ def test_maps_follow_the_decision():
 def test_planted_squares_hold_the_donor_and_nothing_else_changes():
     pictures = np.full((6, 64, 64, 3), 60, np.uint8)
     donors = np.full((6, 64, 64, 3), 200, np.uint8)
-    planted, boxes = plant_squares(pictures, donors, 32, seed=3)
+    planted, boxes = plant_evidence(pictures, donors, 32, seed=3)
     assert (boxes[:, :2] % 16 == 0).all()
     assert (boxes[:, 2:] - boxes[:, :2] == 32).all()
     assert boxes.min() >= 0
@@ -49,7 +49,7 @@ def test_planted_squares_hold_the_donor_and_nothing_else_changes():
 
 def test_a_square_of_the_picture_itself_is_only_a_save(rng):
     pictures = rng.integers(0, 256, (2, 32, 32, 3), np.uint8)
-    planted, _ = plant_squares(pictures, pictures, 16)
+    planted, _ = plant_evidence(pictures, pictures, 16)
     assert np.array_equal(planted[0], recompress(pictures[0], 90))
 
 
@@ -57,7 +57,7 @@ def test_a_square_of_the_picture_itself_is_only_a_save(rng):
 def test_a_square_that_does_not_fit_is_refused(side):
     pictures = np.zeros((1, 64, 64, 3), np.uint8)
     with pytest.raises(ValueError, match=f"a side of {side} must lie between 1 and 64"):
-        plant_squares(pictures, pictures, side)
+        plant_evidence(pictures, pictures, side)
 
 
 def test_twins_show_one_scene_with_other_traces():
@@ -82,15 +82,20 @@ def test_simulated_boxes_are_scaled_to_the_prepared_picture(tmp_path):
 
 
 def test_without_a_detector_the_central_box_is_stated(monkeypatch):
-    monkeypatch.setattr(experiments, "available", lambda: False)
+    def missing(image):
+        raise ImportError
+
+    monkeypatch.setattr(experiments, "find_face", missing)
     boxes, _, how = face_regions(None, np.zeros((2, 100, 100, 3)), False)
     assert boxes.tolist() == [[20, 20, 80, 80]] * 2
     assert "central 60%" in how
 
 
 def test_a_face_that_is_not_found_is_marked(monkeypatch):
-    monkeypatch.setattr(experiments, "available", lambda: True)
-    monkeypatch.setattr(experiments, "find_faces", lambda images: [None, (1, 2, 30, 40)])
-    boxes, found, _ = face_regions(None, np.zeros((2, 100, 100, 3)), False)
+    monkeypatch.setattr(
+        experiments, "find_face", lambda image: (1, 2, 30, 40) if image.any() else None
+    )
+    images = np.stack([np.zeros((100, 100, 3)), np.ones((100, 100, 3))])
+    boxes, found, _ = face_regions(None, images, False)
     assert found.tolist() == [False, True]
     assert boxes[1].tolist() == [1, 2, 30, 40]

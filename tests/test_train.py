@@ -4,19 +4,23 @@ import keras
 import numpy as np
 import pytest
 
+from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache
-from ddlib.data.loader import load_images, training_batches, validation_batches
+from ddlib.data.loader import load_images
 from ddlib.mobilenet import build_detector
-from ddlib.models.train import build_from_protocol
-from ddlib.models import train as train_module
-from ddlib.models.fast_layers import FusedAdam
 from ddlib.models.features import (
     bottleneck_features,
     choose_feature_dtype,
     score_features,
     split_backbone,
 )
-from ddlib.models.train import EpochLines, choose_matmul_dtype, fit, learning_rate, train
+from ddlib.models.train import (
+    EpochLog,
+    build_from_protocol,
+    fit,
+    learning_rate,
+    train_detector,
+)
 from ddlib.protocol import preset
 
 TINY = preset(
@@ -45,7 +49,7 @@ def sets(tiny):
 
 def test_training_on_features_repeats_plain_fit(sets, cache):
     lines = []
-    cached = train(*sets, TINY, cache, "float32", lines.append)
+    cached = train_detector(*sets, TINY, cache, "float32", lines.append)
 
     plain = build_from_protocol(TINY)
     rows = [load_images(part, TINY, cache) for part in sets]
@@ -61,27 +65,8 @@ def test_training_on_features_repeats_plain_fit(sets, cache):
     assert lines[0].startswith("gan  epoch  1/3  loss ")
 
 
-@pytest.mark.parametrize("has, wants", [(True, True), (True, False), (False, True)])
-def test_products_are_bfloat16_where_processor_and_protocol_agree(monkeypatch, has, wants):
-    monkeypatch.setattr(train_module, "multiplies_bfloat16", lambda: has)
-    expected = "bfloat16" if has and wants else "float32"
-    assert choose_matmul_dtype(replace(TINY, bfloat16=wants)) == expected
-
-
-def test_training_with_bfloat16_products_stays_near_float32(sets, cache, monkeypatch):
-    monkeypatch.setattr(train_module, "multiplies_bfloat16", lambda: True)
-    short = replace(TINY, epochs=1)
-    exact = train(*sets, short, cache, "float32", len)
-    half = train(*sets, short, cache, log=len)
-    assert (exact.matmul_dtype, half.matmul_dtype) == ("float32", "bfloat16")
-    for column in ("loss", "val_loss"):
-        a, b = exact.history[column][0], half.history[column][0]
-        assert a != b
-        assert a == pytest.approx(b, rel=0.02)
-
-
 def test_the_best_epoch_is_restored(sets, cache):
-    trained = train(*sets, replace(TINY, learning_rate=0.01, epochs=4), cache, log=len)
+    trained = train_detector(*sets, replace(TINY, learning_rate=0.01, epochs=4), cache, log=len)
     assert trained.best_epoch == trained.history["val_loss"].idxmin() + 1
     rows = load_images(sets[1], TINY, cache)
     scores = trained.detector(rows.take(slice(None)).astype("float32"), training=False).numpy()[
@@ -133,27 +118,13 @@ def test_other_weights_never_meet_old_features(sets, cache):
 
 
 def test_a_loss_that_is_no_number_is_named():
-    lines = EpochLines(TINY, print)
+    lines = EpochLog(TINY, print)
     lines.on_epoch_begin(0)
     with pytest.raises(FloatingPointError, match="gan: the loss is nan in epoch 1; lower the"):
         lines.on_epoch_end(0, {"loss": float("nan")})
 
 
-def test_the_fused_update_is_that_of_adam(rng):
-    """By hand, from the paper: biased moments, both corrected, for three steps."""
-    start = rng.normal(size=(3, 2)).astype("float32")
-    gradients = rng.normal(size=(3, 3, 2)).astype("float32")
-    weight, optimizer = keras.Variable(start), FusedAdam(0.1)
-    optimizer.build([weight])
-    expected, m, v = start.astype(float), 0, 0
-    for step, gradient in enumerate(gradients, 1):
-        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [weight])
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        expected -= 0.1 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-7)
-    np.testing.assert_allclose(weight.numpy(), expected, atol=1e-5)
-
-
-def test_the_rate_rises_for_an_epoch_and_falls_to_nothing():
+def test_the_rate_warms_up_for_an_epoch_and_decays_to_zero():
     protocol = replace(TINY, learning_rate=1e-3, epochs=3)
     assert learning_rate(replace(protocol, schedule="constant"), 10) == 1e-3
     rate = learning_rate(protocol, 10)
