@@ -1,20 +1,23 @@
-"""Figures made of pictures: galleries, ELA maps, heat-map overlays, spectra.
+"""Galleries of images, ELA maps, heat-map overlays and spectra, and which images to look at.
 
 Figures that show people are for notebooks' executed copies and are not committed.
-
-Which pictures to look at: a model's worst errors, or equally many right and wrong decisions.
 """
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 
+from ddlib.metrics.format import display_name
 from ddlib.metrics.roc_auc import check_scores
 from ddlib.protocol import FAKE, REAL
 from ddlib.traces.spectrum import radial_profile
-from ddlib.viz.style import CYCLE, DASHES, WIDTH, Chart, chart, legend, with_style
+from ddlib.viz.style import WIDTH, Chart, chart, legend, with_style
 
 NO_EVIDENCE = "no positive evidence"
+# A false real is a fake that passed, a false fake is a photograph called fake.
+ERRORS = {"false real": FAKE, "false fake": REAL}
 
 
 @with_style
@@ -23,41 +26,37 @@ def image_grid(images, titles=None, columns: int = 6, title: str | None = None):
 
     Parameters
     ----------
-    images : sequence of (H, W, 3) uint8, of any sizes
+    images : sequence of (H, W, 3) uint8 or (H, W) arrays, of any sizes
     titles : sequence of str, optional
-        One above each picture.
+        One above each image.
     columns : int
     title : str, optional
-
-    Raises
-    ------
-    ValueError
-        If there are no images or as many titles.
     """
-    figure, panels = _gallery(len(images), titles, columns, title)
-    for ax, image in zip(panels, images, strict=True):
-        ax.imshow(np.asarray(image), **_shades(image))
+    n = len(images)
+    if n == 0:
+        raise ValueError("no images to show")
+    titles = [""] * n if titles is None else [_wrap(name, 100 // columns) for name in titles]
+    if len(titles) != n:
+        raise ValueError(f"{n} images but {len(titles)} titles; give each one, or none")
+    rows, lines = -(-n // columns), 1 + max(name.count("\n") for name in titles)
+    height = rows * (WIDTH / columns + 0.04 + 0.14 * lines) + (0.35 if title else 0)
+    figure, axes = chart(height, rows, columns, title)
+    for ax in axes.flat[n:]:
+        ax.set_visible(False)
+    for ax, image, name in zip(axes.flat, images, titles, strict=False):
+        ax.imshow(image, cmap="gray")  # the colour map holds for images of one channel
+        ax.set_title(name, fontsize=8.5, loc="center", pad=3)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
     return figure
 
 
-@with_style
 def ela_pairs(images, maps, titles=None, columns: int = 3, title: str | None = None):
-    """Return pictures with their ELA map at the right of each.
-
-    Parameters
-    ----------
-    images, maps : sequences of N (H, W, 3) uint8
-    titles : sequence of N str, optional
-    columns : int
-        Pairs in a row.
-    title : str, optional
-
-    Raises
-    ------
-    ValueError
-        If the numbers of images, maps and titles differ.
-    """
-    return _pairs(images, maps, titles, ["ELA"] * len(images), columns, title)
+    """Return images with their ELA map at the right of each, `columns` pairs in a row."""
+    if len(maps) != len(images):
+        raise ValueError(f"{len(images)} images but {len(maps)} maps; each image needs one")
+    names = _interleave(titles or [""] * len(images), ["ELA"] * len(images))
+    return image_grid(_interleave(images, maps), names, 2 * columns, title)
 
 
 @with_style
@@ -66,130 +65,68 @@ def overlay_grid(
     heats,
     titles=None,
     columns: int = 6,
-    opacity: float = 0.5,
-    colormap: str = "inferno",
     originals: bool = False,
     title: str | None = None,
 ):
-    """Return pictures with heat maps laid over them.
+    """Return images with heat maps laid over them.
 
     Parameters
     ----------
     images : sequence of N (H, W, 3) uint8
     heats : sequence of N (h, w) arrays in [0, 1], or None
-        Stretched over the picture; one that is None, all zero or NaN is written as
-        "no positive evidence" under the untouched picture.
+        Stretched over the image; one that is None, all zero or NaN is written as "no positive
+        evidence" under the untouched image.
     titles : sequence of N str, optional
     columns : int
-    opacity : float in [0, 1]
-    colormap : str
-        "inferno" is perceptually uniform; the study used "jet".
     originals : bool
-        Put the plain picture at the left of each overlay; use an even number of columns.
+        Put the plain image at the left of each overlay; use an even number of columns.
     title : str, optional
     """
     n = len(images)
     if len(heats) != n:
         raise ValueError(f"{n} images but {len(heats)} heat maps; each image needs one (or None)")
     if originals:
-        images, heats = _interleave(images, images), _interleave([None] * n, heats)
-        titles = _interleave(titles or [""] * n, [""] * n)
-        plain = [True, False] * n
-    else:
-        plain = [False] * n
-    figure, panels = _gallery(len(images), titles, columns, title)
-    over = {"cmap": colormap, "vmin": 0, "vmax": 1, "alpha": opacity}
-    for ax, image, heat, skip in zip(panels, images, heats, plain, strict=True):
-        ax.imshow(image)
-        if not skip:
-            _lay_over(ax, np.shape(image), heat, over)
+        images, titles = _interleave(images, images), _interleave(titles or [""] * n, [""] * n)
+    figure = image_grid(images, titles, columns, title)
+    shown = figure.axes[: len(images)]
+    for ax, heat in zip(shown[1::2] if originals else shown, heats, strict=True):
+        if heat is None or not np.nan_to_num(heat).any():
+            ax.set_xlabel(NO_EVIDENCE, fontsize=8)
+            continue
+        colors = {"cmap": "inferno", "vmin": 0, "vmax": 1, "alpha": 0.5}
+        ax.imshow(heat, extent=ax.images[0].get_extent(), interpolation="bilinear", **colors)
     return figure
-
-
-def _lay_over(ax, shape, heat, over: dict) -> None:
-    if heat is None or not np.nan_to_num(heat).any():
-        ax.set_xlabel(NO_EVIDENCE, fontsize=8)
-        return
-    extent = (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
-    ax.imshow(heat, extent=extent, interpolation="bilinear", **over)
 
 
 @with_style
-def spectrum(spectra: dict, title: str = "Averaged spectra of what is left after smoothing"):
-    """Return mean log spectra as pictures, and their radial profiles in one chart below.
+def spectrum(spectra: dict, title: str = "Averaged spectra of the residuals"):
+    """Return mean log spectra as images of one colour scale, and their radial profiles below.
 
-    Parameters
-    ----------
-    spectra : {name: (S, S) array}
-        As from `ddlib.traces.spectrum.mean_spectrum`; the colour scale is shared.
-    title : str
+    The spectra are {name: (S, S) array}, as from `ddlib.traces.spectrum.mean_spectrum`.
     """
     columns = max(2, min(4, len(spectra)))
     rows = -(-len(spectra) // columns)
+    layout = [[f"{row}, {column}" for column in range(columns)] for row in range(rows)]
     figure = Chart(figsize=(WIDTH, 3.0 + 2.1 * rows), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[2.1 * rows, 2.8])
-    panels = upper.subplots(rows, columns, squeeze=False)
+    ratios = [2.1] * rows + [2.8]
+    panels = figure.subplot_mosaic([*layout, ["profile"] * columns], height_ratios=ratios)
+    profile = panels.pop("profile")
     low, high = np.percentile(np.concatenate([s.ravel() for s in spectra.values()]), (1, 99.8))
-    for ax, (name, values) in zip(panels.flat, spectra.items(), strict=False):
-        edge = {"extent": (-0.5, 0.5, 0.5, -0.5), "interpolation": "nearest"}
-        drawn = ax.imshow(values, vmin=low, vmax=high, cmap="viridis", **edge)
-        ax.set_title(name)
-        ax.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
-        ax.grid(False)
-    for ax in panels.flat[len(spectra) :]:
+    scale = {"vmin": low, "vmax": high, "cmap": "viridis", "interpolation": "nearest"}
+    for ax in panels.values():
         ax.set_visible(False)
-    upper.colorbar(drawn, ax=panels, label="log10 power", shrink=0.8, aspect=14)
-    upper.supxlabel("horizontal frequency (cycles per pixel)", fontsize=9)
-    upper.supylabel("vertical", fontsize=9)
-    _profiles(lower, spectra)
+    for ax, (name, values) in zip(panels.values(), spectra.items(), strict=False):
+        drawn = ax.imshow(values, extent=(-0.5, 0.5, 0.5, -0.5), **scale)
+        ax.set(visible=True, xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
+        ax.set_title(display_name(name))
+        ax.grid(False)
+        profile.plot(*radial_profile(values), marker="", label=display_name(name))
+    panels["0, 0"].set(xlabel="horizontal frequency", ylabel="vertical frequency")
+    figure.colorbar(drawn, ax=list(panels.values()), label="log10 power", shrink=0.8, aspect=14)
+    profile.set(xlabel="frequency (cycles per pixel)", ylabel="mean log10 power", xlim=(0, 0.5))
+    legend(figure, profile.get_legend_handles_labels()[0], columns=4)
     return figure
-
-
-def _profiles(figure, spectra: dict) -> None:
-    ax = figure.subplots()
-    for i, (name, values) in enumerate(spectra.items()):
-        ax.plot(*radial_profile(values), color=CYCLE[i % 7], ls=DASHES[i % 7], label=name)
-    ax.set(xlabel="frequency (cycles per pixel)", ylabel="mean log10 power", xlim=(0, 0.5))
-    legend(figure, ax.get_legend_handles_labels()[0], columns=4)
-
-
-def _interleave(first, second) -> list:
-    return [item for pair in zip(first, second, strict=True) for item in pair]
-
-
-def _pairs(images, others, titles, notes, columns, title):
-    if len(others) != len(images):
-        raise ValueError(f"{len(images)} images but {len(others)} maps; each image needs one")
-    names = _interleave(titles or [""] * len(images), notes)
-    return image_grid(_interleave(images, others), names, 2 * columns, title)
-
-
-def _gallery(n: int, titles, columns: int, title):
-    """Return a figure with n bare panels."""
-    if n == 0:
-        raise ValueError("no images to show")
-    if titles is not None and len(titles) != n:
-        raise ValueError(f"{n} images but {len(titles)} titles; give each one, or none")
-    rows = -(-n // columns)
-    side = WIDTH / columns
-    figure, axes = chart(rows * (side + 0.18) + 0.35 * bool(title), rows, columns, title)
-    for i, ax in enumerate(axes.flat):
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-        ax.set_visible(i < n)
-        if titles is not None and i < n:
-            ax.set_title(titles[i], fontsize=8.5, loc="center", pad=3)
-    return figure, axes.flat[:n]
-
-
-def _shades(image) -> dict:
-    """Grey for a picture without colour channels."""
-    return {"cmap": "gray"} if np.ndim(image) == 2 else {}
-
-
-# A false real is a fake that passed, a false fake is a photograph that was accused.
-ERRORS = {"false real": FAKE, "false fake": REAL}
 
 
 def worst_errors(labels, scores, kind: str, n: int = 6, threshold: float = 0.5) -> np.ndarray:
@@ -202,10 +139,6 @@ def worst_errors(labels, scores, kind: str, n: int = 6, threshold: float = 0.5) 
     kind : {"false real", "false fake"}
     n : int
     threshold : float
-
-    Returns
-    -------
-    (m,) int array, m <= n; empty if the model made no such error.
 
     Examples
     --------
@@ -224,20 +157,9 @@ def worst_errors(labels, scores, kind: str, n: int = 6, threshold: float = 0.5) 
 def sample_right_and_wrong(
     labels, scores, n: int, seed: int = 0, threshold: float = 0.5
 ) -> np.ndarray:
-    """Return about n positions: equally many right and wrong decisions of both classes.
+    """Return about n positions in rising order: equally many right and wrong of both classes.
 
-    Parameters
-    ----------
-    labels, scores, threshold
-        As in `worst_errors`.
-    n : int
-        A quarter for each of the four cases; a case with fewer pictures gives all it has.
-    seed : int
-        Of the draw.
-
-    Returns
-    -------
-    (m,) int array in rising order, m <= n
+    A quarter for each of the four cases; a case with fewer images gives all it has.
     """
     labels, scores = check_scores(labels, scores)
     right = (scores >= threshold) == (labels == FAKE)
@@ -247,3 +169,11 @@ def sample_right_and_wrong(
             case = rng.permutation(np.flatnonzero((labels == label) & (right == outcome)))
             drawn.append(case[: n // 4])
     return np.sort(np.concatenate(drawn))
+
+
+def _wrap(text: str, width: int) -> str:
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
+
+
+def _interleave(first, second) -> list:
+    return [item for pair in zip(first, second, strict=True) for item in pair]

@@ -1,7 +1,4 @@
-"""Results with their intervals as dots: by test set and model, beside the study, by group.
-
-What models cost and keep, side by side: a line a model, a panel a measure.
-"""
+"""Results with their intervals: by test set and condition, beside the study, by group, as bars."""
 
 from __future__ import annotations
 
@@ -9,16 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from ddlib.metrics.format import condition_name, display_name
 from ddlib.protocol import CONDITIONS
 from ddlib.viz.style import (
     BAND,
     BLUE,
-    CYCLE,
-    FAINT,
+    COLORS,
     INK,
     MARKERS,
     VERMILLION,
-    WORDS,
     chart,
     error_bars,
     legend,
@@ -26,7 +22,7 @@ from ddlib.viz.style import (
     with_style,
 )
 
-_OURS = ["ours", "low", "high"]
+_HOLLOW = {"mfc": "white", "mew": 1.2, "ms": 6.5, "ls": ""}
 
 
 @with_style
@@ -39,25 +35,28 @@ def result_dots(
     hollow_label: str = "the study",
     title: str | None = None,
 ):
-    """Return results with their 95 % intervals: a line a test set, a marker a model.
+    """Return results with their 95 % intervals: a line for each test set, a marker a condition.
 
     Parameters
     ----------
     table : DataFrame
-        Columns `rows`, `by`, ``value``, ``value_low``, ``value_high``; rows without a value are
-        left out, so that single-class sets show no accuracy.
+        Columns `rows`, `by`, ``value``, ``value_low``, ``value_high``, and where known n_real and
+        n_fake, or n. Rows without a value are left out: single-class sets show no accuracy.
     value : str
-        accuracy, recall_fake, recall_real or auc.
+        A share, such as accuracy, recall_fake, recall_real or auc.
     by, rows : str
         Columns that say which marker and which line.
     hollow : str, optional
-        Column of values set beside ours as hollow markers, such as the study's.
+        Column of values drawn beside ours as hollow markers, such as the study's.
     hollow_label, title : str
     """
-    table = table[table[value].notna() | (table[hollow].notna() if hollow else False)]
+    known = table[value].notna()
+    if hollow:
+        known |= table[hollow].notna()
+    table = table[known]
     points = pd.DataFrame(
         {
-            "row": table[rows].astype(str),
+            "row": table[rows].astype(str).map(display_name) + _counts(table, value, rows),
             "group": table[by].astype(str),
             "value": table[value],
             "low": table[f"{value}_low"],
@@ -66,108 +65,44 @@ def result_dots(
         }
     )
     groups = [g for g in CONDITIONS if g in set(points["group"])] or list(points["group"].unique())
-    word = WORDS.get(value, value)
-    lines = points["row"].nunique()
     title = title or f"{title_of(value)} by test set"
-    figure, axes = chart(1.35 + lines * _line_height(groups), title=title)
-    _dots(axes[0][0], points, groups)
-    axes[0][0].set_xlabel(f"{word}, with 95 % interval")
-    legend(figure, _dot_key(groups, hollow_label if hollow else None))
+    figure, axes = chart(1.35 + points["row"].nunique() * _line_height(groups), title=title)
+    _draw_dots(axes[0][0], points, groups)
+    axes[0][0].set_xlabel(f"{display_name(value)}, with 95 % interval")
+    name = condition_name if by == "condition" else display_name
+    _dots_legend(figure, [name(group) for group in groups], hollow_label if hollow else None)
     return figure
 
 
 @with_style
 def compare_with_study_chart(
-    table: pd.DataFrame, models=CONDITIONS, title: str = "Our results beside the study's"
+    table: pd.DataFrame, conditions=CONDITIONS, title: str = "Our results beside the study's"
 ):
     """Return the study's numbers (hollow) and ours (filled, 95 % interval), a panel a table.
 
     Parameters
     ----------
     table : DataFrame
-        As from `ddlib.study.reference.compare_with_study`: table, test_set, condition, measure, study, ours, low,
-        high.
-    models : sequence of str
-        Which models, in this order.
+        As from `ddlib.study.reference.compare_with_study`, or the study's numbers alone.
+    conditions : sequence of str
+        Those to draw, in this order.
     title : str
     """
-    table = table.reindex(columns=["table", "test_set", "condition", "measure", "study", *_OURS])
-    parts = dict(list(table[table["condition"].isin(models)].groupby("table", sort=False)))
+    columns = ["table", "test_set", "condition", "measure", "study", "ours", "low", "high"]
+    table = table.reindex(columns=columns)  # the study's table alone has no results of ours
+    parts = dict(list(table[table["condition"].isin(conditions)].groupby("table", sort=False)))
     lines = [part["test_set"].nunique() for part in parts.values()]
-    height = 1.3 + 0.45 * len(parts) + sum(lines) * _line_height(models)
-    figure, axes = chart(
-        height, rows=len(parts), title=title, sharex=True, height_ratios=[n + 0.6 for n in lines]
-    )
+    height = 1.3 + 0.45 * len(parts) + sum(lines) * _line_height(conditions)
+    ratios = [n + 0.6 for n in lines]
+    figure, axes = chart(height, len(parts), title=title, sharex=True, height_ratios=ratios)
     for ax, (name, part) in zip(axes[:, 0], parts.items(), strict=True):
-        row = part["test_set"] + "\n" + part["measure"].map(lambda m: WORDS.get(m, m))
-        _dots(
-            ax,
-            part.assign(row=row, group=part["condition"], value=part["ours"], hollow=part["study"]),
-            models,
-        )
+        row = part["test_set"].map(display_name) + "\n" + part["measure"].map(display_name)
+        points = part.assign(row=row, group=part["condition"], value=part["ours"])
+        _draw_dots(ax, points.assign(hollow=part["study"]), conditions)
         ax.set_title(name)
-    axes[-1][0].set_xlabel("share of pictures called right")
-    legend(figure, _dot_key(models, "the study"))
+    axes[-1][0].set_xlabel("share of images called right")
+    _dots_legend(figure, [condition_name(name) for name in conditions], "the study")
     return figure
-
-
-@with_style
-def heat_share(table: pd.DataFrame, title: str = "Share of the heat inside the face"):
-    """Return the share of heat inside a region by decision, beside what chance would give.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As from `ddlib.explain.localisation.by_decision`: decision, n, share, low, high, chance (the share
-        of the picture that the region takes, so what evenly spread heat would give). Its row of the
-        difference, "right - wrong", has another scale and is left out.
-    title : str
-    """
-    table = table[~table["decision"].astype(str).str.contains(" - ")]
-    row = table["decision"].astype(str) + " (n=" + table["n"].astype(int).astype(str) + ")"
-    points = table.assign(row=row, group="heat", value=table["share"], hollow=table["chance"])
-    figure, axes = chart(1.2 + 0.34 * len(points), title=title)
-    _dots(axes[0][0], points, ["heat"])
-    axes[0][0].set_xlabel("share of the heat, with 95 % interval")
-    legend(figure, _dot_key(["heat"], "evenly spread heat"))
-    return figure
-
-
-def _line_height(groups) -> float:
-    return 0.16 + 0.13 * len(groups)
-
-
-def _dots(ax, points: pd.DataFrame, groups) -> None:
-    """Draw rows top down, groups side by side within a row; filled with interval, and hollow."""
-    names = list(dict.fromkeys(points["row"]))
-    step = 0.74 / max(len(groups), 2)
-    for place in range(0, len(names), 2):
-        ax.axhspan(place - 0.5, place + 0.5, color=BAND, lw=0, zorder=0)
-    for i, group in enumerate(groups):
-        own = points[points["group"] == group]
-        y = own["row"].map(names.index) + (i - (len(groups) - 1) / 2) * step
-        color, marker = _style(i)
-        reach = error_bars(own, "value")
-        ax.errorbar(own["value"], y, xerr=reach, fmt=marker, color=color, elinewidth=1.3, zorder=3)
-        ax.plot(own["hollow"], y, marker, mfc="white", mec=color, mew=1.2, zorder=2.5, ms=6.5)
-    ax.set_yticks(range(len(names)), names)
-    ax.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5))
-    ax.grid(axis="y", visible=False)
-
-
-def _dot_key(groups, hollow: str | None) -> list:
-    handles = []
-    for i, group in enumerate(groups):
-        color, marker = _style(i)
-        handles.append(Line2D([], [], color=color, marker=marker, lw=1.3, label=group))
-    if hollow:
-        empty = {"marker": "o", "ls": "", "mfc": "white", "mec": INK, "mew": 1.2, "ms": 6.5}
-        handles.append(Line2D([], [], label=f"{hollow} (hollow)", **empty))
-    return handles
-
-
-def _style(i: int) -> tuple[str, str]:
-    return CYCLE[i % len(CYCLE)], MARKERS[i % len(MARKERS)]
 
 
 @with_style
@@ -188,43 +123,74 @@ def bars(
     name : str
         Column that names the rows.
     panels : dict
-        Measure -> what its axis is called.
+        Measure -> label of its axis; at least one.
     goals : dict, optional
         Measure -> a value to be marked by a dashed line.
     title : str, optional
-
-    Raises
-    ------
-    ValueError
-        If there is no measure to draw.
     """
     if not panels:
         raise ValueError("panels is empty; name at least one column, as {'megabytes': 'MB'}")
-    goals = goals or {}
     figure, axes = chart(1.1 + 0.3 * len(table), columns=len(panels), title=title, sharey=True)
+    places = range(len(table))
     for ax, (measure, label) in zip(axes[0], panels.items(), strict=True):
-        _bars(ax, table, name, measure)
-        if measure in goals:
+        values = ends = table[measure].to_numpy(float)
+        ax.barh(places, values, 0.62, color=BLUE)
+        if f"{measure}_low" in table:
+            ends = table[f"{measure}_high"].to_numpy(float)
+            ax.hlines(places, table[f"{measure}_low"], ends, color=INK, lw=1.2)
+        for place, value, end in zip(places, values, ends, strict=True):
+            if not np.isnan(value):
+                at = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+                ax.annotate(f"{value:.3g}", (end, place), fontsize=8.5, **at)
+        if goals and measure in goals:
             ax.axvline(goals[measure], color=VERMILLION, ls="--", lw=1.2)
             label += f"\n(dashed: goal {goals[measure]:g})"
         ax.set_xlabel(label)
+        ax.set_yticks(places, table[name])
+        ax.margins(x=0.24)
+        ax.set_xlim(left=0)
+        ax.grid(axis="y", visible=False)
     axes[0][0].invert_yaxis()
     return figure
 
 
-def _bars(ax, table: pd.DataFrame, name: str, measure: str) -> None:
-    values, places = table[measure].to_numpy(float), range(len(table))
-    ends = values
-    ax.barh(places, values, 0.62, color=BLUE)
-    if f"{measure}_low" in table:
-        low, ends = (table[f"{measure}_{side}"].to_numpy(float) for side in ("low", "high"))
-        ax.hlines(places, low, ends, color=INK, lw=1.2)
-    for place, value, end in zip(places, values, ends, strict=True):
-        if value == value:  # not NaN
-            spot = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-            ax.annotate(f"{value:.3g}", (end, place), fontsize=8.5, **spot)
-    ax.set_yticks(places, table[name])
-    ax.margins(x=0.24)
-    ax.set_xlim(left=0)
+def _counts(table: pd.DataFrame, value: str, rows: str):
+    """Return " (n=...)" for each row of results, empty where n is unknown or differs in a line."""
+    counted = [value.replace("recall", "n")] if "recall" in value else ["n", "n_real", "n_fake"]
+    counted = [name for name in counted if name in table]
+    if not counted:
+        return ""
+    n = table[counted].sum(axis=1).astype(int)
+    one = n.groupby(table[rows]).transform("nunique") == 1
+    return (" (n=" + n.astype(str) + ")").where(one, "")
+
+
+def _line_height(groups) -> float:
+    return 0.16 + 0.13 * len(groups)
+
+
+def _draw_dots(ax, points: pd.DataFrame, groups) -> None:
+    """Draw rows top down, groups side by side within a row; filled with interval, and hollow."""
+    names = list(dict.fromkeys(points["row"]))
+    step = 0.74 / max(len(groups), 2)
+    for place in range(0, len(names), 2):
+        ax.axhspan(place - 0.5, place + 0.5, color=BAND, lw=0, zorder=0)
+    for i, group in enumerate(groups):
+        own = points[points["group"] == group]
+        y = own["row"].map(names.index) + (i - (len(groups) - 1) / 2) * step
+        color, marker, reach = COLORS[i % 7], MARKERS[i % 7], error_bars(own, "value")
+        ax.errorbar(own["value"], y, xerr=reach, fmt=marker, color=color, elinewidth=1.3, zorder=3)
+        ax.plot(own["hollow"], y, marker=marker, mec=color, zorder=2.5, **_HOLLOW)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5))
     ax.grid(axis="y", visible=False)
-    ax.spines["bottom"].set_color(FAINT)
+
+
+def _dots_legend(figure, names, hollow: str | None) -> None:
+    handles = [
+        Line2D([], [], color=COLORS[i % 7], marker=MARKERS[i % 7], label=name)
+        for i, name in enumerate(names)
+    ]
+    if hollow:
+        handles.append(Line2D([], [], marker="o", mec=INK, label=f"{hollow} (hollow)", **_HOLLOW))
+    legend(figure, handles)

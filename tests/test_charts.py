@@ -1,0 +1,350 @@
+"""Every chart draws, says what it shows and puts its numbers where they belong."""
+
+import io
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ddlib import metrics, viz
+from ddlib.study.reference import compare_with_study, reference_table
+from ddlib.traces.spectrum import mean_spectrum, radial_profile
+from ddlib.viz.pictures import NO_EVIDENCE
+from ddlib.viz.style import STYLE, save_chart
+
+LABELS = np.repeat([0, 1], [30, 40])
+SCORES = np.concatenate([np.linspace(0, 0.7, 30), np.linspace(0.3, 1, 40)])
+SETS = {"gan": (LABELS, SCORES), "my cats": ([1, 1, 1], [0.1, 0.9, 0.9])}
+IMAGES = np.random.default_rng(0).integers(0, 256, size=(5, 24, 24, 3), dtype=np.uint8)
+LOSS, ACCURACY = ([0.6, 0.4, 0.2], [0.7, 0.5, 0.55]), ([0.6, 0.7, 0.9], [0.6, 0.75, 0.7])
+EPOCHS = pd.DataFrame(
+    {
+        "epoch": [1, 2, 3],
+        "loss": LOSS[0],
+        "val_loss": LOSS[1],
+        "accuracy": ACCURACY[0],
+        "val_accuracy": ACCURACY[1],
+    }
+)
+STEPS = pd.DataFrame(
+    {"randomised": ["logit", "conv1"], "similarity": [0.6, 0.1], "low": [0.5, 0], "high": [0.7, 1]}
+)
+COSTS = pd.DataFrame(
+    {
+        "detector": ["large", "small"],
+        "megabytes": [8.0, 2.5],
+        "percent": [np.nan, 1.5],
+        "percent_low": [np.nan, 0.5],
+        "percent_high": [np.nan, 3.0],
+    }
+)
+PANELS = {"megabytes": "MB", "percent": "%"}
+QUALITY = pd.DataFrame(
+    {
+        "quality": [95, 30, 70],
+        "accuracy": [0.9, 0.6, 0.8],
+        "accuracy_low": [0.8, 0.5, 0.7],
+        "accuracy_high": [1, 0.7, 0.9],
+    }
+)
+
+
+def results():
+    rows = []
+    for condition, shift in (("gan+sd", 0.0), ("gan", 0.1)):
+        scores = np.clip(SCORES - shift, 0, 1)
+        row = {"condition": condition, "tier": "simulated"}
+        rows.append(row | {"test_set": "gan"} | metrics.score_table(LABELS, scores))
+        fakes = metrics.score_table(LABELS[30:], scores[30:])
+        rows.append(row | {"test_set": "sd21"} | fakes)
+    return pd.DataFrame(rows)
+
+
+def perturbed(**columns):
+    """As `ddlib.deploy.robustness.sweep` returns it: as is, JPEG 90 and 30, blur 1."""
+    table = pd.DataFrame(
+        {
+            "perturbation": ["none", "jpeg", "jpeg", "blur"],
+            "strength": [np.nan, 90, 30, 1],
+            "accuracy": [0.95, 0.9, 0.6, 0.7],
+            "flips": [0, 0.05, 0.4, 0.3],
+            **columns,
+        }
+    )
+    for name in ("accuracy", "flips"):
+        table[f"{name}_low"], table[f"{name}_high"] = table[name] - 0.1, table[name] + 0.1
+    return table
+
+
+def curve(start, end):
+    scores = np.linspace([start] * 4, [end] * 4, 11).T + np.array([[-0.1], [0.1], [0], [0]])
+    return {"heat map": SimpleNamespace(shares=np.linspace(0, 1, 11), scores=scores)}
+
+
+CHARTS = {
+    "training_history": lambda: viz.training_history(EPOCHS),
+    "curves": lambda: viz.curves(QUALITY, "quality", "accuracy", xlabel="JPEG quality"),
+    "deletion_insertion": lambda: viz.deletion_insertion(curve(0.9, 0.2), curve(0.2, 0.9)),
+    "randomization": lambda: viz.randomization(STEPS),
+    "score_histogram": lambda: viz.score_histogram(SETS, bins=10),
+    "roc": lambda: viz.roc({"sd": (LABELS, SCORES)}),
+    "confusion": lambda: viz.confusion({"tn": 9008, "fp": 992, "fn": 181, "tp": 9819}),
+    "reliability": lambda: viz.reliability({"before": metrics.reliability(LABELS, SCORES, 5)}),
+    "thresholds": lambda: viz.thresholds([0, 0, 1, 1], [0.1, 0.6, 0.3, 0.9], {"half": 0.5}),
+    "robustness": lambda: viz.robustness(perturbed()),
+    "result_dots": lambda: viz.result_dots(results()),
+    "compare_with_study": lambda: viz.compare_with_study_chart(compare_with_study(results())),
+    "bars": lambda: viz.bars(COSTS, "detector", PANELS, {"percent": 1}),
+    "spectrum": lambda: viz.spectrum({"ffhq": mean_spectrum(IMAGES)}),
+    "image_grid": lambda: viz.image_grid(IMAGES, title="Some"),
+    "ela_pairs": lambda: viz.ela_pairs(IMAGES, IMAGES, title="Pairs"),
+    "overlay_grid": lambda: viz.overlay_grid(IMAGES, [np.eye(3)] * 5, title="Heat"),
+}
+
+
+def words(figure):
+    """Everything that is written in a figure."""
+    return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
+
+
+def ticks(ax, axis="y"):
+    return [label.get_text() for label in getattr(ax, f"get_{axis}ticklabels")()]
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_chart_shows_itself_with_a_text_for_those_who_cannot_see_it(name):
+    before = dict(mpl.rcParams)
+    figure = CHARTS[name]()
+    data, shown = figure._repr_png_()
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.width == pytest.approx(1.5 * shown["width"], abs=2)  # sharp on any screen
+        assert len(picture.convert("L").getcolors()) > 3
+        assert picture.info["Description"] == shown["alt"]
+    assert dict(mpl.rcParams) == before
+    assert shown["alt"] and figure.get_suptitle() in shown["alt"]
+    sizes = [label.get_fontsize() for label in figure.axes[0].get_xticklabels()]
+    assert max(sizes, default=0) <= STYLE["font.size"]  # ticks are made with the style, too
+
+
+def test_saving_makes_folders_and_the_same_bytes(tmp_path):
+    first = save_chart(CHARTS["bars"](), tmp_path / "a" / "b" / "one.png")
+    second = save_chart(CHARTS["bars"](), str(tmp_path / "two.png"))
+    assert first == tmp_path / "a" / "b" / "one.png"
+    assert first.read_bytes() == second.read_bytes()
+    with Image.open(first) as picture:
+        assert set(picture.info) == {"dpi", "Description"}  # no date, no program
+    with pytest.raises(ValueError, match=r"one\.jpg does not end in \.png"):
+        save_chart(CHARTS["bars"](), tmp_path / "one.jpg")
+
+
+def test_training_history_marks_the_epoch_of_lowest_validation_loss():
+    figure = CHARTS["training_history"]()
+    assert "kept: epoch 2" in words(figure)
+    training, validation, kept = figure.axes[0].lines
+    assert (list(training.get_ydata()), list(validation.get_ydata())) == LOSS
+    assert list(kept.get_xdata()) == [2, 2]
+
+
+def test_curves_run_from_left_to_right_with_their_interval():
+    figure = CHARTS["curves"]()
+    ax = figure.axes[0]
+    assert ax.lines[0].get_xdata().tolist() == [30, 70, 95]
+    band = ax.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == (0.5, 1)
+    assert figure.get_suptitle() == "Accuracy against JPEG quality"
+
+
+def test_deletion_and_insertion_show_means_over_images():
+    down, up = (ax.lines[0].get_ydata() for ax in CHARTS["deletion_insertion"]().axes)
+    assert (down[0], down[-1]) == pytest.approx((0.9, 0.2))
+    assert (up[0], up[-1]) == pytest.approx((0.2, 0.9))
+
+
+def test_a_histogram_gives_each_class_a_hundred_percent():
+    both, cats = CHARTS["score_histogram"]().axes
+    assert both.get_title("left") == "GAN faces: 30 real, 40 fake"
+    assert cats.get_title("left") == "my cats: 3 fake"
+    for ax, classes in ((both, 2), (cats, 1)):
+        outlines = [band.get_paths()[0].vertices for band in ax.collections]
+        areas = [abs(np.trapezoid(v[:, 1], v[:, 0])) for v in outlines]
+        assert areas == pytest.approx([100 / 10] * classes)  # 100 % x width 0.1
+
+
+def test_a_roc_curve_has_the_area_in_its_legend():
+    figure = CHARTS["roc"]()
+    line = figure.axes[0].lines[0]
+    area, low, high = metrics.auc(LABELS, SCORES)
+    assert abs(np.trapezoid(line.get_ydata(), line.get_xdata())) == pytest.approx(area)
+    assert f"Stable Diffusion: AUC {area:.3f} [{low:.3f}, {high:.3f}]" in words(figure)
+
+
+def test_confusion_shows_counts_and_shares_of_each_class():
+    assert {"9,008\n90.1%", "181\n1.8%", "real\n(n=10,000)"} <= set(words(CHARTS["confusion"]()))
+    empty = viz.confusion({"tn": 0, "fp": 0, "fn": 1, "tp": 3})
+    assert "3\n75.0%" in words(empty)
+    empty._repr_png_()
+
+
+def test_reliability_draws_its_table():
+    figure = CHARTS["reliability"]()
+    table = metrics.reliability(LABELS, SCORES, 5)
+    drawn = figure.axes[0].containers[0][0].get_xydata()
+    assert np.array_equal(drawn, table[["mean_score", "share_fake"]])
+    assert figure.axes[1].lines[0].get_ydata().tolist() == table["n"].tolist()
+
+
+def test_thresholds_draws_both_error_rates():
+    alarms, misses, mark = CHARTS["thresholds"]().axes[0].lines
+    at_half = np.flatnonzero(np.isclose(alarms.get_xdata(), 0.5))[0]
+    assert alarms.get_ydata()[at_half] == misses.get_ydata()[at_half] == 0.5
+    assert (alarms.get_ydata()[0], misses.get_ydata()[0]) == (1, 0)
+    assert mark.get_label() == "half: 0.500"
+
+
+def test_robustness_starts_each_panel_with_the_unchanged_images():
+    jpeg, blur, jpeg_flips, blur_flips = CHARTS["robustness"]().axes
+    assert jpeg.lines[0].get_ydata().tolist() == [0.95, 0.9, 0.6]
+    assert blur.lines[0].get_ydata().tolist() == [0.95, 0.7]
+    assert jpeg_flips.lines[0].get_ydata().tolist() == [0, 0.05, 0.4]
+    assert ticks(jpeg_flips, "x") == ["as is", "90", "30"]
+    assert (jpeg_flips.get_xlabel(), blur_flips.get_xlabel()) == ("JPEG quality", "blur (sigma)")
+    assert (jpeg.get_ylabel(), jpeg_flips.get_ylabel()) == ("accuracy", "verdicts that flip")
+
+
+def test_detectors_are_told_apart_without_colour_and_missing_values_left_out():
+    two = pd.concat([perturbed(detector="small"), perturbed(detector="large", accuracy=np.nan)])
+    figure = viz.robustness(two, by="detector")
+    small, large = figure.axes[0].lines
+    assert np.isnan(large.get_ydata()).all()
+    assert small.get_marker() != large.get_marker()
+    assert small.get_linestyle() != large.get_linestyle()
+    assert {"small", "large"} <= set(words(figure))
+    figure._repr_png_()
+
+
+class TestResultDots:
+    def test_single_class_sets_have_no_accuracy_and_names_are_words(self):
+        assert ticks(CHARTS["result_dots"]().axes[0]) == ["GAN faces (n=70)"]
+        recalls = viz.result_dots(results(), "recall_fake")
+        names = ["GAN faces (n=40)", "Stable Diffusion 2.1 (n=40)"]
+        assert ticks(recalls.axes[0]) == names
+        assert recalls.axes[0].get_xlabel() == "recall of fakes, with 95 % interval"
+        assert {"GAN", "GAN + SD"} <= set(words(recalls))
+
+    def test_dots_sit_at_their_values_with_their_intervals(self):
+        table = results()
+        figure = viz.result_dots(table.assign(study=[0.86, None, 0.94, None]), hollow="study")
+        gan, gan_sd = figure.axes[0].containers  # in the study's order, not the table's
+        assert gan[0].get_xdata().tolist() == [table.accuracy[2]]
+        assert gan_sd[0].get_xdata().tolist() == [table.accuracy[0]]
+        assert gan[0].get_color() != gan_sd[0].get_color()
+        assert gan[0].get_marker() != gan_sd[0].get_marker()
+        (ends,) = gan[2][0].get_segments()
+        assert ends[:, 0] == pytest.approx(table.loc[2, ["accuracy_low", "accuracy_high"]].tolist())
+        hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+        assert 0.94 in np.concatenate([line.get_xdata() for line in hollow])
+        assert "the study (hollow)" in words(figure)
+
+    def test_n_is_left_out_where_the_groups_of_a_line_differ(self):
+        table = results().assign(n_fake=[40, 40, 41, 40])
+        assert ticks(viz.result_dots(table, "recall_fake").axes[0])[0] == "GAN faces"
+
+    def test_the_study_is_shown_where_ours_was_not_run(self):
+        for table in (compare_with_study(results()[:0]), reference_table()):
+            figure = viz.compare_with_study_chart(table)
+            titles = [ax.get_title("left") for ax in figure.axes]
+            assert titles == list(table["table"].unique())
+            shown = {x for ax in figure.axes for line in ax.lines for x in line.get_xdata()}
+            assert set(reference_table()["study"]) <= shown
+
+
+def test_bars_stand_in_the_table_s_order_with_values_and_goals():
+    left, right = CHARTS["bars"]().axes
+    assert [bar.get_width() for bar in left.patches] == [8.0, 2.5]
+    assert ticks(left) == ["large", "small"]
+    assert left.get_ylim()[0] > left.get_ylim()[1]  # the first row is on top
+    assert [text.get_text() for text in left.texts] == ["8", "2.5"]
+    assert [(text.get_text(), text.xy) for text in right.texts] == [("1.5", (3.0, 1))]
+    assert right.get_xlabel() == "%\n(dashed: goal 1)" and left.get_xlabel() == "MB"
+    assert right.lines[0].get_xdata()[0] == 1 and not left.lines
+
+
+def test_spectra_share_one_scale_and_show_their_profiles():
+    plain = mean_spectrum(IMAGES)
+    first, second, profile, _ = viz.spectrum({"sdxl": plain, "mine": plain + 1}).axes
+    assert (first.get_title("left"), second.get_title("left")) == ("SDXL", "mine")
+    assert first.images[0].get_clim() == second.images[0].get_clim()
+    assert np.array_equal(profile.lines[1].get_xydata(), np.transpose(radial_profile(plain + 1)))
+
+
+def test_a_gallery_shows_every_image_and_hides_the_rest():
+    figure = viz.image_grid([*IMAGES, IMAGES[0, :12, :, 0]], list("abcdef"), columns=4)
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    assert [ax.get_title() for ax in shown] == list("abcdef")
+    assert np.array_equal(shown[1].images[0].get_array(), IMAGES[1])
+    assert len(figure.axes) == 8
+
+
+def test_ela_maps_stand_beside_their_images():
+    shown = viz.ela_pairs(IMAGES[:2], IMAGES[2:4], ["one", "two"], columns=2).axes
+    assert [ax.get_title() for ax in shown] == ["one", "ELA", "two", "ELA"]
+    assert np.array_equal(shown[3].images[0].get_array(), IMAGES[3])
+
+
+@pytest.mark.parametrize("heat", [None, np.zeros((3, 3)), np.full((3, 3), np.nan)])
+def test_an_empty_heat_map_is_written_and_not_drawn(heat):
+    empty, full = viz.overlay_grid(IMAGES[:2], [heat, np.eye(3)], columns=2).axes
+    assert (empty.get_xlabel(), full.get_xlabel()) == (NO_EVIDENCE, "")
+    assert len(empty.images) == 1
+    picture, over = full.images
+    assert over.get_extent() == list(picture.get_extent())  # stretched over the whole image
+
+
+def test_overlays_can_stand_beside_their_originals():
+    figure = viz.overlay_grid(IMAGES[:2], [np.eye(3)] * 2, ["x", "y"], columns=4, originals=True)
+    assert [len(ax.images) for ax in figure.axes] == [1, 2, 1, 2]
+    assert [ax.get_title() for ax in figure.axes] == ["x", "", "y", ""]
+
+
+def test_the_most_certain_errors_come_first():
+    labels, scores = [1, 1, 1, 0, 0, 0], [0.4, 0.1, 0.9, 0.6, 0.95, 0.2]
+    assert viz.worst_errors(labels, scores, "false real").tolist() == [1, 0]
+    assert viz.worst_errors(labels, scores, "false fake").tolist() == [4, 3]
+    assert viz.worst_errors(labels, scores, "false fake", n=1).tolist() == [4]
+    assert viz.worst_errors([0, 1], [0.1, 0.9], "false real").tolist() == []
+
+
+@given(st.integers(0, 99), st.integers(4, 24))
+def test_a_draw_has_a_quarter_of_each_case_at_most(seed, n):
+    rng = np.random.default_rng(seed)
+    labels, scores = rng.permutation(np.repeat([0, 1], 30)), rng.random(60)
+    drawn = viz.sample_right_and_wrong(labels, scores, n, seed)
+    assert len(set(drawn)) == len(drawn)
+    right = (scores >= 0.5) == labels
+    for label in (0, 1):
+        for outcome in (True, False):
+            have = np.sum((labels == label) & (right == outcome))
+            got = np.sum((labels[drawn] == label) & (right[drawn] == outcome))
+            assert got == min(have, n // 4)
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: viz.image_grid([]), "no images"),
+        (lambda: viz.image_grid(IMAGES, ["one"]), "5 images but 1 titles"),
+        (lambda: viz.ela_pairs(IMAGES, IMAGES[:2]), "5 images but 2 maps"),
+        (lambda: viz.overlay_grid(IMAGES, [None]), "5 images but 1 heat maps"),
+        (lambda: viz.score_histogram({"x": ([0, 1], [0.1, 7])}), "score 7.0"),
+        (lambda: viz.bars(COSTS, "detector", {}), "panels is empty"),
+        (lambda: viz.worst_errors(LABELS, SCORES, "false cat"), "'false cat'.*false real, false"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
