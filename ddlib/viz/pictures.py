@@ -119,26 +119,20 @@ def spectrum(spectra: dict, title: str = "Averaged spectra of the residuals"):
     for ax, (name, values) in zip(panels.values(), spectra.items(), strict=False):
         drawn = ax.imshow(values, extent=(-0.5, 0.5, 0.5, -0.5), **scale)
         ax.set(visible=True, xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
-        ax.set_title(display_name(name))
+        ax.set_title(display_name(name), fontsize=9)
         ax.grid(False)
         profile.plot(*radial_profile(values), marker="", label=display_name(name))
     panels["0, 0"].set(xlabel="horizontal frequency", ylabel="vertical frequency")
     figure.colorbar(drawn, ax=list(panels.values()), label="log10 power", shrink=0.8, aspect=14)
     profile.set(xlabel="frequency (cycles per pixel)", ylabel="mean log10 power", xlim=(0, 0.5))
-    legend(figure, profile.get_legend_handles_labels()[0], columns=4)
+    legend(figure, columns=4)
     return figure
 
 
 def worst_errors(labels, scores, kind: str, n: int = 6, threshold: float = 0.5) -> np.ndarray:
     """Return the positions of up to n errors of a kind, the most certain first.
 
-    Parameters
-    ----------
-    labels : (N,) array of 0 (real) and 1 (fake)
-    scores : (N,) array, P(fake)
-    kind : {"false real", "false fake"}
-    n : int
-    threshold : float
+    The kind is "false real" or "false fake". Labels are 0 (real) or 1 (fake), scores P(fake).
 
     Examples
     --------

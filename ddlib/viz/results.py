@@ -133,15 +133,12 @@ def bars(
     figure, axes = chart(1.1 + 0.3 * len(table), columns=len(panels), title=title, sharey=True)
     places = range(len(table))
     for ax, (measure, label) in zip(axes[0], panels.items(), strict=True):
-        values = ends = table[measure].to_numpy(float)
-        ax.barh(places, values, 0.62, color=BLUE)
-        if f"{measure}_low" in table:
-            ends = table[f"{measure}_high"].to_numpy(float)
-            ax.hlines(places, table[f"{measure}_low"], ends, color=INK, lw=1.2)
-        for place, value, end in zip(places, values, ends, strict=True):
-            if not np.isnan(value):
-                at = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
-                ax.annotate(f"{value:.3g}", (end, place), fontsize=8.5, **at)
+        ends, reach = (f"{measure}_low", f"{measure}_high"), None
+        if ends[0] in table:
+            reach = error_bars(table, measure, *ends)
+        drawn = ax.barh(places, table[measure], 0.62, xerr=reach, color=BLUE, ecolor=INK)
+        plate = {"fc": "white", "ec": "none", "pad": 0.5}  # keeps a value readable on a goal line
+        ax.bar_label(drawn, fmt="%.3g", padding=4, fontsize=8.5, bbox=plate)
         if goals and measure in goals:
             ax.axvline(goals[measure], color=VERMILLION, ls="--", lw=1.2)
             label += f"\n(dashed: goal {goals[measure]:g})"

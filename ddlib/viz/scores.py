@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.roc_auc import auc, check_scores
@@ -58,20 +56,16 @@ def score_histogram(sets: dict, threshold: float = 0.5, bins: int = 25, title: s
             own = scores[labels == label]
             if len(own):
                 counts.append(f"{len(own):,} {word}")
-                look = {"color": color, "edgecolor": color, "alpha": 0.3, "hatch": hatch}
-                sns.histplot(x=own, bins=edges, stat="percent", element="step", ax=ax, **look)
-        ax.axvline(threshold, color=INK, lw=1, ls="--")
+                look = {"color": color, "alpha": 0.3, "edgecolor": color, "hatch": hatch}
+                kind = {"bins": edges, "stat": "percent", "element": "step", "label": word}
+                sns.histplot(x=own, ax=ax, **kind, **look)
+        ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:g}")
         ax.set_title(f"{display_name(name)}: {', '.join(counts)}")
         ax.set(xlim=(0, 1), xlabel="score, P(fake)", ylabel="")
     for ax in axes.flat[len(sets) :]:
         ax.set_visible(False)
     figure.supylabel("share of the class (%)", fontsize=9.5)
-    handles = [
-        Patch(ec=color, fc=(color, 0.3), hatch=hatch, label=word)
-        for color, word, hatch in CLASSES.values()
-    ]
-    line = Line2D([], [], color=INK, lw=1, ls="--", marker="", label=f"threshold {threshold:g}")
-    legend(figure, [*handles, line])
+    legend(figure)
     return figure
 
 

@@ -66,8 +66,10 @@ def chart(height: float, rows=1, columns=1, title: str | None = None, width=WIDT
 
 @with_style
 def legend(figure, handles=None, columns: int = 5) -> None:
-    """Put one legend under all panels; by default of what is labelled in the first."""
-    handles = handles or figure.axes[0].get_legend_handles_labels()[0]
+    """Put one legend under all panels; by default of all that is labelled, each label once."""
+    if handles is None:
+        pairs = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes)
+        handles = list({label: handle for each in pairs for handle, label in each}.values())
     figure.legend(handles=handles, loc="outside lower left", ncols=min(columns, len(handles)))
 
 
@@ -111,9 +113,9 @@ def title_of(value: str) -> str:
     return word[0].upper() + word[1:]
 
 
-def error_bars(table, value: str) -> np.ndarray:
+def error_bars(table, value: str, low: str = "low", high: str = "high") -> np.ndarray:
     """Return the lengths below and above of an interval, (2, N); 0 where it is not known."""
-    lengths = np.array([table[value] - table["low"], table["high"] - table[value]], dtype=float)
+    lengths = np.array([table[value] - table[low], table[high] - table[value]], dtype=float)
     return np.maximum(np.nan_to_num(lengths), 0)
 
 
