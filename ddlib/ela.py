@@ -62,9 +62,8 @@ def ela_map(image: np.ndarray, quality: int = 90, scale: str | float | None = "m
     >>> ela_map(np.full((16, 16, 3), 128, np.uint8)).max()
     np.uint8(0)
     """
-    if not (
-        scale is None or scale == "max" or (isinstance(scale, (int, float)) and 0 < scale < np.inf)
-    ):
+    is_factor = isinstance(scale, (int, float)) and 0 < scale < np.inf
+    if scale not in (None, "max") and not is_factor:
         raise ValueError(f"scale={scale!r} is not known; use 'max', a number above 0, or None")
     difference = ela_difference(image, quality)
     if scale is None:

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from scipy.special import expit
 
 from ddlib.data.loader import prepare
 from ddlib.images.overlay import mean_map, normalise, upsample
-from ddlib.images.read import read_images
+from ddlib.images.read import read_images, resize
 from ddlib.models.layer_outputs import LayerOutputs, check_finite, spatial_layers
 
 SIGNS = {"fake": 1, "real": -1}
@@ -202,10 +201,7 @@ class GradCAM:
     def _prepare(self, image: np.ndarray) -> np.ndarray:
         if self._protocol is not None:
             return prepare(image, self._protocol)
-        if self._fits(image):
-            return image
-        height, width = self._model.input_shape[:2]
-        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        return image if self._fits(image) else resize(image, self._model.input_shape[0])
 
     def _fits(self, images) -> bool:
         pairs = zip(self._model.input_shape, images.shape[-3:], strict=True)

@@ -68,17 +68,9 @@ def build_detector(
         Input (N, S, S, 3), any numeric type, 0..255; output "score" (N, 1) = P(fake) in [0, 1].
         The layer "logit" holds the value before the sigmoid.
 
-    Raises
-    ------
-    ValueError
-        If an argument is out of range, or a file of weights is for another network.
-    WeightsError
-        If the file of weights does not exist and cannot be downloaded.
-
     Examples
     --------
-    >>> model = build_detector(alpha=0.25, image_size=64, weights=None)
-    >>> model.output_shape
+    >>> build_detector(alpha=0.25, image_size=64, weights=None).output_shape
     (None, 1)
     """
     if alpha < 1 / 32:
@@ -86,9 +78,8 @@ def build_detector(
     if image_size is not None and image_size < 32:
         raise ValueError(f"image_size={image_size!r} is out of range; use 32 or more, or None")
     keras.utils.set_random_seed(seed)
-    momentum = batch_norm_momentum
+    momentum, (low, high) = batch_norm_momentum, pixel_range
     image = keras.Input((image_size, image_size, 3), name="image")
-    low, high = pixel_range
     x = layers.Rescaling((high - low) / 255, low, name="pixels")(image)
     conv1 = layers.Conv2D(int(32 * alpha), 3, 2, "same", use_bias=False, name="conv1")
     x = layers.BatchNormalization(momentum=momentum, name="conv1_bn")(conv1(x))
@@ -182,8 +173,7 @@ def find_weights(alpha: float, image_size: int | None = 256) -> Path:
 def _load_weights(backbone: keras.Model, file: Path, alpha: float) -> None:
     if not file.is_file():
         raise WeightsError(
-            f"weights={str(file)!r}: there is no such file; "
-            "pass 'imagenet', 'highpass', None (random) or the path of a weights file"
+            f"weights={str(file)!r}: no such file; use 'imagenet', 'highpass', None or a path"
         )
     try:
         backbone.load_weights(file)

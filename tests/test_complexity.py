@@ -34,13 +34,6 @@ def test_nested_models_are_opened():
     assert table["parameters"].sum() == expected["parameters"]
 
 
-def test_mobilenet_has_the_papers_569_million():
-    model = keras.applications.MobileNet(weights=None)
-    told = cost(model)
-    assert round(told["multiply_adds"] / 1e6) == 569
-    assert round(told["parameters"] / 1e6, 1) == 4.3
-
-
 @pytest.mark.parametrize(
     ("name", "parameters", "multiply_adds"),
     [("ResNet50", 25.6, 3.8e9), ("DenseNet121", 8.0, 2.9e9), ("MobileNet", 4.2, 569e6)],

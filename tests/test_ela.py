@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image, ImageChops, ImageEnhance
+from PIL import Image
 
 from ddlib.ela import ela_difference, ela_map, uint8_overflow
 from ddlib.images.jpeg import recompress
@@ -29,15 +29,6 @@ def test_map_by_the_definition(rng):
     expected = difference * 255 / difference.max()
     assert np.abs(ela_map(image) - expected).max() <= 0.5
     assert ela_map(image).max() == 255
-
-
-def test_map_agrees_with_pillows_way_of_doing_it(rng):
-    image = textured(rng)
-    saved = Image.fromarray(recompress(image, 90))
-    difference = ImageChops.difference(Image.fromarray(image), saved)
-    brightest = max(high for _, high in difference.getextrema())
-    pillow = np.asarray(ImageEnhance.Brightness(difference).enhance(255 / brightest))
-    assert np.abs(ela_map(image).astype(int) - pillow).max() <= 1
 
 
 def test_scales(rng):
@@ -72,13 +63,6 @@ def test_a_spliced_patch_of_another_history_lights_up(rng, corner):
     near[corner - 16 : corner + 64, corner - 16 : corner + 64] = True
     result = ela_map(host).mean(axis=2)
     assert result[inside].mean() > 10 * result[~near].mean()
-
-
-def test_a_never_compressed_picture_changes_less_the_higher_the_quality(rng):
-    image = textured(rng)
-    means = [ela_difference(image, quality).mean() for quality in (75, 80, 85, 90, 95)]
-    assert all(low < high for high, low in zip(means, means[1:], strict=False))
-    assert means[-1] > 0
 
 
 def test_a_saved_picture_changes_least_at_its_own_quality(rng):

@@ -87,16 +87,6 @@ def test_randomise_stops_where_told_with_everything_above_destroyed():
         next(randomize_layers(model, ["conv_z"]))
 
 
-def test_the_same_seed_destroys_alike_and_another_does_not():
-    model = network()
-    one, same, other = (
-        [copy.get_weights()[0] for _, copy in randomize_layers(model, ["conv_a"], seed)][0]
-        for seed in (0, 0, 1)
-    )
-    np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(one, other)
-
-
 def test_spearman_by_hand():
     # Ranks 1 2 3 4 and 1 3 2 4: 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15) = 0.8. Ties: 1.5 1.5 3 4 and
     # 1 2 3 4 give 4.5 / sqrt(4.5 * 5).
@@ -106,18 +96,6 @@ def test_spearman_by_hand():
     np.testing.assert_allclose(similarity(first, second), expected)
     with pytest.raises(ValueError, match=r"\(4, 2, 2\).*\(2, 2, 2\)"):
         similarity(first, second[:2])
-
-
-def test_similarity_only_sees_the_order(rng):
-    maps = rng.random((3, 5, 5))
-    np.testing.assert_allclose(similarity(maps, np.exp(9 * maps) - 4), 1)
-    scipy_stats = pytest.importorskip("scipy.stats")
-    others = np.round(rng.random((3, 5, 5)), 1)
-    expected = [
-        scipy_stats.spearmanr(a.ravel(), b.ravel()).statistic
-        for a, b in zip(maps, others, strict=True)
-    ]
-    np.testing.assert_allclose(similarity(maps, others), expected)
 
 
 def test_cascade_reports_each_step(rng):

@@ -10,7 +10,6 @@ from keras import layers
 from PIL import Image
 
 from ddlib.gradcam import GradCAM
-from ddlib.models.layer_outputs import LayerOutputs
 from ddlib.protocol import preset
 
 IMAGE = np.array([[1, 2], [3, 4]], np.float32).reshape(1, 2, 2, 1)
@@ -103,23 +102,6 @@ def test_no_positive_evidence_is_said_and_is_a_map_of_zeros():
     assert not mean.has_evidence[0] and not mean.heat.any()
 
 
-def test_a_head_that_ignores_the_layer_gives_no_evidence_for_either_class():
-    cam = GradCAM(tiny([0, 0]))
-    for target in ("fake", "real"):
-        assert not cam(IMAGE, target=target).has_evidence.any()
-        assert np.isfinite(cam(IMAGE, target=target).heat).all()
-
-
-def test_with_a_pooled_head_it_is_class_activation_mapping(pictures):
-    # Zhou et al. 2016: CAM = sum_k w_k A_k; Grad-CAM of the same layer is relu(CAM) / (h * w).
-    model = network()
-    activations = keras.Model(model.input, model.get_layer("relu_c").output)(pictures).numpy()
-    weights = model.get_layer("head").get_weights()[0][:, 0]
-    expected = np.maximum(activations @ weights, 0) / (4 * 4)
-    maps = GradCAM(model, layers=["relu_c"])(pictures)
-    np.testing.assert_allclose(maps.raw, expected, rtol=1e-4, atol=1e-5)
-
-
 def model_per_layer(model, pictures, name):
     """The long way round: a new model for one layer, one image at a time, loops for the formula."""
     part = keras.Model(model.input, [model.get_layer(name).output, model.get_layer("head").output])
@@ -191,6 +173,8 @@ def test_the_steps_by_name_give_the_map(pictures):
 
 def test_a_batch_equals_one_at_a_time_and_chunks_do_not_show(pictures):
     cam, chunked = GradCAM(network()), GradCAM(network(), batch_size=2)
+    resized = cam(pictures, size=(16, 12))
+    assert resized.heat.shape == (5, 16, 12) and resized.raw.shape == (5, 4, 4)
     for layer in ("conv_a", "mean"):
         batch = cam(pictures, layer=layer)
         assert_same(batch, chunked(pictures, layer=layer))
@@ -255,12 +239,6 @@ def test_maps_lie_in_0_1_and_are_never_nan(pictures):
                 assert maps.heat.dtype == maps.raw.dtype == maps.scores.dtype == np.float32
 
 
-def test_whole_numbers_and_floats_give_the_same(rng):
-    images = rng.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-    cam = GradCAM(network())
-    assert_same(cam(images), cam(images.astype(np.float64)))
-
-
 def test_new_weights_are_seen_and_the_model_is_left_alone(pictures, tmp_path):
     model = network()
     count, before = len(model.layers), model.predict(pictures, verbose=0)
@@ -297,11 +275,6 @@ def test_names_that_occur_twice_and_layers_of_one_cell():
     assert list(GradCAM(model).layers) == ["conv", "conv_2"]
     maps = GradCAM(model)(np.ones((1, 8, 8, 3)), layer="all")
     assert np.abs(maps["conv"].raw - maps["conv_2"].raw).max() > 0
-
-
-def test_heat_is_resized_and_the_raw_map_is_not(pictures):
-    maps = GradCAM(network())(pictures, size=(16, 12))
-    assert maps.heat.shape == (5, 16, 12) and maps.raw.shape == (5, 4, 4)
 
 
 def test_positive_real_turns_the_sign(pictures):
@@ -354,8 +327,6 @@ def test_images_of_another_size_are_resized_with_antialiasing(rng):
     assert_same(cam(large), cam(small))
     assert_same(cam([large, large]), cam(np.stack([small, small])))
     assert_same(cam(np.stack([large, large])), cam(np.stack([small, small])))
-    near = tf.image.resize(large, (16, 16), antialias=True)
-    np.testing.assert_allclose(small, near, atol=2)  # Pillow's triangle filter, rounded twice
 
 
 def test_a_detector_brings_its_model_and_its_preparation(rng, tmp_path):
@@ -453,13 +424,6 @@ def test_models_that_cannot_be_explained_say_why():
         GradCAM(keras.Model(image, layers.Dense(1)(layers.Flatten()(image))))
 
 
-def test_channels_first_is_refused():
-    image = keras.Input((3, 8, 8))
-    x = layers.Conv2D(2, 3, data_format="channels_first", name="conv")(image)
-    with pytest.raises(ValueError, match="'conv' is channels_first"):
-        GradCAM(keras.Model(image, layers.Dense(1)(layers.Flatten()(x))))
-
-
 # What may follow the sigmoid, and what may not: the score is always what the model predicts.
 
 KEEP = {
@@ -467,18 +431,13 @@ KEEP = {
     "Dropout": layers.Dropout(0.5),
     "Reshape": layers.Reshape((1,)),
     "Flatten": layers.Flatten(),
-    "linear": layers.Activation("linear", dtype="float32"),
     "cast": lambda p: keras.ops.cast(p, "float64"),
     "reshape": lambda p: keras.ops.reshape(p, (-1,)),
-    "squeeze": lambda p: keras.ops.squeeze(p, -1),
     "index": lambda p: p[:, 0],
-    "two of them": lambda p: layers.Reshape((1,))(layers.Identity()(p)),
 }
 CHANGE = {
-    "Average": lambda p: layers.Average()([p, p]),
     "Subtract": lambda p: 1 - p,
     "Lambda": layers.Lambda(lambda p: 1 - p, output_shape=(1,)),
-    "Rescaling": layers.Rescaling(0.5),
     "BatchNormalization": layers.BatchNormalization(),
 }
 
@@ -509,14 +468,6 @@ def test_a_mean_of_sigmoid_maps_is_no_logit():
         GradCAM(keras.Model(image, layers.GlobalAveragePooling2D()(maps)))
 
 
-def test_inputs_in_a_list_or_a_dictionary_are_one_input(pictures):
-    plain = network()
-    expected = GradCAM(plain)(pictures)
-    for inputs in ([plain.input], {"image": plain.input}):
-        model = keras.Model(inputs, plain.output)
-        assert_same(GradCAM(model)(pictures), expected)
-
-
 def nodes(model):
     """Number of graph nodes at the layers of a model, nested ones included."""
     count = 0
@@ -533,14 +484,3 @@ def test_explaining_leaves_no_nodes_on_the_model(pictures, nested):
     for _ in range(3):
         GradCAM(model)(pictures, layer="all")
     assert nodes(model) == before
-
-
-def test_exposed_layers_keep_their_order_and_their_weights(pictures):
-    model = network(nested=True)
-    inside = LayerOutputs(model)
-    assert list(inside.layers)[:3] == ["conv_a", "norm_a", "relu_a"]
-    conv = model.get_layer("backbone").get_layer("conv_c")
-    assert inside.layers["conv_c"].layer is conv
-    (output,), _ = inside(tf.constant(pictures), ["conv_a"])
-    first = model.get_layer("backbone").get_layer("conv_a")
-    np.testing.assert_allclose(output, first(pictures), atol=1e-6)

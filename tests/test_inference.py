@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from ddlib.models.inference import Interpreters, forward, stream
+from ddlib.models.inference import Interpreters, forward, interpreters
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_answers_are_those_of_keras_in_order(model, n):
 def test_a_stream_of_batches_is_answered_batch_by_batch(model):
     images = np.random.default_rng(4).integers(0, 256, (7, 12, 12, 3), np.uint8)
     batches = [images[:3], images[3:4], images[4:]]
-    found = list(stream(model, iter(batches), "float16"))
+    found = list(interpreters(model).stream(iter(batches), "float16"))
     assert [(len(batch), batch.dtype) for batch in found] == [(n, np.float16) for n in (3, 1, 3)]
     half = forward(model)(images).astype("float16")
     np.testing.assert_array_equal(np.concatenate(found), half)

@@ -1,6 +1,4 @@
-import http.server
 import os
-import threading
 from pathlib import Path
 
 import keras
@@ -67,14 +65,6 @@ def test_full_size_detector_has_the_size_the_study_states():
     assert detector.input_shape == (None, 256, 256, 3)
 
 
-def test_a_block_takes_the_weights_that_its_docstring_counts(small):
-    depthwise, pointwise = (
-        small.get_layer(f"conv_{kind}_2").count_params() for kind in ("dw", "pw")
-    )
-    channels, filters = 16, 32  # a quarter of 64 and 128
-    assert depthwise + pointwise == 9 * channels + channels * filters
-
-
 def test_scaling_is_part_of_the_detector(small):
     assert np.allclose(small.get_layer("pixels")(np.array([0.0, 127.5, 255.0])), [-1, 0, 1])
     study = build_detector(0.25, 64, None, pixel_range=(0, 1))
@@ -91,12 +81,6 @@ def test_the_last_ten_layers_are_trained_and_no_other(small):
 def test_none_or_all_of_the_backbone_is_trained(trainable_layers, first):
     detector = build_detector(0.25, 64, None, trainable_layers)
     assert next(layer.name for layer in detector.layers if layer.trainable_weights) == first
-
-
-def test_any_size_is_taken_where_none_is_given():
-    detector = build_detector(0.25, None, None)
-    for size in (32, 50):
-        assert detector(np.zeros((1, size, size, 3))).shape == (1, 1)
 
 
 def test_the_options_reach_their_layers():
@@ -147,7 +131,7 @@ def test_weights_of_another_network_or_nowhere(tmp_path):
     (tmp_path / "w.h5").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="w.h5 does not hold"):
         build_detector(0.25, 64, tmp_path / "w.h5")
-    with pytest.raises(WeightsError, match="random.*there is no such file.*imagenet.*highpass"):
+    with pytest.raises(WeightsError, match="random.*no such file.*imagenet.*highpass"):
         build_detector(0.25, 64, "random")
     with pytest.raises(ValueError, match="alpha=0.3.*0.25, 0.5, 0.75, 1.0"):
         find_weights(0.3)
@@ -177,26 +161,3 @@ def test_offline_without_weights_the_error_gives_three_ways_out(empty_home, monk
     monkeypatch.setattr(mobilenet, "WEIGHTS_URL", "http://127.0.0.1:9/")  # nothing listens there
     with pytest.raises(WeightsError, match=r"\(1\).*\(2\).*KERAS_HOME.*\(3\)"):
         find_weights(0.25)
-
-
-def test_weights_are_downloaded_into_the_cache_once(empty_home, tmp_path, monkeypatch):
-    name = "mobilenet_2_5_224_tf_no_top.h5"
-    (tmp_path / name).write_bytes(b"weights")
-    asked = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(tmp_path))
-
-        def log_message(self, *args):
-            asked.append(self.path)
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(mobilenet, "WEIGHTS_URL", f"http://127.0.0.1:{server.server_port}/")
-    for _ in range(2):
-        file = find_weights(0.25)
-        assert file == empty_home / "models" / name
-        assert file.read_bytes() == b"weights"
-    server.shutdown()
-    assert asked == ["/" + name]

@@ -78,10 +78,10 @@ def test_floats_of_0_to_255_and_pil_images_are_accepted(rng):
         ({"heat": np.full((2, 2), 3.5)}, "3.5.*normalise"),
         ({"heat": np.full((2, 2), np.nan)}, "nan"),
         ({"image": np.zeros((1, 4, 4, 3), np.uint8)}, r"\(1, 4, 4, 3\)"),
-        ({"image": np.full((4, 4, 3), 0.5)}, "float64.*multiply it by 255"),
+        ({"image": np.full((4, 4, 3), 0.5)}, "float64.*multiply them by 255"),
         ({"image": np.full((4, 4, 3), -1.0)}, "-1.*0..255"),
         ({"image": np.full((4, 4, 3), np.nan)}, "nan"),
-        ({"image": np.full((4, 4, 3), 9, np.uint16)}, "uint16"),
+        ({"image": np.full((4, 4, 3), 999, np.uint16)}, "uint16"),
     ],
 )
 def test_overlay_says_what_is_wrong(change, message):

@@ -1,7 +1,6 @@
 """Whether a heat map can be trusted."""
 
 from ddlib.explain.experiments import (
-    central_box,
     face_regions,
     maps_for_predicted_class,
     plant_evidence,

@@ -36,7 +36,8 @@ def face_regions(chosen, images: np.ndarray, simulated: bool) -> tuple[np.ndarra
         Where the boxes come from, in words.
     """
     n, size = images.shape[:2]
-    boxes = np.tile(central_box(size), (n, 1))
+    margin = round(size * (1 - CENTRE) / 2)
+    boxes = np.tile([margin, margin, size - margin, size - margin], (n, 1))
     if simulated:
         table = face_boxes(chosen).iloc[:, 1:].to_numpy(float)
         scale = size / chosen.table["width"].to_numpy()[:, None]
@@ -52,18 +53,6 @@ def face_regions(chosen, images: np.ndarray, simulated: bool) -> tuple[np.ndarra
     for i in np.flatnonzero(found):
         boxes[i] = detected[i]
     return boxes, found, "OpenCV's Haar detector"
-
-
-def central_box(size: int, share: float = CENTRE) -> np.ndarray:
-    """Return the box (4,) in the middle of a square image whose side is `share` of the image's.
-
-    Examples
-    --------
-    >>> central_box(100).tolist()
-    [20, 20, 80, 80]
-    """
-    margin = round(size * (1 - share) / 2)
-    return np.array([margin, margin, size - margin, size - margin])
 
 
 def maps_for_predicted_class(cam, images: np.ndarray, layer: str | None = None) -> np.ndarray:

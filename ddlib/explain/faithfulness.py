@@ -22,6 +22,7 @@ from scipy.stats import rankdata
 from ddlib.gradcam import SIGNS, GradCAM
 from ddlib.images.overlay import upsample
 from ddlib.metrics.intervals import bootstrap_interval
+from ddlib.models.complexity import leaf_layers
 
 MODES = ("deletion", "insertion")
 
@@ -51,7 +52,7 @@ def randomize_layers(
     rng = np.random.default_rng(seed)
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    order = [layer for layer in _leaves(copy) if layer.get_weights()][::-1]
+    order = [layer for layer in leaf_layers(copy) if layer.get_weights()][::-1]
     unknown = sorted(set(layers or ()) - {layer.name for layer in order})
     if unknown:
         known = ", ".join(layer.name for layer in order)
@@ -175,14 +176,6 @@ def centred_map(size) -> np.ndarray:
     """Return one Gaussian map (H, W) in the middle, sigma a quarter of each side."""
     y, x = (np.exp(-0.5 * ((np.arange(n) + 0.5 - n / 2) / (n / 4)) ** 2) for n in size)
     return np.outer(y, x).astype(np.float32)
-
-
-def _leaves(model) -> Iterator:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
-        else:
-            yield layer
 
 
 def _ranks(heats, seed) -> np.ndarray:

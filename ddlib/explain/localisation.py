@@ -86,16 +86,19 @@ def by_decision(shares, chance, right, seed: int = 0) -> pd.DataFrame:
     rows, draws = [], []
     for name, group in (("right", right.astype(bool)), ("wrong", ~right.astype(bool))):
         kept = group & ~np.isnan(shares)
-        n, empty = int(kept.sum()), int(group.sum() - kept.sum())
-        base = chance[kept].mean() if n else np.nan
+        n = int(kept.sum())
         mean, low, high = bootstrap_interval(shares[kept], seed)
-        rows.append((name, n, empty, mean, low, high, base, mean - base))
+        expected = chance[kept].mean() if n else np.nan
+        rows.append((name, n, int(group.sum()) - n, mean, low, high, expected))
         draws.append(resampled_means(shares[kept], seed + len(draws)))
-    low, high = np.quantile(draws[0] - draws[1], [0.025, 0.975])
-    (_, n1, e1, m1, _, _, c1, a1), (_, n2, e2, m2, _, _, c2, a2) = rows
-    rows.append(("right - wrong", n1 + n2, e1 + e2, m1 - m2, low, high, c1 - c2, a1 - a2))
-    columns = ["decision", "n", "empty", "share", "low", "high", "chance", "above_chance"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["decision", "n", "empty", "share", "low", "high", "chance"]
+    table = pd.DataFrame(rows, columns=columns).set_index("decision")
+    difference = table.loc["right"] - table.loc["wrong"]
+    difference[["n", "empty"]] = table[["n", "empty"]].sum()
+    difference[["low", "high"]] = np.quantile(draws[0] - draws[1], [0.025, 0.975])
+    table.loc["right - wrong"] = difference
+    table["above_chance"] = table["share"] - table["chance"]
+    return table.astype({"n": int, "empty": int}).reset_index()
 
 
 def _masks(regions, heats) -> np.ndarray:

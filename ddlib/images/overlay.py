@@ -58,11 +58,7 @@ def upsample(heat: np.ndarray, size) -> np.ndarray:
 
 
 def _interpolate(values: np.ndarray, new: int, axis: int) -> np.ndarray:
-    """Interpolate linearly along one axis at the centres of `new` pixels; constant at the border.
-
-    Not as a product with a matrix of weights: the threads of NumPy's products and of TensorFlow
-    would fight for the processor.
-    """
+    """Interpolate linearly along one axis at the centres of `new` pixels, constant beyond them."""
     old = values.shape[axis]
     position = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
     below = position.astype(int)
@@ -80,8 +76,6 @@ def overlay(
     Parameters
     ----------
     image : array or PIL image, (H, W, 3), uint8 or float of 0..255
-        Floats are rounded. A float image that never exceeds 1 is refused: it is most likely scaled
-        to 0..1 and would come out black.
     heat : ndarray, (h, w), values in [0, 1]
         Resized to the image. A map of zeros (no positive evidence) leaves the image untouched.
     opacity : float
@@ -92,11 +86,6 @@ def overlay(
     Returns
     -------
     ndarray, (H, W, 3) uint8
-
-    Raises
-    ------
-    ValueError
-        If the image, the map, the opacity or the name is not as above.
     """
     from matplotlib import colormaps  # loaded for pictures only: it takes longer than the rest
 
@@ -125,15 +114,10 @@ def overlay(
 def _as_uint8(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint8:
         return image
-    if not np.issubdtype(image.dtype, np.floating):
-        raise ValueError(f"image is {image.dtype}; needed is uint8, or float of 0..255")
-    if not (image.min() >= 0 and image.max() <= 255):  # false for NaN too
+    low, high = image.min(), image.max()
+    if not (low >= 0 and high <= 255 and (high > 1 or high == 0)):  # false for NaN too
         raise ValueError(
-            f"image is {image.dtype} from {image.min():.3g} to {image.max():.3g}; needed is 0..255"
-        )
-    if 0 < image.max() <= 1:
-        raise ValueError(
-            f"image is {image.dtype} with values up to {image.max():.3g}, so probably scaled to "
-            "0..1; needed is 0..255: multiply it by 255"
+            f"image is {image.dtype} from {low:.3g} to {high:.3g}; needed is uint8, or float of "
+            "0..255 (values of 0..1: multiply them by 255)"
         )
     return np.rint(image).astype(np.uint8)

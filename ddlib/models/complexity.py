@@ -36,7 +36,7 @@ def cost_by_layer(model) -> pd.DataFrame:
     """
     rows = [
         (layer.name, type(layer).__name__, layer.count_params(), multiply_adds(layer))
-        for layer in _leaves(model)
+        for layer in leaf_layers(model)
     ]
     return pd.DataFrame(rows, columns=["layer", "kind", "parameters", "multiply_adds"])
 
@@ -63,9 +63,10 @@ def multiply_adds(layer) -> int:
     return prod(places) * sum(prod(getattr(layer, name).shape) for name in KERNELS[kind])
 
 
-def _leaves(model):
+def leaf_layers(model):
+    """Yield a model's layers in order, those of nested models in place of the model."""
     for layer in model.layers:
         if hasattr(layer, "layers"):
-            yield from _leaves(layer)
+            yield from leaf_layers(layer)
         else:
             yield layer

@@ -13,7 +13,7 @@ from ddlib.data.cache import Cache, Rows
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.models.checkpoint import weights_digest
-from ddlib.models.inference import CHUNK, compiled, fastest, has_gpu, logit_model, stream
+from ddlib.models.inference import CHUNK, compiled, fastest, has_gpu, interpreters, logit_model
 from ddlib.protocol import FEATURES, Protocol
 
 MAX_LOGIT_ERROR = 0.01  # that half precision may cause; a score moves by a quarter at most
@@ -106,4 +106,6 @@ def _outputs(prefix: keras.Model, images: Rows, mirror: bool, dtype: str) -> Ite
     batches = images.chunks(_BATCH if use_tensorflow else CHUNK)
     if mirror:
         batches = (batch[:, :, ::-1] for batch in batches)
-    return map(compiled(prefix), batches) if use_tensorflow else stream(prefix, batches, dtype)
+    if use_tensorflow:
+        return map(compiled(prefix), batches)
+    return interpreters(prefix).stream(batches, dtype)

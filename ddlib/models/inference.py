@@ -23,7 +23,7 @@ CHUNK = 8  # images that a thread takes at once
 
 @lru_cache(maxsize=4)  # so that what is traced for the answer is traced once
 def logit_model(model):
-    """Return a detector, or its tail, without the sigmoid: logits (N, 1) of "fake".
+    """Return a detector, or its tail, up to its layer "logit": logits (N, 1) of "fake".
 
     Raises
     ------
@@ -54,6 +54,23 @@ def compiled(model) -> Callable[[np.ndarray], np.ndarray]:
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
     traced = tf.function(lambda batch: model(batch, training=False), input_signature=signature)
     return lambda batch: traced(np.ascontiguousarray(batch, "float32")).numpy()
+
+
+def forward(model) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a Keras model's forward pass by LiteRT as a function of (N, ...) arrays."""
+    pool = interpreters(model)
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        size = min(CHUNK, -(-len(batch) // cpu_count()))
+        return np.concatenate(list(pool.stream(np.split(batch, range(size, len(batch), size)))))
+
+    return run
+
+
+@lru_cache(maxsize=4)  # converting takes seconds
+def interpreters(model) -> Interpreters:
+    """Return interpreters of a Keras model with one input of a fixed size and one output."""
+    return Interpreters(converted(model))
 
 
 class Interpreters:
@@ -90,59 +107,23 @@ class Interpreters:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the model's outputs (N, ...) for N inputs, one after the other."""
         with self.borrow() as interpreter:
-            given = interpreter.get_input_details()[0]["index"]
+            given = interpreter.get_input_details()[0]
             answer = interpreter.get_output_details()[0]["index"]
             outputs = []
-            for image in images:
-                interpreter.set_tensor(given, image[None])
+            for image in np.ascontiguousarray(images, given["dtype"]):
+                interpreter.set_tensor(given["index"], image[None])
                 interpreter.invoke()
                 outputs.append(interpreter.get_tensor(answer)[0])
             return np.array(outputs)
+
+    def stream(self, batches: Iterable[np.ndarray], dtype="float32") -> Iterator[np.ndarray]:
+        """Yield the outputs for batches (n, ...) in order; each processor has its own batch."""
+        return ordered_parallel_map(lambda batch: self.run(batch).astype(dtype), batches)
 
     def _open(self):
         interpreter = runtime()(model_content=self._content, num_threads=1)
         interpreter.allocate_tensors()
         return interpreter
-
-
-@lru_cache(maxsize=4)  # converting takes seconds
-def interpreters(model) -> Interpreters:
-    """Return interpreters of a Keras model with one input of a fixed size and one output."""
-    return Interpreters(converted(model))
-
-
-def stream(model, batches: Iterable[np.ndarray], dtype="float32") -> Iterator[np.ndarray]:
-    """Yield a Keras model's outputs for batches, in order; each processor has its own batch.
-
-    The outputs are those of ``model(x, training=False)`` up to the rounding of float32.
-
-    Parameters
-    ----------
-    model : keras.Model
-        One input of a fixed size, one output.
-    batches : iterable of (n, ...) arrays of any number type
-        A few images each.
-    dtype : str
-        Type of the outputs.
-    """
-    pool = interpreters(model)  # kept here, however many other models come between two batches
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        return pool.run(np.ascontiguousarray(batch, "float32")).astype(dtype, copy=False)
-
-    return ordered_parallel_map(run, batches)
-
-
-def forward(model) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a Keras model's forward pass as a function of (N, ...) arrays, as `stream` runs it."""
-    interpreters(model)
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        size = min(CHUNK, -(-len(batch) // cpu_count()))
-        parts = (batch[i : i + size] for i in range(0, len(batch), size))
-        return np.concatenate(list(stream(model, parts)))
-
-    return run
 
 
 def converted(model, from_uint8: bool = False, optimise: Callable | None = None) -> bytes:
@@ -163,7 +144,7 @@ def converted(model, from_uint8: bool = False, optimise: Callable | None = None)
     traced = tf.function(
         lambda x: model(tf.cast(x, tf.float32), training=False), input_signature=[given]
     )
-    with silenced():
+    with silenced():  # it advises a way that loses the variables of Keras 3 models
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [traced.get_concrete_function()]
         )
@@ -178,6 +159,23 @@ def runtime():
     except ImportError:
         from tensorflow.lite.python.interpreter import Interpreter
     return Interpreter
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Keep what native code and TensorFlow's logger print off the terminal for a moment."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with contextlib.ExitStack() as stack:
+        stack.callback(logger.setLevel, level)
+        with contextlib.suppress(OSError):  # there may be no standard error
+            stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            for descriptor in (stderr, nowhere):
+                stack.callback(os.close, descriptor)
+            stack.callback(os.dup2, stderr, 2)
+            os.dup2(nowhere, 2)
+        yield
 
 
 def has_gpu() -> bool:
@@ -209,20 +207,3 @@ def use_threads(n: int) -> None:
                 f"the protocol asks for threads={n}, but TensorFlow has started with "
                 f"{started_with}; restart Python and train before anything else uses TensorFlow"
             ) from error
-
-
-@contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Keep what native code and TensorFlow's logger print off the terminal for a moment."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with contextlib.ExitStack() as stack:
-        stack.callback(logger.setLevel, level)
-        with contextlib.suppress(OSError):  # there may be no standard error
-            stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-            for descriptor in (stderr, nowhere):
-                stack.callback(os.close, descriptor)
-            stack.callback(os.dup2, stderr, 2)
-            os.dup2(nowhere, 2)
-        yield

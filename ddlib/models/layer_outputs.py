@@ -52,8 +52,6 @@ class LayerOutputs:
     ------
     ValueError
         If the model is of another kind, or its output cannot be traced back to a logit.
-    RuntimeError
-        If Keras does not run on TensorFlow.
 
     Examples
     --------
@@ -108,22 +106,17 @@ class LayerOutputs:
 
 
 def _check_model(model) -> None:
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            f"Keras runs on {keras.backend.backend()}, this needs TensorFlow: "
-            "set KERAS_BACKEND=tensorflow before Keras is imported"
-        )
     if not _has_graph(model):
         raise ValueError(
             f"the model is a {type(model).__name__} whose layers are not known before it runs; "
             "needed is a functional Keras model, or a Sequential one that starts with keras.Input"
         )
-    for kind, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
-        if len(tensors) != 1:
-            raise ValueError(f"model {model.name!r} has {len(tensors)} {kind}; needed is one")
-    shape = tuple(model.inputs[0].shape)
-    if len(shape) != 4:
-        raise ValueError(f"model {model.name!r} takes {shape}; needed are images (None, H, W, C)")
+    counts, shape = (len(model.inputs), len(model.outputs)), tuple(model.inputs[0].shape)
+    if counts != (1, 1) or len(shape) != 4:
+        raise ValueError(
+            f"model {model.name!r} has {counts[0]} inputs, {counts[1]} outputs and takes {shape}; "
+            "needed are one input of images (None, H, W, C) and one output"
+        )
 
 
 def _has_graph(model) -> bool:
@@ -217,9 +210,8 @@ def _activation(layer) -> str:
 
 
 def _keeps_values(call: Call) -> bool:
-    identity = type(call.layer).__name__ in IDENTITIES
     linear = isinstance(call.layer, layers.Activation) and _activation(call.layer) == "linear"
-    if not identity and not linear:
+    if not linear and type(call.layer).__name__ not in IDENTITIES:
         return False
     return _values_per_image(call.output) == _values_per_image(_input(call))
 

@@ -29,33 +29,35 @@ def provenance() -> dict:
 
 def machine() -> str:
     """Return the processor, the number of cores and the system in one line."""
-    return f"{_processor()}, {cpu_count()} cores, {platform.system()} {platform.machine()}"
+    facts = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the name
+    named = facts.is_file() and re.search(r"model name\s*: (.*)", facts.read_text())
+    processor = named[1] if named else platform.processor() or "unknown processor"
+    return f"{processor}, {cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
 def commit() -> str | None:
     """Return the commit ddlib runs from ("+" if files are changed), or None outside git."""
     git = ["git", "-C", str(Path(__file__).parent)]
+    describe = ["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        run = subprocess.run([*git, *describe], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):  # no git, or not a checkout
         return None
-    return head + ("+" if changed else "")
+    return run.stdout.strip()
 
 
-def peak_memory_mb() -> int | None:
+def checkout() -> Path | None:
+    """Return the folder of the repository that ddlib runs from, or None if it is installed."""
+    folder = Path(__file__).resolve().parents[2]
+    return folder if (folder / "notebooks").is_dir() else None
+
+
+def peak_memory_mb() -> int:
     """Return the largest resident memory of this process so far in megabytes (10^6 bytes)."""
     status = Path("/proc/self/status")  # Linux; getrusage there begins with the parent's peak
-    told = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-    if told:
-        return round(int(told[1]) * 1024 / 1e6)
+    found = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    if found:
+        return round(int(found[1]) * 1024 / 1e6)
     try:
         import resource
     except ImportError:  # Windows
@@ -71,18 +73,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    if facts.is_file():
-        for line in facts.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown processor"
-
-
-def checkout() -> Path | None:
-    """Return the folder of the repository that ddlib runs from, or None if it is installed."""
-    folder = Path(__file__).resolve().parents[2]
-    return folder if (folder / "notebooks").is_dir() else None
