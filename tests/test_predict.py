@@ -1,4 +1,4 @@
-"""``ddlib predict`` and ``ddlib export`` as a user calls them."""
+"""Predictions in Python, and ``ddlib predict`` and ``ddlib export`` as a user calls them."""
 
 import csv
 import io
@@ -14,19 +14,20 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ddlib.__main__ import main
-from ddlib.deploy.detector import open_detector
+from ddlib.deploy import predict
+from ddlib.deploy.detector import DetectorError, open_detector
 from ddlib.deploy.predict import find_face_square, find_files, fine_detail
+from ddlib.gradcam import GradCAM
 from ddlib.images import faces
+from ddlib.images.overlay import overlay
 from ddlib.images.read import resize
-from ddlib.models.checkpoint import save_detector
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     """The file of a toy detector whose verdicts are unsure between 0.4 and 0.6."""
-    return toydetector.write(
-        tmp_path_factory.mktemp("simulated"), unsure=[0.4, 0.6], temperature=1.5
-    )
+    folder = tmp_path_factory.mktemp("simulated")
+    return toydetector.write(folder, reject_band=(0.4, 0.6), temperature=1.5)
 
 
 @pytest.fixture
@@ -48,6 +49,62 @@ def call(*words, **more):
 def rows(*words, **more):
     told = call("predict", *words, "--json", **more)
     return json.loads(told.stdout)["predictions"], told.exit_code
+
+
+class TestPython:
+    """`Detector.predict` and what it returns."""
+
+    def test_one_image_gives_one_prediction_whatever_holds_it(self, folder, toy):
+        detector, path = open_detector(toy), folder / "é2.png"
+        image = np.asarray(Image.open(path))
+        found = detector.predict(path)
+        assert found.file == str(path) and found.format == "PNG" and found.error is None
+        for source in (str(path), image, Image.open(path)):
+            assert detector.predict(source).score == found.score
+        assert detector.predict(image).file is None
+
+    def test_several_images_give_a_list_in_order(self, folder, toy):
+        detector, images = open_detector(toy), toydetector.pictures(8, seed=6)[0]
+        expected = detector.scores(detector.scorer().logits(images)).tolist()
+        assert [row.score for row in detector.predict(images)] == expected
+        mixed = [images[0], folder / "é1.png", Image.fromarray(images[2]), images[3:5]]
+        assert [row.score for row in detector.predict(mixed)] == expected[:5]
+        assert [row.score for row in detector.predict(folder / "below")] == expected[7:]
+        assert len(detector.predict(images[:1])) == 1
+
+    def test_a_bad_file_has_an_error_and_what_is_no_image_raises(self, folder, toy, tmp_path):
+        detector = open_detector(toy)
+        broken, sound = detector.predict([folder / "broken.jpg", folder / "é0.png"])
+        assert broken.score is None and "is no image" in broken.error and sound.error is None
+        with pytest.raises(ValueError, match="broken.jpg cannot be explained"):
+            broken.explain()
+        (tmp_path / "empty").mkdir()
+        for source in ([], tmp_path / "empty", np.zeros((0, 64, 64, 3), np.uint8)):
+            with pytest.raises(ValueError, match="there is no image"):
+                detector.predict(source)
+        for source in (7, np.zeros((64, 64), np.uint8), np.zeros((64, 64, 3))):
+            with pytest.raises(ValueError):
+                detector.predict(source)
+
+    def test_an_explanation_is_grad_cam_of_the_predicted_class(self, tmp_path):
+        detector = open_detector(toydetector.save(tmp_path / "own.keras"))
+        targets, cam = set(), GradCAM(toydetector.detector())
+        for image in toydetector.pictures(4, seed=6)[0]:
+            found = detector.predict(image)
+            explanation = found.explain()
+            assert explanation.target == ("fake" if found.score >= 0.5 else "real")
+            expected = cam(image, explanation.target, size=64).heat[0]
+            np.testing.assert_allclose(explanation.heat, expected, atol=1e-4)
+            np.testing.assert_array_equal(explanation.overlay, overlay(image, explanation.heat))
+            targets.add(explanation.target)
+        assert targets == {"fake", "real"}
+        assert found.explain("real").target == "real"
+        saved = explanation.save(tmp_path / "cam.png")
+        np.testing.assert_array_equal(np.asarray(Image.open(saved)), explanation.overlay)
+
+    def test_an_explanation_needs_the_keras_model(self, folder, toy):
+        with pytest.raises(DetectorError, match="has no .keras file"):
+            open_detector(toy).predict(folder / "é0.png").explain()
 
 
 def test_a_folder_is_scored_in_order_and_one_bad_file_is_one_row(folder, toy):
@@ -85,7 +142,7 @@ def test_exit_status_0_when_all_are_read_2_when_there_is_nothing(folder, toy, tm
     assert call("predict", folder / "below", "--detector", toy).exit_code == 0
     (tmp_path / "empty").mkdir()
     told = call("predict", tmp_path / "empty", "--detector", toy)
-    assert told.exit_code == 2 and "there is no picture" in told.stderr and told.stdout == ""
+    assert told.exit_code == 2 and "there is no image" in told.stderr and told.stdout == ""
     assert call("predict").exit_code == 2
     missing = call("predict", tmp_path / "gone.jpg", "--detector", toy)
     assert missing.exit_code == 1 and "no such file" in missing.stdout
@@ -157,8 +214,8 @@ def test_fine_detail_by_hand(rng):
 def test_faces_are_cut_out_on_demand(toy, tmp_path, rng, monkeypatch):
     picture = rng.integers(0, 256, (300, 400, 3), np.uint8)
     Image.fromarray(picture).save(tmp_path / "x.png")
-    monkeypatch.setattr(faces, "available", lambda: True)
-    monkeypatch.setattr(faces, "find_face", lambda image: (300, 20, 350, 80))
+    monkeypatch.setattr(faces, "load_cascade", lambda: None)
+    monkeypatch.setattr(predict, "find_face", lambda image: (300, 20, 350, 80))
     (row,) = rows(tmp_path / "x.png", "--detector", toy, "--face")[0]
     assert row["region"] == "face"
     # a box of 50 x 60 around (325, 50): a square of 1.8 x 60 = 108, moved down to begin at 0
@@ -166,18 +223,22 @@ def test_faces_are_cut_out_on_demand(toy, tmp_path, rng, monkeypatch):
     expected = resize(picture[0:108, 271:379], 64)
     detector = open_detector(toy)
     assert row["score"] == pytest.approx(float(detector.scores(detector.scorer(1).logit(expected))))
-    monkeypatch.setattr(faces, "find_face", lambda image: None)
+    monkeypatch.setattr(predict, "find_face", lambda image: None)
     (row,) = rows(tmp_path / "x.png", "--detector", toy, "--face")[0]
     assert row["region"] == "centre" and "no face found" in row["warnings"][0]
-    monkeypatch.setattr(faces, "available", lambda: False)
+
+    def missing():
+        raise ImportError("finding faces needs OpenCV 4")
+
+    monkeypatch.setattr(faces, "load_cascade", missing)
     told = call("predict", tmp_path / "x.png", "--detector", toy, "--face")
     assert told.exit_code == 2 and "OpenCV 4" in told.stderr
 
 
 def test_overlays_need_and_use_the_keras_model(folder, toy, tmp_path):
     told = call("predict", folder, "--detector", toy, "--cam", tmp_path / "cam")
-    assert told.exit_code == 1 and "without a .keras file" in told.stderr
-    own = save_detector(toydetector.detector(), tmp_path / "own.keras", toydetector.PROTOCOL)
+    assert told.exit_code == 1 and "has no .keras file" in told.stderr
+    own = toydetector.save(tmp_path / "own.keras")
     told = call("predict", folder / "below", "--detector", own, "--cam", tmp_path / "cam")
     assert told.exit_code == 0, told.output
     (written,) = (tmp_path / "cam").iterdir()
@@ -194,21 +255,23 @@ def test_predicting_loads_no_tensorflow(folder, toy):
     )
     words = ["predict", str(folder / "below"), "--detector", str(toy)]
     told = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, encoding="utf-8",
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
+    )
     assert told.stdout.endswith("set()\n"), told.stdout + told.stderr
     assert told.stderr == ""
 
 
 def test_export_writes_a_detector_that_predict_takes(folder, tmp_path):
-    own = save_detector(toydetector.detector(), tmp_path / "own.keras", toydetector.PROTOCOL)
+    own = toydetector.save(tmp_path / "own.keras")
     words = ("export", own, "--out", tmp_path / "out", "--kind", "int8")
     assert "needs --images" in call(*words).stderr
     (folder / "broken.jpg").unlink()
     told = call(*words, "--images", folder)
     assert told.exit_code == 0, told.output
-    assert "int8, " in told.stdout and "on 8 pictures (to which its rounding" in told.stdout
+    assert "int8, " in told.stdout and "on 8 images (to which its rounding" in told.stdout
     found, status = rows(folder, "--detector", tmp_path / "out" / "own-int8.tflite")
     assert status == 0 and len(found) == 8
     assert list((tmp_path / "out").iterdir()) and not list((tmp_path / "out").glob(".*"))

@@ -14,7 +14,6 @@ from ddlib.deploy.quantisation import (
     input_moments,
     layers_to_quantise,
     quantised_copy,
-    round_one_by_one,
 )
 from ddlib.mobilenet import build_detector
 from ddlib.models.inference import logit_model
@@ -27,11 +26,17 @@ def squared_error(rounded, weights, covariance):
     return np.einsum("rk,kl,rl->r", error, covariance, error)
 
 
+def nearest(weights):
+    """Round each weight to the nearest of 255 steps, as converters do."""
+    step = np.abs(weights).max(1, keepdims=True) / STEPS
+    return np.round(weights / step) * step
+
+
 def test_inputs_that_are_alike_keep_the_sum():
     weights = np.array([[127, 0.4, 0.4, 0.4]])
     # 0.4 -> 0, and 0.4 is handed on: 0.6 -> 1 in all (damping keeps a little back), -0.4 left
     assert gptq_round(weights, np.ones((4, 4))).tolist() == [[127, 0, 1, 0]]
-    assert round_one_by_one(weights).tolist() == [[127, 0, 0, 0]]
+    assert gptq_round(weights, np.eye(4)).tolist() == [[127, 0, 0, 0]]
 
 
 def test_opposite_inputs_keep_the_difference():
@@ -45,19 +50,17 @@ def test_opposite_inputs_keep_the_difference():
 def test_unrelated_inputs_are_rounded_to_the_nearest():
     weights = np.random.default_rng(0).normal(size=(40, 9))
     variances = np.diag(np.random.default_rng(1).uniform(0.1, 5, 9))
-    np.testing.assert_allclose(
-        gptq_round(weights, variances), round_one_by_one(weights), atol=1e-12
-    )
+    np.testing.assert_allclose(gptq_round(weights, variances), nearest(weights), atol=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
-def test_the_more_alike_the_inputs_the_smaller_the_error_beside_the_nearest(share):
+def test_the_more_alike_the_inputs_the_smaller_the_error(share):
     weights = np.random.default_rng(0).normal(size=(400, 9))
     covariance = share + (1 - share) * np.eye(9)
-    ours = squared_error(gptq_round(weights, covariance), weights, covariance).mean()
-    plain = squared_error(round_one_by_one(weights), weights, covariance).mean()
+    error = squared_error(gptq_round(weights, covariance), weights, covariance).mean()
+    plain = squared_error(nearest(weights), weights, covariance).mean()
     # rounding errors of variance 1/12 keep their own part, 1 - share, and lose most of the common
-    assert ours < plain * (1 - share / 2)
+    assert error < plain * (1 - share / 2)
 
 
 def test_the_result_is_whole_steps_and_the_largest_weight_stays():
@@ -76,33 +79,28 @@ def test_channels_of_zeros_and_inputs_that_never_change_are_no_trouble():
     weights = np.array([[0.0, 0, 0], [2.54, 1.009, -0.012]])
     rounded = gptq_round(weights, np.zeros((3, 3)))
     np.testing.assert_allclose(rounded, [[0, 0, 0], [2.54, 1.0, -0.02]], atol=1e-12)
-    np.testing.assert_array_equal(round_one_by_one(weights), rounded)
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
-def test_what_a_layer_sees_by_hand(depthwise):
+def test_moments_by_hand(depthwise):
     image = keras.Input((5, 4, 2))
-    kind = L.DepthwiseConv2D(3) if depthwise else L.Conv2D(1, 3)
-    model = keras.Model(image, kind(image))
+    layer = L.DepthwiseConv2D(3) if depthwise else L.Conv2D(1, 3)
+    model = keras.Model(image, layer(image))
     images = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 2), np.uint8)
-    patches = np.array(
-        [x[i : i + 3, j : j + 3] for x in images for i in range(3) for j in range(2)], float
-    )
-    groups = (
-        [patches[..., c].reshape(-1, 9) for c in range(2)]
-        if depthwise
-        else [patches.reshape(-1, 18)]
-    )
-    ((mean, covariance),) = input_moments(model, [kind], images)
-    np.testing.assert_allclose(mean, [g.mean(0) for g in groups], rtol=1e-5)
-    np.testing.assert_allclose(covariance, [np.cov(g.T, bias=True) for g in groups], rtol=1e-3)
+    patches = [x[i : i + 3, j : j + 3] for x in images for i in range(3) for j in range(2)]
+    patches = np.array(patches, float)
+    groups = [patches.reshape(-1, 18)]
+    if depthwise:
+        groups = [patches[..., channel].reshape(-1, 9) for channel in range(2)]
+    ((mean, covariance),) = input_moments(model, [layer], images)
+    np.testing.assert_allclose(mean, [g.mean(0) for g in groups])
+    np.testing.assert_allclose(covariance, [np.cov(g.T, bias=True) for g in groups], atol=1e-6)
 
 
 @pytest.fixture(scope="module")
 def model():
     """The toy detector with statistics of its own in every batch normalisation."""
-    copy = keras.models.clone_model(toydetector.detector())
-    copy.set_weights(toydetector.detector().get_weights())
+    copy = toydetector.copy()
     rng = np.random.default_rng(0)
     for layer in copy.layers:
         if isinstance(layer, L.BatchNormalization):
@@ -115,36 +113,35 @@ def model():
 def test_folding_changes_no_logit(model):
     images = toydetector.pictures(12, seed=3)[0].astype("float32")
     expected = logit_model(model)(images, training=False).numpy()
-    found = fold_batch_norm(model)(images, training=False).numpy()
+    folded = fold_batch_norm(model)
     assert np.ptp(expected) > 0.1
+    found = folded(images, training=False).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-3 * np.ptp(expected))
-    kinds = {type(layer).__name__ for layer in fold_batch_norm(model).layers}
-    assert "BatchNormalization" not in kinds
+    assert not any(isinstance(layer, L.BatchNormalization) for layer in folded.layers)
 
 
-def test_the_twin_has_whole_steps_where_it_says_so_and_the_first_mean_is_kept(model):
+def test_weights_are_whole_steps_and_the_mean_of_the_first_layer_is_kept(model):
     images = toydetector.pictures(24)[0]
-    twin, plain = quantised_copy(model, images), fold_batch_norm(model)
-    layers = layers_to_quantise(twin)
+    copy, plain = quantised_copy(model, images), fold_batch_norm(model)
+    layers = layers_to_quantise(copy)
     assert len(layers) == 27 - FLOAT_CONVOLUTIONS + 1  # and the head's
     for layer in layers:
         rows = as_rows(layer, layer.get_weights()[0].astype(float))
         steps = np.abs(rows).max(2, keepdims=True) / STEPS
         whole = rows / np.where(steps, steps, 1)
         np.testing.assert_allclose(whole, np.round(whole), atol=1e-3)
-    for layer, other in zip(twin.layers, plain.layers, strict=True):
+    for layer, other in zip(copy.layers, plain.layers, strict=True):
         if layer not in layers:
             assert all(map(np.array_equal, layer.get_weights(), other.get_weights()))
     # the first rounded layer still sees what it saw: its mean answer is that of the plain one
-    name = layers[0].name
     ours, theirs = (
-        keras.Model(m.input, m.get_layer(name).output)(images.astype("float32")).numpy()
-        for m in (twin, plain)
+        keras.Model(m.input, m.get_layer(layers[0].name).output)(images.astype("float32")).numpy()
+        for m in (copy, plain)
     )
     assert np.abs(ours - theirs).max() > 1e-3  # rounding did change single answers
     np.testing.assert_allclose(ours.mean((0, 1, 2)), theirs.mean((0, 1, 2)), atol=1e-4)
 
 
-def test_how_many_layers_stay_as_they_are_can_be_chosen():
+def test_how_many_layers_stay_in_floating_point_can_be_chosen():
     small = build_detector(0.25, 32, None, dense_units=8)
     assert [len(layers_to_quantise(fold_batch_norm(small, n))) for n in (0, 1, 27)] == [28, 27, 1]

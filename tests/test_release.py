@@ -1,16 +1,20 @@
 """A released detector: trained, rounded, calibrated on valid, measured on test, with its card."""
 
+import shutil
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
+import toydetector
 
-from ddlib._io import read_json
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.subsets import test_sets as sets_for_testing
 from ddlib.deploy.detector import open_detector
-from ddlib.deploy.model_card import choose_thresholds
-from ddlib.deploy.release import release
+from ddlib.deploy.export import convert
+from ddlib.deploy.model_card import Card, choose_thresholds
+from ddlib.deploy.release import _check_half_precision, release, round_weights, write_release
 from ddlib.images.perturb import Augmentation
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
@@ -42,11 +46,10 @@ def released(tiny, cache, tmp_path_factory):
     return folder / "mine"
 
 
-def test_what_is_released_is_calibrated_on_valid_and_measured_on_test(released, tiny, cache):
-    folder = released
-    detector = open_detector(folder=folder)
-    assert detector.name == "mine"
-    rows = {row["test_set"]: row for row in detector.card["numbers"]}
+def test_a_release_is_calibrated_on_valid_and_measured_on_test(released, tiny, cache):
+    detector = open_detector(folder=released)
+    assert detector.name == "mine" and detector.card.default
+    rows = {row["test_set"]: row for row in detector.card.numbers}
     assert set(rows) == {"gan", "sd", "sd21"}
     assert rows["sd21"]["accuracy"] is None and rows["sd21"]["n_fake"] == 5
     assert all(row["trained_on"] == "yes" for row in rows.values())
@@ -55,14 +58,18 @@ def test_what_is_released_is_calibrated_on_valid_and_measured_on_test(released, 
     images = load_images(chosen, detector.protocol, cache)
     scores = detector.scores(detector.scorer(1).logits(images))
     assert score_table(chosen.labels, scores)["accuracy"] == rows["gan"]["accuracy"]
-    twin = detector.keras_model()(images.take(slice(None)).astype("float32"), training=False)
-    raw = keras.ops.convert_to_numpy(twin)[:, 0]
-    tempered = detector.scores(np.log(raw / (1 - raw)))
-    np.testing.assert_allclose(tempered, scores, atol=0.02)
+    raw = detector.keras_model()(images.take(slice(None)).astype("float32"), training=False)
+    raw = keras.ops.convert_to_numpy(raw)[:, 0]
+    np.testing.assert_allclose(detector.scores(np.log(raw / (1 - raw))), scores, atol=0.02)
 
-    text = (folder / "mine.md").read_text(encoding="utf-8")
-    assert read_json(folder / "mine.json")["sha256"] in text
-    assert "sd21" in text
+    text = (released / "mine.md").read_text(encoding="utf-8")
+    assert detector.card.sha256 in text and "| Stable Diffusion 2.1 | 0 | 5 |  |" in text
+    assert sorted(path.suffix for path in released.iterdir()) == [
+        ".json",
+        ".keras",
+        ".md",
+        ".tflite",
+    ]
 
 
 def test_the_band_keeps_its_promise_for_every_source():
@@ -70,9 +77,8 @@ def test_the_band_keeps_its_promise_for_every_source():
     sources = np.repeat(["easy photo", "hard photo", "easy fake", "hard fake"], 40)
     spread = np.linspace(-1, 1, 40)
     logits = np.concatenate([spread - 9, spread * 4 - 2, spread + 9, spread * 4 + 2])
-    card = choose_thresholds(labels, logits, sources)
-    low, high = card["reject_band"]
-    scores = probability(logits, card["temperature"])
+    temperature, (low, high) = choose_thresholds(labels, logits, sources)
+    scores = probability(logits, temperature)
     for name in np.unique(sources):
         own = scores[sources == name]
         wrong = np.mean(own >= high) if "photo" in name else np.mean(own < low)
@@ -83,5 +89,77 @@ def test_the_band_keeps_its_promise_for_every_source():
 def test_one_half_stays_inside_the_band():
     labels = np.array([0] * 50 + [1] * 50)
     logits = np.concatenate([np.linspace(-9, -3, 50), np.linspace(3, 9, 50)])
-    low, high = choose_thresholds(labels, logits, ["one"] * 100)["reject_band"]
+    _, (low, high) = choose_thresholds(labels, logits, ["one"] * 100)
     assert low <= 0.5 <= high
+
+
+def test_rounding_keeps_eleven_significant_bits():
+    class Model:
+        weights = [np.array([1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-11, 1e-30, -3.0], "float32")]
+
+        def get_weights(self):
+            return self.weights
+
+        def set_weights(self, weights):
+            self.weights = weights
+
+    model = Model()
+    round_weights(model)
+    (rounded,) = model.weights
+    # ties go to the even neighbour; a number too small for half precision stays
+    assert rounded[:3].tolist() == [1 + 2**-10, 1.0, 1 + 2**-9]
+    assert rounded[3] == pytest.approx(1e-30, rel=2**-11) and rounded[4] == -3
+
+
+def write_toy(folder, temperature=2.0, model=None):
+    card = Card("small", toydetector.PROTOCOL, temperature, reject_band=(0.3, 0.6), licence="MIT")
+    content = toydetector.converted("float16")
+    return write_release(model or toydetector.detector(), content, card, folder / "small")
+
+
+def test_a_released_detector_is_small_and_whole(tmp_path):
+    model = toydetector.copy()
+    round_weights(model)
+    path = write_toy(tmp_path, model=model)
+    found = open_detector(path)
+    again = found.keras_model()
+    pairs = zip(again.get_weights(), model.get_weights(), strict=True)
+    assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
+    assert path.stat().st_size < 0.75 * 4 * model.count_params()
+    assert (found.temperature, found.reject_band, found.card.licence) == (2.0, (0.3, 0.6), "MIT")
+    images = toydetector.pictures(6, seed=2)[0]
+    score = again(images.astype("float32"), training=False).numpy()[:, 0]
+    logits = found.scorer(1).logits(images)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), score, atol=5e-3)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_release_that_is_interrupted_never_mixes_two(step, tmp_path, monkeypatch):
+    write_toy(tmp_path, temperature=2.0)
+    rename, calls = Path.rename, []
+
+    def killed(path, target):
+        calls.append(path)
+        if path.is_dir() and len(calls) == step:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_toy(tmp_path, temperature=3.0)
+    left = tmp_path / ("small" if step == 1 else ".small.old")
+    assert open_detector(left / "small.keras").temperature == 2.0
+    assert open_detector(left / "small.keras").scorer(1)
+    assert open_detector(write_toy(tmp_path, temperature=3.0)).temperature == 3.0
+    shutil.rmtree(tmp_path / ".small.old", ignore_errors=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["small"]
+
+
+def test_weights_that_do_not_fit_half_precision_are_found():
+    model = toydetector.copy()
+    features, logit = model.get_layer("features"), model.get_layer("logit")
+    features.set_weights([1e-6 * weight for weight in features.get_weights()])
+    logit.set_weights([1e6 * logit.get_weights()[0], logit.get_weights()[1]])
+    with pytest.raises(ValueError, match="do not fit half precision"):
+        _check_half_precision(model, convert(model, "float16"))

@@ -46,6 +46,15 @@ def detector():
     return model
 
 
+def copy():
+    """Return a copy of the Keras detector that a test may change."""
+    import keras
+
+    model = keras.models.clone_model(detector())
+    model.set_weights(detector().get_weights())
+    return model
+
+
 @cache
 def converted(kind):
     """Return the detector as LiteRT bytes."""
@@ -62,13 +71,21 @@ def keras_logits(images):
     return logit_model(detector())(given, training=False).numpy()[:, 0].astype(np.float64)
 
 
-def write(folder, name="simulated", **card):
+def write(folder, name="simulated", protocol=PROTOCOL, **fields):
     """Write the float32 .tflite and its card; return its path."""
-    from ddlib._io import file_digest, write_json
+    from ddlib._io import file_digest
+    from ddlib.deploy.model_card import Card
 
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.tflite"
     path.write_bytes(converted("float32"))
-    facts = {"protocol": PROTOCOL.to_dict(), "tflite_sha256": file_digest(path)}
-    write_json(path.with_suffix(".json"), facts | card)
+    card = Card(name, protocol, tflite_sha256=file_digest(path), **fields)
+    card.write(path.with_suffix(".json"))
     return path
+
+
+def save(path):
+    """Write the detector as training does, a .keras file with its .json; return its path."""
+    from ddlib.models.checkpoint import save_detector
+
+    return save_detector(detector(), path, PROTOCOL)

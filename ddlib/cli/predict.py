@@ -1,4 +1,4 @@
-"""``ddlib predict``: say how likely pictures are fake."""
+"""Say how likely images are fake."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ from pathlib import Path
 
 import click
 
-NOTE = "a score is a hint and no proof"
-
-
+NOTE = "A score is evidence, not proof."
 COLUMNS = ("file", "score", "verdict", "region", "width", "height", "format", "jpeg_quality")
-
-
 COLUMNS += ("warnings", "error")
 
 
@@ -25,40 +21,42 @@ COLUMNS += ("warnings", "error")
 @click.option("--detector", "which", metavar="NAME|FILE", help="Another detector than the usual.")
 @click.option("--json", "form", flag_value="json", help="Print one JSON document.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
-@click.option("--face", is_flag=True, help='Cut out the largest face first (pip "ddlib[face]").')
+@click.option("--face", is_flag=True, help="Cut out the largest face first (needs OpenCV 4).")
 @click.option(
     "--cam",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Write a PNG a picture into DIR that shows where the evidence lies (slower).",
+    help="Write a PNG an image into DIR that shows where the evidence lies (slower).",
 )
 @click.option("--workers", type=click.IntRange(1), help="Threads; by default one a processor.")
 def command(paths, which, form, face, cam, workers) -> None:
-    """Say how likely pictures are fake.
+    """Say how likely images are fake.
 
     PATH is a file, a folder (with all below it), a pattern such as "*.jpg", or - for a list of
     files on standard input. The score is the calibrated probability of "fake"; the verdict is
-    real, unsure or fake. A score is a hint and no proof.
+    real, unsure or fake. A score is evidence, not proof.
 
-    Exit status: 0 all pictures were read, 1 some could not be read (their rows say why), 2 wrong
-    usage or no picture found.
+    Exit status: 0 all images were read, 1 some could not be read (their rows say why), 2 wrong
+    usage or no image found.
     """
     from ddlib.deploy.detector import open_detector
     from ddlib.deploy.predict import find_files, predict_files
-    from ddlib.images.faces import INSTALL, available
+    from ddlib.images.faces import load_cascade
 
-    if face and not available():
-        raise click.UsageError(f"--face needs OpenCV 4, which is not installed: {INSTALL}")
+    if face:
+        try:
+            load_cascade()
+        except ImportError as error:
+            raise click.UsageError(str(error)) from None
     detector = open_detector(which)
-    scorer = detector.scorer(workers)
     files = find_files(paths, sys.stdin if "-" in paths else ())
-    rows = predict_files(files, detector, scorer, face)
+    rows = predict_files(files, detector, detector.scorer(workers), face)
     if cam:
-        rows = _with_overlays(rows, detector, cam)
+        rows = _with_overlays(rows, cam)
     about = {
         "detector": detector.name,
         "temperature": detector.temperature,
-        "unsure": list(detector.unsure),
+        "reject_band": list(detector.reject_band),
         "faces_cut_out": face,
         "note": NOTE,
     }
@@ -68,78 +66,68 @@ def command(paths, which, form, face, cam, workers) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     if not found:
-        raise click.UsageError(f"there is no picture in {', '.join(map(_plain, paths))}")
+        raise click.UsageError(f"there is no image in {', '.join(map(_plain, paths))}")
     raise SystemExit(1 if unread else 0)
 
 
 def _print_all(form: str, about: dict, rows) -> tuple[int, int]:
     """Print rows as they come; return how many there were and how many had an error."""
     found = unread = 0
-    writer = {"table": _Table, "csv": _Csv, "json": _Json}[form]()
+    begin, write, end = {"table": _table, "csv": _csv, "json": _json}[form](about)
     for row in _progress(rows):
         if not found:  # an empty folder prints nothing but its error
-            writer.begin(about)
+            begin()
         found += 1
         unread += row.error is not None
-        writer.row(row)
+        write(row)
     if found:
-        writer.end()
+        end()
     return found, unread
 
 
-class _Table:
-    """Lines for people."""
+def _table(about: dict):
+    """Return functions that print lines for people."""
 
-    def begin(self, about: dict) -> None:
+    def begin() -> None:
         what = "the largest face" if about["faces_cut_out"] else "whole pictures, no face cut out"
-        low, high = about["unsure"]
+        low, high = about["reject_band"]
         band = f"unsure from {low:.2f} to {high:.2f}" if low < high else f"fake from {high:.2f}"
-        click.echo(f"detector {about['detector']}; scored: {what}; {band}; {NOTE}")
+        click.echo(f"detector {about['detector']}; scored: {what}; {band}. {NOTE}")
         click.echo(" P(fake)  verdict  file")
 
-    def row(self, row) -> None:
+    def write(row) -> None:
         score = "      -" if row.score is None else f"{row.score:7.3f}"
-        says = f": {_plain(row.error)}" if row.error else ""
-        says += f"  ({'; '.join(row.warnings)})" if row.warnings else ""
-        click.echo(f" {score}  {row.verdict or 'error':<7}  {_plain(row.file)}{says}")
+        text = f": {_plain(row.error)}" if row.error else ""
+        text += f"  ({'; '.join(row.warnings)})" if row.warnings else ""
+        click.echo(f" {score}  {row.verdict or 'error':<7}  {_plain(row.file)}{text}")
 
-    def end(self) -> None:
-        pass
+    return begin, write, lambda: None
 
 
-class _Csv:
-    """One table, warnings joined by semicolons."""
+def _csv(about: dict):
+    """Return functions that print one CSV table, warnings joined by semicolons."""
+    writer = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n")
 
-    def begin(self, about: dict) -> None:
-        self.writer = csv.DictWriter(
-            sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n"
-        )
-        self.writer.writeheader()
-
-    def row(self, row) -> None:
-        values = row.to_dict()
+    def write(row) -> None:
         score = None if row.score is None else round(row.score, 6)
         texts = {"file": _plain(row.file), "warnings": "; ".join(row.warnings)}
-        self.writer.writerow({**values, **texts, "score": score})
+        writer.writerow(row.to_dict() | texts | {"score": score})
 
-    def end(self) -> None:
-        pass
+    return writer.writeheader, write, lambda: None
 
 
-class _Json:
-    """One document, written row by row: what is in memory does not grow."""
+def _json(about: dict):
+    """Return functions that print one JSON document row by row: memory does not grow."""
+    separators = iter([""])
 
-    def begin(self, about: dict) -> None:
-        head = json.dumps(about)
-        click.echo(f'{head[:-1]}, "predictions": [', nl=False)
-        self.comma = ""
+    def begin() -> None:
+        click.echo(f'{json.dumps(about)[:-1]}, "predictions": [', nl=False)
 
-    def row(self, row) -> None:
-        click.echo(f"{self.comma}\n {json.dumps(row.to_dict())}", nl=False)
-        self.comma = ","
+    def write(row) -> None:
+        text = json.dumps(row.to_dict(), allow_nan=False)
+        click.echo(f"{next(separators, ',')}\n {text}", nl=False)
 
-    def end(self) -> None:
-        click.echo("\n]}")
+    return begin, write, lambda: click.echo("\n]}")
 
 
 def _progress(rows) -> Iterator:
@@ -151,21 +139,13 @@ def _progress(rows) -> Iterator:
     return tqdm(rows, unit="picture", file=sys.stderr)
 
 
-def _with_overlays(rows, detector, folder: Path) -> Iterator:
-    """Write each row's heat map over its picture as NUMBER-NAME.png, and pass the row on."""
-    from PIL import Image
-
-    from ddlib.gradcam import GradCAM
-    from ddlib.images.overlay import overlay
-
-    cam = GradCAM(detector.keras_model(), batch_size=1)
-    folder.mkdir(parents=True, exist_ok=True)
+def _with_overlays(rows, folder: Path) -> Iterator:
+    """Write each row's heat map over its image as NUMBER-NAME.png, and pass the row on."""
     for number, row in enumerate(rows, 1):
         if row.prepared is not None:
-            target = "fake" if row.score >= detector.threshold else "real"
-            heat = cam(row.prepared[None], target).heat[0]
-            name = f"{number:05d}-{Path(row.file).stem}-{target}.png"
-            Image.fromarray(overlay(row.prepared, heat)).save(folder / name)
+            explanation = row.explain()
+            stem = Path(row.file).stem[:100]
+            explanation.save(folder / f"{number:05d}-{stem}-{explanation.target}.png")
         yield row
 
 

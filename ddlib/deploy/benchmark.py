@@ -1,7 +1,7 @@
 """What an exported detector keeps and what it costs, in tables: agreement, size, time.
 
 Times are the shortest of several rounds in which the models take turns: whatever else the machine
-does makes a round longer, never shorter. Random pixels are fed; they cost what pictures cost.
+does makes a round longer, never shorter. Random pixels are used; they cost what images cost.
 """
 
 from __future__ import annotations
@@ -11,163 +11,96 @@ import time
 import numpy as np
 import pandas as pd
 
-from ddlib.data.loader import evenly_spaced
+from ddlib.data.batches import evenly_spaced
 from ddlib.deploy.detector import Detector
+from ddlib.deploy.export import keras_logits
 from ddlib.deploy.scorer import Scorer
 from ddlib.metrics.agreement import agreement
 from ddlib.metrics.roc_auc import auc
 from ddlib.models.complexity import cost
-from ddlib.models.inference import compiled, converted, logit_model, runtime
+from ddlib.models.inference import converted, runtime
 
-MEGA = 1e6
-
-
+MEGABYTE = 1e6
 THREADS = (1, 2)
-
-
-_REPEATS = 4  # pictures a round
-
-
-_BATCH = 32
-
-
-ASKED = 200  # pictures that Keras itself is asked about; it takes several times as long
+KERAS_IMAGES = 200  # that Keras itself scores; it takes several times as long
+_REPEATS = 4  # images a round
 
 
 def export_table(found: Detector, contents: dict[str, bytes], images, labels) -> pd.DataFrame:
     """Return what each kind of export keeps of the float32 file's verdicts, and what it costs.
 
-    Keras itself is asked about `ASKED` pictures, spread evenly: is the float32 file its model?
+    Keras itself scores `KERAS_IMAGES` images, spread evenly: is the float32 file its model?
 
     Parameters
     ----------
     found : Detector
-        With a Keras model; its temperature and threshold make verdicts of logits.
+        With a Keras model.
     contents : dict
-        Kind -> LiteRT model made from it, as by `ddlib.deploy.export.convert`; "float32" among them.
+        Kind -> LiteRT model made from it by `ddlib.deploy.export.convert`; "float32" among them.
     images : (N, S, S, 3) uint8 array or `ddlib.data.cache.Rows`
-        Prepared pictures of the test split.
+        Prepared images of the test split.
     labels : (N,) array of 0 and 1
 
     Returns
     -------
     DataFrame
         A row "keras" and one for each kind: kind, megabytes, auc with auc_low and auc_high, what
-        `ddlib.metrics.agreement.agreement` tells, and the columns of `latency`.
+        `ddlib.metrics.agreement.agreement` returns, and the columns of `latency`.
     """
     scores = {kind: found.scores(Scorer(each).logits(images)) for kind, each in contents.items()}
-    asked, chosen = evenly_spaced(images, ASKED)
-    by_keras = found.scores(keras_logits(logit_model(found.keras_model()), chosen))
+    few, chosen = evenly_spaced(images, KERAS_IMAGES)
+    by_keras = found.scores(keras_logits(found.keras_model(), chosen))
     every, rows = np.arange(len(images)), []
     for kind, values in {"keras": by_keras, **scores}.items():
-        places = asked if kind == "keras" else every
-        twin, truth = scores["float32"][places], labels[places]
-        area = dict(zip(("auc", "auc_low", "auc_high"), auc(truth, values), strict=True))
-        size = len(contents[kind]) / MEGA if kind in contents else np.nan
-        told = agreement(values, twin, truth, found.threshold)
-        rows.append({"kind": kind, "megabytes": size, **area, **told})
+        positions = few if kind == "keras" else every
+        reference, truth = scores["float32"][positions], labels[positions]
+        area, low, high = auc(truth, values)
+        size = len(contents[kind]) / MEGABYTE if kind in contents else np.nan
+        row = {"kind": kind, "megabytes": size, "auc": area, "auc_low": low, "auc_high": high}
+        rows.append(row | agreement(values, reference, truth, found.threshold))
     times = latency(contents).rename(columns={"name": "kind"})
     return pd.DataFrame(rows).merge(times, on="kind", how="left")
 
 
-def in_percent(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the flip rates of a table and their intervals as percent, for charts."""
-    names = {"flip_rate": "percent", "flip_low": "percent_low", "flip_high": "percent_high"}
-    return 100 * table[list(names)].rename(columns=names)
-
-
-def keras_logits(model, images) -> np.ndarray:
-    """Return a Keras model's logits (N,) float64 for prepared pictures, computed by Keras itself.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Ends in the logit, as from `ddlib.models.inference.logit_model`.
-    images : (N, S, S, 3) uint8 array or `ddlib.data.cache.Rows`
-    """
-    return logits(compiled(model), images)
-
-
-def logits(forward, images) -> np.ndarray:
-    """Return the logits (N,) float64 that a forward pass gives prepared pictures.
-
-    Parameters
-    ----------
-    forward : callable
-        (n, S, S, 3) array -> (n, 1) logits, as from `ddlib.models.inference.fastest`.
-    images : (N, S, S, 3) uint8 array or `ddlib.data.cache.Rows`
-    """
-    parts = (
-        images.chunks(_BATCH)
-        if hasattr(images, "chunks")
-        else (images[i : i + _BATCH] for i in range(0, len(images), _BATCH))
-    )
-    return np.concatenate([forward(part)[:, 0] for part in parts]).astype(np.float64)
-
-
 def cost_table(models: dict, rounds: int = 5) -> pd.DataFrame:
-    """Return what networks cost: name, parameters, multiply_adds, megabytes and times.
+    """Return what networks cost: name, parameters, multiply_adds, megabytes and `latency`.
 
-    Size and times are those of the network as a LiteRT float32 model, for one image.
-
-    Parameters
-    ----------
-    models : dict
-        Name -> keras.Model of a fixed input size.
-    rounds : int
+    `models` maps names to Keras models of a fixed input size. Size and times are those of the
+    network as a LiteRT float32 model, for one image.
     """
     contents = {name: converted(model) for name, model in models.items()}
-    rows = [
-        {"name": name, **cost(model), "megabytes": len(contents[name]) / MEGA}
-        for name, model in models.items()
-    ]
+    rows = []
+    for name, model in models.items():
+        rows.append({"name": name} | cost(model) | {"megabytes": len(contents[name]) / MEGABYTE})
     return pd.DataFrame(rows).merge(latency(contents, rounds), on="name")
 
 
 def latency(contents: dict[str, bytes], rounds: int = 5) -> pd.DataFrame:
-    """Return how long LiteRT models take for one picture, on one thread and on two.
+    """Return how long LiteRT models, name -> content, take for one image.
 
-    Parameters
-    ----------
-    contents : dict
-        Name -> LiteRT model.
-    rounds : int
-        More are steadier.
-
-    Returns
-    -------
-    DataFrame
-        name; ms_1 and ms_2, milliseconds on so many threads; processor_ms, the processor time on
-        one thread, which a busy machine disturbs least.
-
-    Raises
-    ------
-    ValueError
-        If there is no round.
+    Columns: name; ms_1 and ms_2, milliseconds on so many threads; processor_ms, the processor time
+    on one thread, which a busy machine disturbs least. More rounds are steadier.
     """
     if rounds < 1:
         raise ValueError(f"rounds={rounds}; at least one round is timed")
-    runs = {
-        (name, threads): _runner(content, threads)
-        for name, content in contents.items()
-        for threads in THREADS
-    }
-    for run in runs.values():
-        run()  # the first call also makes room for what it computes
-    taken = [{which: _timed(run) for which, run in runs.items()} for _ in range(rounds)]
-    best = {which: np.min([each[which] for each in taken], axis=0) for which in runs}
-    rows = []
-    for name in contents:
-        wall = {f"ms_{threads}": best[name, threads][0] for threads in THREADS}
-        rows.append({"name": name, **wall, "processor_ms": best[name, 1][1]})
+    keys = [(name, threads) for name in contents for threads in THREADS]
+    runs = {(name, threads): _runner(contents[name], threads) for name, threads in keys}
+    best = dict.fromkeys(keys, (np.inf, np.inf))
+    for _ in range(rounds):
+        for key, run in runs.items():
+            best[key] = np.minimum(best[key], _timed(run))
+    rows = [(name, best[name, 1][0], best[name, 2][0], best[name, 1][1]) for name in contents]
     return pd.DataFrame(rows, columns=["name", "ms_1", "ms_2", "processor_ms"])
 
 
 def _runner(content: bytes, threads: int):
+    """Return a function that runs a LiteRT model once on random pixels."""
     interpreter = runtime()(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
     given = interpreter.get_input_details()[0]
     pixels = np.random.default_rng(0).integers(0, 256, given["shape"]).astype(given["dtype"])
+    interpreter.set_tensor(given["index"], pixels)
+    interpreter.invoke()  # the first call also allocates memory
 
     def run() -> None:
         interpreter.set_tensor(given["index"], pixels)

@@ -1,34 +1,26 @@
 """Trained detectors on disk: found by name or file, checked against their card, then loaded.
 
 A detector is up to three files of one name. ``NAME.json``, the card, says what made it and how its
-score is read; ``NAME.tflite`` scores (`ddlib.deploy.scorer`); ``NAME.keras`` explains and trains on.
-Those that come with the package lie in ``ddlib/checkpoints``; what `ddlib.models.checkpoint.save_detector`
-writes is a detector too. Nothing is loaded before its hash is checked, and nothing is unpickled.
-
-The card is JSON. Needed: ``protocol`` (`Protocol.to_dict`), ``sha256`` of the .keras file and
-``tflite_sha256`` of the .tflite file (null or absent where there is none). Read if there:
-``temperature`` (1), ``threshold`` (0.5) and ``unsure`` [low, high] (both the threshold), the latter
-two on calibrated scores; ``default`` (true for the one that is used unless another is named).
-For people: ``what``, ``data``, ``licence``, ``limits``, ``numbers``, ``provenance``.
+score is read (`ddlib.deploy.model_card.Card`); ``NAME.tflite`` scores; ``NAME.keras`` explains.
+Those that come with the package lie in ``ddlib/deploy/checkpoints``. No model is loaded before its
+hash is checked, and nothing is unpickled.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import file_digest, read_json
+from ddlib.deploy.model_card import Card
 from ddlib.deploy.scorer import ModelError, Scorer
 from ddlib.metrics.calibration import probability
-from ddlib.protocol import Protocol
+from ddlib.models.checkpoint import check_hash, load_keras
 
 SHIPPED = Path(__file__).parent / "checkpoints"
-
-
-HASHES = {".keras": "sha256", ".tflite": "tflite_sha256"}
 
 
 class DetectorError(ValueError):
@@ -37,136 +29,111 @@ class DetectorError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A detector's card and where its files are; nothing is loaded until it is asked for.
+    """A detector's card and the folder of its files; a model is loaded when it is first needed.
 
-    Parameters
-    ----------
-    name : str
-        The stem of its files.
-    folder : Path
-    card : dict
-        As this module's text describes it.
-
-    Raises
-    ------
-    DetectorError
-        If the card lacks something or holds a number that cannot be.
+    Examples
+    --------
+    >>> detector = open_detector("mobilenet025")
+    >>> detector.protocol.image_size, detector.threshold
+    (256, 0.5)
     """
 
-    name: str
+    card: Card
     folder: Path
-    card: dict
+    _scorers: dict = field(default_factory=dict, init=False, repr=False)
 
-    def __post_init__(self):
-        """Read every field once, so that a wrong card is found before any work is done."""
-        try:
-            low, high = self.unsure
-            sound = 0 <= low <= high and self.temperature > 0 and self.protocol.image_size > 0
-            sound = sound and np.isfinite([high, self.temperature, self.threshold]).all()
-        except (KeyError, TypeError, ValueError) as error:
-            raise DetectorError(f"{self._card_file} is no card of a detector: {error!r}") from error
-        if not sound:
-            raise DetectorError(
-                f"{self._card_file}: temperature {self.temperature} (above 0 is allowed), unsure "
-                f"{self.unsure} ([low, high], 0 <= low <= high) or threshold cannot be"
-            )
+    name = property(attrgetter("card.name"), doc="The stem of its files.")
+    protocol = property(attrgetter("card.protocol"), doc="How images are prepared for it.")
+    temperature = property(attrgetter("card.temperature"), doc="Divides the logit.")
+    threshold = property(attrgetter("card.threshold"), doc="Fake from this score upward.")
+    reject_band = property(attrgetter("card.reject_band"), doc="Unsure between these scores.")
 
-    @property
-    def _card_file(self) -> Path:
-        return self.folder / f"{self.name}.json"
+    def predict(self, source, face: bool = False):
+        """Return the prediction for one image, or a list of those for several.
 
-    @cached_property
-    def protocol(self) -> Protocol:
-        """How pictures are prepared for it, and what trained it."""
-        return Protocol.from_dict(self.card["protocol"])
+        Parameters
+        ----------
+        source : path, PIL image, array (H, W, 3) or (N, H, W, 3) uint8, a list of these, or folder
+        face : bool
+            Whether to cut out the largest face first (needs OpenCV 4).
 
-    @property
-    def temperature(self) -> float:
-        """Divides the logit, so that a score of 0.8 is right in 8 of 10 cases (on its data)."""
-        return float(self.card.get("temperature", 1.0))
-
-    @property
-    def threshold(self) -> float:
-        """Called fake from this calibrated score upward."""
-        return float(self.card.get("threshold", 0.5))
-
-    @property
-    def unsure(self) -> tuple[float, float]:
-        """The verdict is "unsure" from the first to below the second of these scores."""
-        low, high = self.card.get("unsure", (self.threshold, self.threshold))
-        return float(low), float(high)
-
-    def has(self, suffix: str) -> bool:
-        """Return whether the card lists a ".keras" or ".tflite" file."""
-        return bool(self.card.get(HASHES[suffix]))
-
-    def file(self, suffix: str) -> Path:
-        """Return the path of its ".keras" or ".tflite" file after checking the hash.
+        Returns
+        -------
+        Prediction or list of Prediction
+            With ``score``, ``verdict``, ``warnings``, ``file``, ``error`` and ``explain()``. A file
+            that cannot be read has an ``error`` and no score.
 
         Raises
         ------
-        DetectorError
-            If there is none, or it is not the file that the card describes.
+        ValueError
+            If `source` is none of these, or a list or folder without images.
+
+        Examples
+        --------
+        >>> answer = open_detector("mobilenet025").predict(np.zeros((300, 300, 3), np.uint8))
+        >>> answer.verdict in ("real", "unsure", "fake")
+        True
         """
-        path = self.folder / f"{self.name}{suffix}"
-        if not self.has(suffix):
-            raise DetectorError(f"detector {self.name} comes without a {suffix} file")
-        if not path.is_file():
-            raise DetectorError(f"{path} is missing, and {self._card_file.name} lists it")
-        if file_digest(path) != self.card[HASHES[suffix]]:
-            raise DetectorError(
-                f"{path} is not the file that {self._card_file.name} describes: hashes differ. "
-                "It is damaged, cut short or changed: install ddlib or copy the detector anew"
-            )
-        return path
+        from ddlib.deploy.predict import predict
 
-    def scorer(self, workers: int | None = None) -> Scorer:
-        """Return what scores pictures fast; without a .tflite file one is made in memory.
-
-        Raises
-        ------
-        DetectorError
-            If the model is damaged or takes pictures of another size than the card says.
-        """
-        if self.has(".tflite"):
-            model = self.file(".tflite")
-        else:
-            from ddlib.deploy.export import convert
-
-            model = convert(self.keras_model())
-        try:
-            scorer = Scorer(model, workers)
-        except ModelError as error:
-            raise DetectorError(str(error)) from error
-        self._check_size(scorer.image_size)
-        return scorer
-
-    def keras_model(self):
-        """Return the Keras model, loaded in safe mode (code inside a file is not run).
-
-        Raises
-        ------
-        DetectorError
-            As `scorer` does.
-        """
-        path = self.file(".keras")
-        import keras
-
-        try:
-            model = keras.models.load_model(path, compile=False, safe_mode=True)
-        except Exception as error:  # Keras raises whatever its parts raise
-            raise DetectorError(f"{path} cannot be read as a Keras model: {error}") from error
-        self._check_size(model.input_shape[1])
-        return model
+        return predict(source, self, face)
 
     def scores(self, logits) -> np.ndarray:
         """Return calibrated P(fake) for logits: sigmoid(logit / temperature), float64."""
         return probability(logits, self.temperature)
 
+    def scorer(self, workers: int | None = None) -> Scorer:
+        """Return what scores prepared images fast, on so many threads; it is made once.
+
+        Without a .tflite file the Keras model is converted in memory, which takes seconds. A model
+        that is damaged or takes images of another size than the card says is a DetectorError.
+        """
+        if workers not in self._scorers:
+            if self.card.tflite_sha256:
+                model = self._file(".tflite", self.card.tflite_sha256)
+            else:
+                from ddlib.deploy.export import convert
+
+                model = convert(self.keras_model())
+            try:
+                scorer = Scorer(model, workers)
+            except ModelError as error:
+                raise DetectorError(str(error)) from error
+            self._check_size(scorer.image_size)
+            self._scorers[workers] = scorer
+        return self._scorers[workers]
+
+    def keras_model(self):
+        """Return the Keras model, loaded in safe mode: code inside a file is not run."""
+        path = self._file(".keras", self.card.sha256)
+        try:
+            model = load_keras(path)
+        except Exception as error:  # Keras raises whatever its parts raise
+            raise DetectorError(f"{path} cannot be read as a Keras model: {error}") from error
+        self._check_size(model.input_shape[1])
+        return model
+
+    @cached_property
+    def grad_cam(self):
+        """The detector's `ddlib.gradcam.GradCAM`."""
+        from ddlib.gradcam import GradCAM
+
+        return GradCAM(self, batch_size=1)
+
+    def _file(self, suffix: str, sha256: str | None) -> Path:
+        path = self.folder / f"{self.name}{suffix}"
+        if not sha256 or not path.is_file():
+            raise DetectorError(f"detector {self.name} has no {suffix} file in {self.folder}")
+        try:
+            check_hash(path, sha256)
+        except ValueError as error:
+            raise DetectorError(str(error)) from error
+        return path
+
     def _check_size(self, side) -> None:
         if side != self.protocol.image_size:
             raise DetectorError(
-                f"detector {self.name} takes pictures of {side} pixels, but its card says "
+                f"detector {self.name} takes images of {side} pixels, but its card says "
                 f"{self.protocol.image_size}: card and model do not belong together"
             )
 
@@ -188,20 +155,19 @@ def open_detector(which: str | Path | None = None, folder: Path = SHIPPED) -> De
     Raises
     ------
     DetectorError
-        If there is none; it says what there is.
+        If there is none; the message names those that there are.
     """
-    if which is not None and Path(which).suffix in (".json", *HASHES):
-        card = Path(which).with_suffix(".json")
-        if not Path(which).is_file() or not card.is_file():
-            missing = card if Path(which).is_file() else which
-            raise DetectorError(
-                f"{missing} is missing; a detector is a .keras or .tflite file "
-                "with its .json card beside it"
-            )
-        return _read(card)
+    if which is not None and Path(which).suffix in (".json", ".keras", ".tflite"):
+        for file in (Path(which), Path(which).with_suffix(".json")):
+            if not file.is_file():
+                raise DetectorError(
+                    f"{file} is missing; a detector is a .keras or .tflite file with its .json "
+                    "card beside it"
+                )
+        return _read(file)
     found = list_detectors(folder)
     if which is None:
-        chosen = [name for name, detector in found.items() if detector.card.get("default")]
+        chosen = [name for name, detector in found.items() if detector.card.default]
         which = (chosen or list(found) or [None])[0]
     if which not in found:
         known = ", ".join(found) or "none in this installation"
@@ -212,9 +178,6 @@ def open_detector(which: str | Path | None = None, folder: Path = SHIPPED) -> De
 
 def _read(path: Path) -> Detector:
     try:
-        card = read_json(path)
+        return Detector(Card.read(path), path.parent)
     except ValueError as error:
         raise DetectorError(str(error)) from error
-    if not isinstance(card, dict):
-        raise DetectorError(f"{path} is no card of a detector: it holds a {type(card).__name__}")
-    return Detector(path.stem, path.parent, card)

@@ -1,170 +1,204 @@
-"""Model cards: what a detector was made from, how its score is read, what it does and does not do.
+"""Model cards: what made a detector, how its score is read, what it does and does not do.
 
-Temperature, threshold and the band of "unsure" are chosen on the valid split; the numbers are
-stated on the test split. The card is a JSON file that `ddlib.deploy.detector` reads, and the same in
-Markdown for people.
+`Card` is the one record of a detector, read from and written to ``NAME.json``, and printed as
+Markdown for people. Temperature and reject band are chosen on the valid split
+(`choose_thresholds`); the numbers are measured on the test split (`measure`).
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write
+from ddlib._io import read_json, write_json
 from ddlib.data.manifest import Manifest
+from ddlib.data.subsets import test_sets
 from ddlib.metrics import calibration
 from ddlib.metrics.calibration import probability, threshold_at_fnr, threshold_at_fpr, verdicts
-from ddlib.metrics.format import with_interval
+from ddlib.metrics.format import summary
 from ddlib.metrics.score_table import score_table
+from ddlib.protocol import FAKE, REAL, Protocol
 
 LIMITS = (
-    "A score is a hint and no proof: never accuse a person or clear a picture because of it.",
+    "A score is evidence, not proof: never accuse a person or clear an image because of it.",
     "It knows the generators that it was trained on. Of others it finds fewer, often far fewer: "
     "see the rows marked unseen.",
-    "It scores the centred square of a picture at its own size; a small or smooth picture, heavy "
-    "compression, a collage or a retouched photograph are beyond it.",
-    "It was trained on a few thousand small pictures of faces, mostly looking at the camera.",
+    "It scores the centred square of an image at its own size; small or smooth images, heavy "
+    "compression, collages and retouched photographs are outside its training.",
+    "It was trained on a few thousand small images of faces, mostly looking at the camera.",
 )
-
-
 LICENCE = (
-    "Code and weights: MIT. The training pictures stay under their own terms, several of which "
+    "Code and weights: MIT. The training images stay under their own terms, several of which "
     "allow no commercial use (FFHQ: CC BY-NC-SA 4.0); ask a lawyer before you sell this."
 )
+UNSEEN = {"yes": "", "partly": " (partly unseen)", "no": " (unseen)"}  # after a set's name
+# A threshold chosen so that nothing is called fake lies just above the highest score, at most here.
+MAX_THRESHOLD = 1.0 + 1e-4
 
 
-def choose_thresholds(labels: np.ndarray, logits: np.ndarray, sources, error: float = 0.05) -> dict:
-    """Return temperature, threshold and unsure band as chosen on a validation set.
-
-    The band keeps its promise for each source: pooled, easy photographs would hide that hard ones
-    are accused three times as often as allowed.
+@dataclass(frozen=True)
+class Card:
+    """All that is known about a detector.
 
     Parameters
     ----------
-    labels : (N,) array of 0 (real) and 1 (fake)
-    logits : (N,) array of float
-    sources : (N,) array of str
-        Who made each picture.
-    error : float
-        Share of the reals of a source that may be called fake, and of the fakes of a source that
-        may be called real.
+    name : str
+        The stem of its files.
+    protocol : Protocol
+        How images are prepared for it, and what trained it.
+    temperature : float
+        Above 0; divides the logit, so that of images with a score of 0.8 about 80 % are fake.
+    threshold : float
+        An image is called fake from this calibrated score upward.
+    reject_band : (float, float), optional
+        The verdict is "unsure" from the first to below the second of these scores. By default both
+        are the threshold: no verdict is withheld.
+    sha256, tflite_sha256 : str, optional
+        SHA-256 of its .keras and its .tflite file; None where there is no such file.
+    default : bool
+        Whether it is the one to use unless another is named.
+    what, data, limits, licence : str, list of str, list of str, str
+        Texts for the reader of the card.
+    numbers : list of dict
+        What it does on each test set, as `measure` returns it.
+    recipe, history, provenance : dict, list of dict, dict
+        How it was trained.
+
+    Raises
+    ------
+    ValueError
+        If temperature, threshold or band is out of range.
+    """
+
+    name: str
+    protocol: Protocol
+    temperature: float = 1.0
+    threshold: float = 0.5
+    reject_band: tuple[float, float] | None = None
+    sha256: str | None = None
+    tflite_sha256: str | None = None
+    default: bool = False
+    what: str = ""
+    data: list = field(default_factory=list)
+    limits: list = field(default_factory=list)
+    licence: str = ""
+    numbers: list = field(default_factory=list)
+    recipe: dict = field(default_factory=dict)
+    history: list = field(default_factory=list)
+    provenance: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        """Reject numbers that no score could be read with; comparisons with NaN are false."""
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"temperature={self.temperature} must be above 0 and finite")
+        if not 0 <= self.threshold <= MAX_THRESHOLD:
+            raise ValueError(f"threshold={self.threshold} is out of range; allowed is 0 to 1")
+        low, high = self.reject_band or (self.threshold, self.threshold)
+        if not 0 <= low <= high <= MAX_THRESHOLD:
+            raise ValueError(f"reject_band={low, high}; allowed is 0 <= low <= high <= 1")
+        object.__setattr__(self, "reject_band", (float(low), float(high)))
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """Read a card from its JSON file; a ValueError that names the file says what is wrong."""
+        values = read_json(path)
+        try:
+            json.dumps(values, allow_nan=False)
+            unknown = set(values) - {each.name for each in fields(cls)}
+            missing = {each.name for each in fields(Protocol)} - set(values["protocol"])
+            if unknown or missing:
+                raise ValueError(
+                    f"unknown {sorted(unknown)}, missing in protocol {sorted(missing)}"
+                )
+            protocol = Protocol.from_dict(values["protocol"])
+            return cls(**(values | {"name": Path(path).stem, "protocol": protocol}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not the card of a detector: {error!r}") from error
+
+    def write(self, path: Path) -> Path:
+        """Write the card as JSON."""
+        return write_json(path, asdict(self) | {"protocol": self.protocol.to_dict()})
+
+    def to_markdown(self) -> str:
+        """Return the card for people."""
+        low, high = self.reject_band
+        reading = [
+            f"score = sigmoid(logit / {self.temperature}), the probability of *fake* on data like "
+            "the validation images",
+            f"verdict: real below {low:.2f}, fake from {high:.2f}, unsure between; forced to "
+            f"choose, fake from {self.threshold:.2f}",
+            "outside that band at most one in twenty validation images of any source was called "
+            "wrongly",
+        ]
+        files = [f"{self.name}.keras: SHA-256 {self.sha256}"]
+        files += [f"{self.name}.tflite: SHA-256 {self.tflite_sha256}"]
+        numbers = "Test images that no choice was made on, at the threshold; 95 % intervals in "
+        parts = {
+            "How to read its score": _listed(reading),
+            "Training": _listed(self.data),
+            "Numbers": f"{numbers}brackets.\n\n{_table(self.numbers)}",
+            "Limits": _listed(self.limits),
+            "Licence": self.licence,
+            "Files": _listed(files),
+        }
+        text = "\n\n".join(f"## {header}\n\n{part}" for header, part in parts.items())
+        return f"# {self.name}\n\n{self.what}\n\n{text}\n"
+
+
+def choose_thresholds(labels, logits, sources, error: float = 0.05):
+    """Return the temperature and the reject band as chosen on a validation set.
+
+    Of each source's reals at most a share `error` is called fake by the band, and of each source's
+    fakes as many real. Pooled, easy photographs would hide that hard ones are accused three times
+    as often. `labels` are 0 (real) and 1 (fake), `sources` say who made each image, all (N,).
     """
     labels, sources = np.asarray(labels), np.asarray(sources)
     temperature = calibration.temperature(labels, logits)
     scores = probability(logits, temperature)
-    highs = [0.5, *_limits(threshold_at_fpr, labels, scores, sources, 0, error)]
-    lows = [0.5, *_limits(threshold_at_fnr, labels, scores, sources, 1, error)]
-    return {
-        "temperature": round(temperature, 4),
-        "threshold": 0.5,
-        # rounded outward, so that the promise holds; one half stays inside
-        "unsure": [np.floor(min(lows) * 1e4) / 1e4, np.ceil(max(highs) * 1e4) / 1e4],
-    }
+    lows, highs = [0.5], [0.5]
+    for label, choose, limits in ((REAL, threshold_at_fpr, highs), (FAKE, threshold_at_fnr, lows)):
+        for source in np.unique(sources[labels == label]):
+            own = (labels == label) & (sources == source)
+            limits.append(choose(labels[own], scores[own], error))
+    # rounded outward, so that the promise holds; one half stays inside
+    band = float(np.floor(min(lows) * 1e4) / 1e4), float(np.ceil(max(highs) * 1e4) / 1e4)
+    return round(temperature, 4), band
 
 
-def _limits(threshold_at, labels, scores, sources, label: int, error: float) -> list[float]:
-    """Return a threshold for each source of a class."""
-    own = labels == label
-    return [
-        threshold_at(labels[chosen], scores[chosen], error)
-        for chosen in (own & (sources == name) for name in np.unique(sources[own]))
-    ]
+def measure(manifest: Manifest, logits: np.ndarray, card: Card) -> list[dict]:
+    """Return what a detector does on each test set, as rows of plain values.
 
-
-def card_rows(
-    labels: np.ndarray, logits: np.ndarray, sets: dict[str, np.ndarray], card: dict, seen: dict
-) -> list[dict]:
-    """Return what a detector does on each test set, as plain rows.
-
-    Parameters
-    ----------
-    labels, logits : (N,) arrays of all test pictures
-    sets : {name: (n,) int array}
-        Where the pictures of each set are.
-    card : dict
-        With temperature, threshold and unsure, as `choose_thresholds` returns them.
-    seen : {name: "yes", "partly" or "no"}
-        Whether the sources of each set were trained on.
+    `logits` (N,) are those of the test split; temperature, threshold and band those of the card.
     """
-    rows = []
-    scores = probability(logits, card["temperature"])
-    for name, set_positions in sets.items():
-        own, said = labels[set_positions], verdicts(scores[set_positions], card["unsure"])
-        row = score_table(own, scores[set_positions], card["threshold"])
-        row |= {"test_set": name, "trained_on": seen[name]}
-        row["unsure"] = float(np.mean(said == "unsure"))
-        rows.append({key: _plain(value) for key, value in row.items()})
-    return rows
+    test = manifest.select(split="test")
+    trained = set(manifest.select(split="train").table["source"])
+    position = pd.Series(np.arange(len(test)), index=test.table["path"])
+    scores, rows = probability(logits, card.temperature), []
+    for name, part in test_sets(manifest).items():
+        own = scores[position[part.table["path"]].to_numpy()]
+        sources = set(part.table["source"])
+        seen = "yes" if sources <= trained else "partly" if sources & trained else "no"
+        unsure = float(np.mean(verdicts(own, card.reject_band) == "unsure"))
+        row = {"test_set": name, "trained_on": seen, "unsure": unsure}
+        rows.append(row | score_table(part.labels, own, card.threshold))
+    return json.loads(pd.DataFrame(rows).to_json(orient="records", double_precision=6))
 
 
-def set_positions(sets: dict[str, Manifest], scored: Manifest) -> dict[str, np.ndarray]:
-    """Return where the pictures of each set stand in a manifest that holds them all."""
-    index = pd.Index(scored.table["path"])
-    return {name: index.get_indexer(chosen.table["path"]) for name, chosen in sets.items()}
+def _listed(texts: list[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)
 
 
-def write_markdown(card: dict, path: Path) -> Path:
-    """Write a card for people beside its JSON."""
-    parts = {
-        "How to read its score": _reading(card),
-        "Training": [f"- {text}" for text in card["data"]],
-        "Numbers": [_NUMBERS, "", *_table(card["numbers"])],
-        "Limits": [f"- {text}" for text in card["limits"]],
-        "Licence": [card["licence"]],
-        "Files": [
-            f"- {card['name']}{suffix}: SHA-256 {card[key]}"
-            for suffix, key in ((".keras", "sha256"), (".tflite", "tflite_sha256"))
-        ],
-    }
-    lines = [f"# {card['name']}", "", card["what"]]
-    for head, text in parts.items():
-        lines += ["", f"## {head}", "", *text]
-    with atomic_write(path) as unfinished:
-        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return Path(path)
-
-
-_NUMBERS = "Test pictures that no choice was made on, at the threshold; 95 % intervals in brackets."
-
-
-def _reading(card: dict) -> list[str]:
-    low, high = card["unsure"]
-    return [
-        f"- score = sigmoid(logit / {card['temperature']}), the probability of *fake* on data like "
-        "the validation pictures",
-        f"- verdict: real below {low:.2f}, fake from {high:.2f}, unsure between; "
-        f"forced to choose, fake from {card['threshold']:.2f}",
-        "- outside that band at most one in twenty validation pictures of any source was called "
-        "wrongly",
-    ]
-
-
-def _table(rows: list[dict]) -> list[str]:
-    lines = [
-        "| test set | reals | fakes | accuracy | recall, reals | recall, fakes | AUC | unsure |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        shown = [
-            "" if row[name] is None else with_interval(*(row[name + end] for end in _ENDS))
-            for name in ("accuracy", "recall_real", "recall_fake", "auc")
-        ]
-        name = row["test_set"] + UNSEEN[row["trained_on"]]
-        cells = [name, row["n_real"], row["n_fake"], *shown, f"{row['unsure']:.0%}"]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return lines
-
-
-_ENDS = ("", "_low", "_high")
-
-
-UNSEEN = {"yes": "", "partly": " (partly unseen)", "no": " (unseen)"}  # behind a set's name
-
-
-def _plain(value):
-    """Return a value that JSON can hold: NaN, which it cannot, as None."""
-    if isinstance(value, bool | str | int):
-        return value
-    return None if np.isnan(value) else round(float(value), 6)
+def _table(numbers: list[dict]) -> str:
+    """Return the rows of `measure` as a table in Markdown."""
+    if not numbers:
+        return "not measured"
+    rows = pd.DataFrame(numbers)
+    table = summary(rows).reset_index()
+    table["test set"] += rows["trained_on"].map(UNSEEN)
+    table["unsure"] = rows["unsure"].map("{:.0%}".format)
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -1,7 +1,7 @@
-"""What a detector says of one file: score, verdict, and the warnings that one should know of.
+"""What a detector says about an image: score, verdict, warnings, and where the evidence lies.
 
-A picture unlike those that the detector was measured on gets a score all the same; the warnings say
-where that score is worth less.
+An image unlike those that the detector was measured on gets a score all the same; the warnings say
+where that score is worth less. A score is evidence, not proof.
 """
 
 from __future__ import annotations
@@ -9,50 +9,47 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from math import isnan
+from dataclasses import dataclass, field
+from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from ddlib._io import ordered_parallel_map
+from ddlib._io import atomic_write, ordered_parallel_map
 from ddlib.data.loader import prepare
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.scorer import Scorer
+from ddlib.images.faces import find_face
+from ddlib.images.overlay import overlay
 from ddlib.images.read import (
     MIN_SIDE,
     ImageError,
     center_crop,
+    decode_image,
     list_images,
-    probe,
-    read_image,
+    probe_bytes,
+    read_bytes,
+    read_images,
     resize,
 )
 from ddlib.metrics.calibration import verdicts
 
-MIN_JPEG_QUALITY = 60  # JPEG quality from which down the traces of generators begin to drown
-
-
-# A smooth picture has 0.5 (see `fine_detail`), any enlarged twofold up to 0.51; of thirteen sets of
+MIN_JPEG_QUALITY = 60  # from here down the traces of generators are lost
+# A smooth image has 0.5 (see `fine_detail`), any enlarged twofold up to 0.51; of thirteen sets of
 # photographs and fakes prepared at 256 pixels, 98 % of each lie above 0.52.
 MIN_FINE_DETAIL = 0.515
-
-
-MAX_ASPECT = 2.0  # a picture so many times as long as wide loses most of itself to the square
-
-
+MAX_ASPECT = 2.0  # an image so many times as long as wide loses most of itself to the square
 FACE_MARGIN = 1.8  # side of the square that is cut out, in sides of the face's box
-
-
-_SEARCH = 640  # pixels: faces are looked for in a picture made no larger than this
+_SEARCH = 640  # pixels: faces are looked for in an image made no larger than this
+_NOT_PLAIN = ("prepared", "detector")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One file's row; score and verdict are None where the file could not be read."""
+    """What a detector says about one image; without a score if it could not be read."""
 
-    file: str
+    file: str | None = None  # None for an image that was given as an array
     score: float | None = None  # calibrated P(fake)
     verdict: str | None = None  # "real", "unsure" or "fake"
     region: str | None = None  # what was scored: "picture", "centre" (its middle square) or "face"
@@ -63,68 +60,136 @@ class Prediction:
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
     prepared: np.ndarray | None = field(default=None, repr=False, compare=False)
+    detector: Detector | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict:
-        """Return the row as plain values that JSON can hold; the pixels are left out."""
-        row = asdict(self)
-        del row["prepared"]
-        return row
+        """Return the prediction as plain values that JSON can hold."""
+        return {name: value for name, value in vars(self).items() if name not in _NOT_PLAIN}
+
+    def explain(self, target: str | None = None, layer: str | None = None) -> Explanation:
+        """Return a Grad-CAM heat map of the evidence; the first of a detector takes seconds.
+
+        By default of the side of the threshold that the score lies on. `layer` is as in
+        `ddlib.gradcam.GradCAM`. A detector without a .keras file is a DetectorError, an image
+        without a score a ValueError.
+
+        Examples
+        --------
+        >>> detector.predict("portrait.jpg").explain().save("portrait-cam.png")  # doctest: +SKIP
+        """
+        if self.prepared is None:
+            raise ValueError(f"{self.file} cannot be explained: {self.error}")
+        if target is None:
+            target = "fake" if self.score >= self.detector.threshold else "real"
+        size = len(self.prepared)
+        heat = self.detector.grad_cam(self.prepared[None], target, layer, size).heat[0]
+        return Explanation(target, heat, overlay(self.prepared, heat))
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where the evidence for a class lies in a prepared image."""
+
+    target: str  # "fake" or "real"
+    heat: np.ndarray  # (S, S) float32 in [0, 1]
+    overlay: np.ndarray  # (S, S, 3) uint8, the map over the image
+
+    def save(self, path) -> Path:
+        """Write the overlay as an image file; the suffix of its name says which kind."""
+        with atomic_write(Path(path)) as unfinished:
+            Image.fromarray(self.overlay).save(unfinished)
+        return Path(path)
+
+    def _repr_png_(self):
+        return Image.fromarray(self.overlay)._repr_png_()
+
+
+def predict(source, detector: Detector, face: bool = False):
+    """Do as `ddlib.deploy.detector.Detector.predict` does."""
+    is_folder = isinstance(source, (str, os.PathLike)) and Path(source).is_dir()
+    several = isinstance(source, (list, tuple)) or is_folder or getattr(source, "ndim", 3) == 4
+    images = _images(source)
+    if not images:
+        raise ValueError("there is no image: the list or folder is empty")
+    rows = list(predict_files(images, detector, detector.scorer(), face))
+    return rows if several else rows[0]
+
+
+def _images(source) -> list:
+    """Return a path or an array (H, W, 3) for each image of a source."""
+    if isinstance(source, (list, tuple)):
+        return [image for each in source for image in _images(each)]
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        return [path / name for name in list_images(path)] if path.is_dir() else [path]
+    return [image for _, image in read_images(source)]
 
 
 def predict_files(
-    files: Iterable, detector: Detector, scorer: Scorer | None = None, face: bool = False
+    files: Iterable, detector: Detector, scorer: Scorer, face: bool = False
 ) -> Iterator[Prediction]:
-    """Yield a row for each file in order; however many there are, few are in memory at once.
+    """Yield a prediction for each file or array in order; few are in memory at once."""
 
-    Parameters
-    ----------
-    files : iterable of path
-    detector : Detector
-    scorer : Scorer, optional
-        Of this detector, if it was made already.
-    face : bool
-        Cut out the largest face first (needs OpenCV, see `ddlib.images.faces`).
-    """
-    scorer = scorer or detector.scorer()
-    work = partial(predict_file, detector=detector, scorer=scorer, face=face)
+    def work(source) -> Prediction:
+        if isinstance(source, np.ndarray):
+            height, width = source.shape[:2]
+            facts = {"width": width, "height": height, "format": None, "jpeg_quality": nan}
+            return _predict_image(source, facts, None, detector, scorer, face)
+        name = os.fspath(source)
+        try:
+            data = read_bytes(source)
+            facts, image = probe_bytes(data, source), decode_image(data, source)
+        except ImageError as error:
+            return Prediction(name, error=str(error).removeprefix(f"{name}: "))
+        return _predict_image(image, facts, name, detector, scorer, face)
+
     return ordered_parallel_map(work, files, scorer.workers)
 
 
-def predict_file(path, detector: Detector, scorer: Scorer, face: bool = False) -> Prediction:
-    """Return the row of one file; a file that cannot be read has its error in it."""
-    name = os.fspath(path)
-    try:
-        facts = probe(path)
-        image = read_image(path)
-    except ImageError as error:
-        return Prediction(name, error=str(error).removeprefix(f"{name}: "))
-    warnings = file_warnings(facts)
-    region, scored = cut_out(image, detector, face)
+def _predict_image(image, facts: dict, name, detector, scorer, face) -> Prediction:
+    """Return the prediction for one image; `facts` as `ddlib.images.read.probe_bytes` gives."""
+    quality, warnings, protocol = facts["jpeg_quality"], [], detector.protocol
+    if quality <= MIN_JPEG_QUALITY:  # never true of NaN
+        warnings.append(f"heavily compressed: JPEG quality about {quality:.0f}")
+    region, scored = _cut_out(image, protocol.square, face)
     if face and region != "face":
         warnings.append("no face found: the picture was scored as it is")
     if region == "centre" and max(facts["width"], facts["height"]) >= MAX_ASPECT * scored.shape[0]:
         warnings.append("long picture: only its middle square was scored")
-    protocol = detector.protocol
-    warnings += size_warnings(scored, protocol.image_size)
+    side = min(scored.shape[:2])
     resized = resize(scored, protocol.image_size, protocol.resize)
-    if min(scored.shape[:2]) >= protocol.image_size and fine_detail(resized) < MIN_FINE_DETAIL:
+    if side < MIN_SIDE:
+        warnings.append(f"tiny: {side} pixels hold no face")
+    elif side < protocol.image_size:
+        word = "tiny" if 2 * side <= protocol.image_size else "small"
+        warnings.append(f"{word}: {side} pixels were enlarged to {protocol.image_size}")
+    elif fine_detail(resized) < MIN_FINE_DETAIL:
         warnings.append("no fine detail: enlarged or blurred before")
     prepared = prepare(resized, protocol)  # the rest of it: cut and size are right already
     score = float(detector.scores(scorer.logit(prepared)))
-    quality = facts["jpeg_quality"]
-    facts["jpeg_quality"] = None if isnan(quality) else quality
-    del facts["bytes"]
-    verdict = str(verdicts(score, detector.unsure))
-    return Prediction(name, score, verdict, region, **facts, warnings=warnings, prepared=prepared)
+    shape = {"width": facts["width"], "height": facts["height"], "format": facts["format"]}
+    if isnan(score):
+        return Prediction(name, error="the model's output is NaN", warnings=warnings, **shape)
+    return Prediction(
+        file=name,
+        score=score,
+        verdict=str(verdicts(score, detector.reject_band)),
+        region=region,
+        jpeg_quality=None if isnan(quality) else quality,
+        warnings=warnings,
+        prepared=prepared,
+        detector=detector,
+        **shape,
+    )
 
 
-def cut_out(image: np.ndarray, detector: Detector, face: bool) -> tuple[str, np.ndarray]:
-    """Return what is scored of a picture, in one word and as pixels, before it is prepared."""
+def _cut_out(image: np.ndarray, square: str, face: bool) -> tuple[str, np.ndarray]:
+    """Return what is scored of an image, in one word and as pixels, before it is prepared."""
     box = find_face_square(image) if face else None
     if box:
         left, top, right, bottom = box
         return "face", image[top:bottom, left:right]
-    if detector.protocol.square == "crop" and image.shape[0] != image.shape[1]:
+    if square == "crop" and image.shape[0] != image.shape[1]:
         return "centre", center_crop(image)
     return "picture", image
 
@@ -133,12 +198,8 @@ def find_face_square(image: np.ndarray) -> tuple[int, int, int, int] | None:
     """Return the square around the largest face (left, top, right, bottom) in pixels, or None.
 
     The square is `FACE_MARGIN` times as wide as the face's box, about what portrait sets show, and
-    moved or made smaller where it would leave the picture.
+    moved or made smaller where it would leave the image.
     """
-    from PIL import Image
-
-    from ddlib.images.faces import find_face
-
     height, width = image.shape[:2]
     shrink = max(1.0, max(height, width) / _SEARCH)
     size = max(1, round(width / shrink)), max(1, round(height / shrink))
@@ -152,35 +213,11 @@ def find_face_square(image: np.ndarray) -> tuple[int, int, int, int] | None:
     return left, top, left + side, top + side
 
 
-def file_warnings(facts: dict) -> list[str]:
-    """Return what the file's header warns of; `facts` as `ddlib.images.read.probe` gives them."""
-    quality = facts["jpeg_quality"]
-    if quality <= MIN_JPEG_QUALITY:  # never true of NaN
-        return [f"heavily compressed: JPEG quality about {quality:.0f}"]
-    return []
-
-
-def size_warnings(scored: np.ndarray, image_size: int) -> list[str]:
-    """Return what the size of the scored part warns of."""
-    side = min(scored.shape[:2])
-    if side < MIN_SIDE:
-        return [f"tiny: {side} pixels hold no face"]
-    if 2 * side <= image_size:
-        return [f"tiny: {side} pixels were enlarged to {image_size}"]
-    if side < image_size:
-        return [f"small: {side} pixels were enlarged to {image_size}"]
-    return []
-
-
 def fine_detail(image: np.ndarray) -> float:
-    """Return how much finer a picture's detail is than that of a smooth one.
+    """Return how much finer the detail of an image (S, S, 3) is than that of a smooth one.
 
     The mean distance of pixels from the mean of their 2 x 2 block, divided by the same of these
-    means: 0.5 where brightness only slopes, 2 for independent noise, 0 for a flat picture.
-
-    Parameters
-    ----------
-    image : (S, S, 3) uint8, S of at least 4
+    means: 0.5 where brightness only slopes, 2 for independent noise, 0 for a flat image.
     """
     side = len(image) // 4 * 4
     grey = image[:side, :side].mean(2)
@@ -196,17 +233,11 @@ def _block_means(grey: np.ndarray) -> np.ndarray:
 
 
 def find_files(paths: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Path]:
-    """Yield the files that paths mean, in order, each as often as it is meant.
+    """Yield the files that paths mean, in order.
 
-    Parameters
-    ----------
-    paths : iterable of str
-        Files; folders (everything below them that is named like an image, hidden files passed
-        over); patterns with ``*``, ``?`` or ``[``, as shells that do not expand them leave them;
-        ``-`` for the lines of `listed`. What does not exist is yielded too: reading it gives the
-        error.
-    listed : iterable of str
-        One path a line.
+    A path is a file; a folder (everything below it that is named like an image); a pattern with
+    ``*``, ``?`` or ``[``; or ``-`` for the lines of `listed`, one path a line. What does not exist
+    is yielded too: reading it gives the error.
     """
     for given in paths:
         if given == "-":
@@ -216,8 +247,5 @@ def find_files(paths: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Pat
         matches = [given]
         if not os.path.lexists(given) and glob.has_magic(given):
             matches = sorted(glob.glob(given, recursive=True)) or [given]  # noqa: PTH207
-        for match in matches:
-            if Path(match).is_dir():
-                yield from (Path(match) / name for name in list_images(match))
-            else:
-                yield Path(match)
+        for match in map(Path, matches):
+            yield from (match / name for name in list_images(match)) if match.is_dir() else [match]

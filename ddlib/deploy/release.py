@@ -1,33 +1,31 @@
 """A detector to take away: trained, rounded, exported, calibrated on valid, measured on test.
 
-What is measured is the very file that is shipped.
+What is measured is the very file that is released. All files of a release are written into a new
+folder, which takes its name when it is complete, so that no card ever lies beside the model of
+another release. A release that was interrupted while it replaced an older one leaves that one under
+``.NAME.old``.
 """
 
 from __future__ import annotations
 
+import shutil
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import read_json
+from ddlib._io import file_digest
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
-from ddlib.data.subsets import test_sets
-from ddlib.deploy.export import convert, round_weights, write_release
-from ddlib.deploy.model_card import (
-    LICENCE,
-    LIMITS,
-    card_rows,
-    choose_thresholds,
-    set_positions,
-    write_markdown,
-)
+from ddlib.deploy.export import convert, keras_logits
+from ddlib.deploy.model_card import LICENCE, LIMITS, Card, choose_thresholds, measure
 from ddlib.deploy.scorer import Scorer
 from ddlib.models.finetuning import Recipe, finetune
 from ddlib.models.provenance import provenance
-from ddlib.models.train import Trained
+from ddlib.protocol import Protocol
 
 
 def release(
@@ -39,7 +37,7 @@ def release(
     default: bool = False,
     log: Callable[[str], None] = print,
 ) -> Path:
-    """Train a detector on the train split and write it with its card; return the .keras file.
+    """Train a detector and write it with its card; return the path of its .keras file.
 
     Parameters
     ----------
@@ -48,76 +46,114 @@ def release(
         test is only measured.
     recipe : Recipe
     folder, name : path, str
-        NAME.keras, NAME.tflite, NAME.json and NAME.md are written there.
-    cache : Cache, optional
+        ``folder/name`` gets NAME.keras, NAME.tflite (float16), NAME.json and NAME.md; an earlier
+        release there is replaced as a whole.
     default : bool
         Whether the card calls it the one to use unless another is named.
-    log : callable
-        Gets progress lines.
     """
-    cache = cache or Cache()
-    training, validation = (manifest.select(split=split) for split in ("train", "valid"))
+    cache, protocol = cache or Cache(), recipe.protocol
+    training, validation, test = (manifest.select(split=s) for s in ("train", "valid", "test"))
     trained = finetune(training, validation, recipe, cache, log)
-    card = {
-        **{"name": name, "what": _what(recipe), "data": _data(training, validation)},
-        **{"limits": list(LIMITS), "licence": LICENCE},
-        **{"recipe": recipe.to_dict(), "history": trained.history.round(4).to_dict("records")},
-        "provenance": _made_from(training, trained),
-        **({"default": True} if default else {}),
-    }
-    round_weights(trained.detector)  # before measuring: what is measured is what is shipped
-    card |= calibrate_and_evaluate(trained.detector, recipe.protocol, manifest, cache)
-    path = write_release(trained.detector, Path(folder), name, recipe.protocol, card)
-    write_markdown(read_json(path.with_suffix(".json")), path.with_suffix(".md"))
-    return path
-
-
-def calibrate_and_evaluate(detector, protocol, manifest: Manifest, cache: Cache) -> dict:
-    """Return temperature, threshold, band and the numbers of every test set, for the card."""
-    scorer = Scorer(convert(detector, "float16"))
-    validation, test = (manifest.select(split=split) for split in ("valid", "test"))
-    on_valid, on_test = (
-        scorer.logits(load_images(part, protocol, cache)) for part in (validation, test)
+    round_weights(trained.detector)  # before measuring: what is measured is what is released
+    content = convert(trained.detector, "float16")
+    _check_half_precision(trained.detector, content)
+    scorer = Scorer(content)
+    temperature, band = choose_thresholds(
+        validation.labels,
+        scorer.logits(load_images(validation, protocol, cache)),
+        validation.table["source"],
     )
-    sources = validation.table["source"]
-    chosen = choose_thresholds(validation.labels, on_valid, sources)
-    sets = test_sets(manifest)
-    trained = set(manifest.select(split="train").table["source"])
-    seen = {name: _seen(set(part.table["source"]), trained) for name, part in sets.items()}
-    return chosen | {
-        "numbers": card_rows(
-            *(test.labels, np.asarray(on_test), set_positions(sets, test), chosen, seen)
+    card = Card(
+        name,
+        protocol,
+        temperature,
+        reject_band=band,
+        default=default,
+        what=_what(protocol),
+        data=[_counts("trained on", training), _counts("chosen on", validation)],
+        limits=list(LIMITS),
+        licence=LICENCE,
+        recipe=recipe.to_dict(),
+        history=trained.history.round(4).to_dict("records"),
+        provenance=provenance()
+        | {
+            "training_hash": training.digest(),
+            "start_weights_hash": trained.start_digest,
+            "best_epoch": trained.best_epoch,
+            "seconds_training": round(trained.seconds, 1),
+        },
+    )
+    logits = scorer.logits(load_images(test, protocol, cache))
+    card = replace(card, numbers=measure(manifest, logits, card))
+    return write_release(trained.detector, content, card, Path(folder) / name)
+
+
+def write_release(model, content: bytes, card: Card, target: Path) -> Path:
+    """Write a detector's files into a new folder, which then takes the place of `target`.
+
+    `content` is the LiteRT model made from the Keras `model`; the hashes of both go into the card.
+    """
+    staging, old = (target.with_name(f".{target.name}.{word}") for word in ("unfinished", "old"))
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    keras_file, lite_file = staging / f"{card.name}.keras", staging / f"{card.name}.tflite"
+    model.save(keras_file)
+    _deflate(keras_file)
+    lite_file.write_bytes(content)
+    card = replace(card, sha256=file_digest(keras_file), tflite_sha256=file_digest(lite_file))
+    card.write(staging / f"{card.name}.json")
+    (staging / f"{card.name}.md").write_text(card.to_markdown(), encoding="utf-8")
+    if target.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+    staging.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    return target / keras_file.name
+
+
+def round_weights(model) -> None:
+    """Round every weight to 11 significant bits, as half precision does, but keep its range.
+
+    The other 13 bits become zeros, which a zip file stores in next to nothing.
+    """
+    rounded = []
+    for weight in model.get_weights():
+        bits = np.ascontiguousarray(weight, "float32").view(np.uint32)
+        bits = (bits + 0x0FFF + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)  # ties to even
+        rounded.append(bits.view(np.float32))
+    model.set_weights(rounded)
+
+
+def _check_half_precision(model, content: bytes) -> None:
+    """Raise if half precision changed the logits: weights above 65,504 do not fit into it."""
+    noise = np.random.default_rng(0).integers(0, 256, (4, *model.input_shape[1:]), np.uint8)
+    original = keras_logits(model, noise)
+    error, largest = np.abs(Scorer(content, 1).logits(noise) - original).max(), abs(original).max()
+    if not error <= 0.1 + 0.05 * largest:
+        raise ValueError(
+            f"the float16 file of {model.name} differs by {error:.3g} in its logit (here up to "
+            f"{largest:.3g}); its weights do not fit half precision"
         )
-    }
 
 
-def _made_from(training: Manifest, trained: Trained) -> dict:
-    return {
-        "training_hash": training.digest(),
-        "start_weights_hash": trained.start_digest,
-        "best_epoch": trained.best_epoch,
-        "seconds_training": round(trained.seconds, 1),
-        **provenance(),
-    }
+def _deflate(path: Path) -> None:
+    """Write a .keras file, which is a zip of stored parts, again with its parts compressed."""
+    with zipfile.ZipFile(path) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
+        for name, data in parts.items():
+            new.writestr(name, data)
 
 
-def _seen(sources: set, trained: set) -> str:
-    return "yes" if sources <= trained else "partly" if sources & trained else "no"
-
-
-def _what(recipe: Recipe) -> str:
-    protocol = recipe.protocol
+def _what(protocol: Protocol) -> str:
+    start = "ImageNet" if protocol.weights == "imagenet" else protocol.weights or "random"
     return (
-        f"MobileNet V1 of width {protocol.alpha:g} for square pictures of "
-        f"{protocol.image_size} pixels that tells photographs of faces from AI-generated ones. "
-        "Started from ImageNet weights, every layer trained."
+        f"MobileNet V1 of width {protocol.alpha:g} for square images of {protocol.image_size} "
+        "pixels that tells photographs of faces from AI-generated ones. Started from "
+        f"{start} weights, every layer trained."
     )
 
 
-def _data(training: Manifest, validation: Manifest) -> list[str]:
-    lines = []
-    for word, part in (("trained on", training), ("chosen on", validation)):
-        counts = part.table.groupby(["label", "source"]).size()
-        listed = ", ".join(f"{n} {source} ({label})" for (label, source), n in counts.items())
-        lines.append(f"{word} {listed}")
-    return lines
+def _counts(words: str, part: Manifest) -> str:
+    counts = part.table.groupby(["label", "source"]).size().items()
+    return words + " " + ", ".join(f"{n} {source} ({label})" for (label, source), n in counts)

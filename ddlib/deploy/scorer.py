@@ -1,8 +1,4 @@
-"""Score many prepared images fast, without TensorFlow: LiteRT on the processor.
-
-A detector is scored from its ``.tflite`` file (`ddlib.models.inference`; engines are compared in
-``tests/benchmarks/bench_scoring.py``). Memory stays bounded however many pictures there are.
-"""
+"""Score many prepared images fast, without TensorFlow: LiteRT on the processor."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import ordered_parallel_map
+from ddlib._io import cpu_count, ordered_parallel_map
 from ddlib.models.inference import Interpreters
 
 _CHUNK = 16  # images that a worker takes at once
@@ -28,23 +24,19 @@ class Scorer:
     Parameters
     ----------
     model : path or bytes
-        A ``.tflite`` file, or what is in one.
+        A ``.tflite`` file, or its content.
     workers : int, optional
         Threads; by default one for each processor.
 
     Attributes
     ----------
     image_size : int
-        Side S of the square pictures that the model takes.
-    kind : {"float32", "float16", "int8"}
-        Numbers that its weights are kept in.
-    bytes : int
-        Size of the model.
+        Side S of the square images that the model takes.
 
     Raises
     ------
     ModelError
-        If the model cannot be read, or does not map one (S, S, 3) uint8 picture to one number.
+        If the model cannot be read, or does not map one (S, S, 3) uint8 image to one number.
 
     Examples
     --------
@@ -55,9 +47,8 @@ class Scorer:
     def __init__(self, model, workers: int | None = None):
         in_memory = isinstance(model, bytes | bytearray)
         self.name = "the model" if in_memory else os.fspath(model)
-        self.workers = workers or os.cpu_count() or 1
+        self.workers = workers or cpu_count()
         content = bytes(model) if in_memory else Path(model).read_bytes()
-        self.bytes = len(content)
         try:
             self._interpreters = Interpreters(content)
         except (ValueError, RuntimeError) as error:
@@ -65,35 +56,34 @@ class Scorer:
                 f"{self.name} cannot be read as a LiteRT model ({error}); "
                 "write it anew with `ddlib export`"
             ) from error
-        with self._interpreters.lent() as first:
+        with self._interpreters.borrow() as first:
             self.image_size = self._side(first)
-            self.kind = _kind(first)
 
     def logit(self, image: np.ndarray) -> float:
-        """Return the logit of one prepared (S, S, 3) uint8 picture."""
+        """Return the logit of one prepared (S, S, 3) uint8 image."""
         return float(self._run(np.asarray(image)[None])[0])
 
     def logits(self, images) -> np.ndarray:
-        """Return the logits (N,) float64 of N prepared pictures.
+        """Return the logits (N,) float64 of N prepared images.
 
         Parameters
         ----------
         images : (N, S, S, 3) uint8 array, memory map or `ddlib.data.cache.Rows`
-            Read piece by piece.
+            Read piece by piece: memory stays bounded however many there are.
 
         Raises
         ------
         ValueError
-            If the pictures have another size or type than the model takes.
+            If the images have another size or type than the model takes.
         """
-        parts = list(ordered_parallel_map(self._run, _chunks(images), self.workers))
+        parts = list(ordered_parallel_map(self._run, image_chunks(images, _CHUNK), self.workers))
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         size = self.image_size
         if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
             raise ValueError(
-                f"{self.name} takes pictures (N, {size}, {size}, 3) of uint8; "
+                f"{self.name} takes images (N, {size}, {size}, 3) of uint8; "
                 f"got {images.shape} of {images.dtype}"
             )
         return np.asarray(self._interpreters.run(images), np.float64).reshape(len(images))
@@ -106,22 +96,15 @@ class Scorer:
         if not fits or np.prod(answers[0]["shape"]) != 1 or answers[0]["dtype"] != np.float32:
             raise ModelError(
                 f"{self.name} takes {shape} of {np.dtype(given[0]['dtype'])}; a detector takes one "
-                "picture (1, S, S, 3) of uint8 and gives one float32: export it with ddlib"
+                "image (1, S, S, 3) of uint8 and gives one float32: export it with ddlib"
             )
         return shape[1]
 
 
-def _chunks(images) -> Iterator[np.ndarray]:
+def image_chunks(images, size: int) -> Iterator[np.ndarray]:
+    """Yield arrays of up to `size` images from an array or from `ddlib.data.cache.Rows`."""
     if hasattr(images, "chunks"):
-        yield from images.chunks(_CHUNK)
-        return
-    for start in range(0, len(images), _CHUNK):
-        yield np.asarray(images[start : start + _CHUNK])
-
-
-def _kind(interpreter) -> str:
-    types = {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
-    for dtype in (np.int8, np.float16):
-        if dtype in types:
-            return np.dtype(dtype).name
-    return "float32"
+        yield from images.chunks(size)
+    else:
+        for start in range(0, len(images), size):
+            yield np.asarray(images[start : start + size])

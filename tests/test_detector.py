@@ -1,7 +1,9 @@
 """Detectors on disk: found, checked, refused."""
 
 import json
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import toydetector
 
 from ddlib._io import file_digest, write_json
 from ddlib.deploy.detector import Detector, DetectorError, list_detectors, open_detector
-from ddlib.models.checkpoint import save_detector
+from ddlib.deploy.model_card import Card
 
 CARD = {"protocol": toydetector.PROTOCOL.to_dict(), "tflite_sha256": "0" * 64}
 
@@ -29,18 +31,17 @@ def test_found_by_name_by_file_or_as_the_default(tmp_path):
     (tmp_path / "d.keras").touch()
     with pytest.raises(DetectorError, match="d.json is missing"):
         open_detector(tmp_path / "d.keras")
-
-
-def test_without_any_it_says_so(tmp_path):
     with pytest.raises(DetectorError, match="no detector to use; there is: none"):
-        open_detector(folder=tmp_path)
+        open_detector(folder=tmp_path / "empty")
 
 
-def test_every_shipped_detector_is_whole():
+def test_every_shipped_detector_is_whole_and_its_card_the_one_for_people():
+    assert open_detector().name in list_detectors()
     for detector in list_detectors().values():
-        assert np.isfinite(
-            detector.scorer(1).logit(np.zeros((detector.protocol.image_size,) * 2 + (3,), np.uint8))
-        )
+        side = detector.protocol.image_size
+        assert np.isfinite(detector.scorer(1).logit(np.zeros((side, side, 3), np.uint8)))
+        text = (detector.folder / f"{detector.name}.md").read_text(encoding="utf-8")
+        assert text == detector.card.to_markdown()
 
 
 @pytest.mark.parametrize(
@@ -49,31 +50,43 @@ def test_every_shipped_detector_is_whole():
         {"temperature": 0},
         {"temperature": "warm"},
         {"temperature": float("inf")},
-        {"unsure": [0.7, 0.3]},
-        {"unsure": [0.5]},
-        {"unsure": [-0.1, 0.5]},
+        {"threshold": float("nan")},
+        {"threshold": 1.1},
+        {"reject_band": [0.7, 0.3]},
+        {"reject_band": [0.5]},
+        {"reject_band": [-0.1, 0.5]},
+        {"treshold": 0.5},
+        {"numbers": [{"auc": float("nan")}]},
         {"protocol": {"image_size": 64}},
+        {"protocol": {**CARD["protocol"], "image_size": 0}},
         {"protocol": None},
     ],
 )
-def test_a_card_that_cannot_be_is_refused(change, tmp_path):
+def test_an_impossible_card_is_refused(change, tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps(CARD | change))
     with pytest.raises(DetectorError, match="x.json"):
-        Detector("x", tmp_path, {**CARD, **change})
+        open_detector(tmp_path / "x.json")
 
 
-def test_a_card_that_is_no_card_is_refused(tmp_path):
-    for text in ("[1, 2]", "{", "{}"):
-        (tmp_path / "x.json").write_text(text)
-        with pytest.raises(DetectorError, match="x.json"):
-            open_detector(tmp_path / "x.json")
+@pytest.mark.parametrize("text", ["[1, 2]", "{", "{}"])
+def test_a_file_that_is_no_card_is_refused(text, tmp_path):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(DetectorError, match="x.json"):
+        open_detector(tmp_path / "x.json")
+
+
+def test_a_card_is_read_as_it_was_written(tmp_path):
+    card = Card("x", toydetector.PROTOCOL, 2.0, 0.6, (0.3, 0.7), numbers=[{"auc": None}], what="it")
+    card.write(tmp_path / "x.json")
+    assert asdict(Card.read(tmp_path / "x.json")) == asdict(card)
 
 
 def test_calibrated_scores_by_hand(tmp_path):
-    detector = Detector("x", tmp_path, {**CARD, "temperature": 2.0, "threshold": 0.6})
+    detector = Detector(Card("x", toydetector.PROTOCOL, temperature=2.0, threshold=0.6), tmp_path)
     # logit 2 ln 3 over temperature 2 is ln 3: three to one
     assert detector.scores([2 * np.log(3), 0, -2 * np.log(3)]) == pytest.approx([0.75, 0.5, 0.25])
     assert detector.scores([-2000.0, 2000.0]).tolist() == [0, 1]
-    assert detector.unsure == (0.6, 0.6)
+    assert detector.reject_band == (0.6, 0.6)
 
 
 def test_a_damaged_or_changed_file_is_refused(tmp_path):
@@ -81,16 +94,13 @@ def test_a_damaged_or_changed_file_is_refused(tmp_path):
     assert np.isfinite(open_detector(path).scorer(1).logit(np.zeros((64, 64, 3), np.uint8)))
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(
-        DetectorError, match=r"simulated.tflite is not the file that simulated.json.*hashes"
-    ):
-        open_detector(path).scorer()
-    path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DetectorError, match="hashes differ"):
+    with pytest.raises(DetectorError, match="simulated.tflite is not the file that simulated.json"):
         open_detector(path).scorer()
     path.unlink()
-    with pytest.raises(DetectorError, match="simulated.tflite is missing"):
+    with pytest.raises(DetectorError, match="has no .tflite file"):
         open_detector(tmp_path / "simulated.json").scorer()
+    with pytest.raises(DetectorError, match="has no .keras file"):
+        open_detector(tmp_path / "simulated.json").keras_model()
 
 
 def test_a_corrupt_file_that_its_card_describes_is_refused(tmp_path):
@@ -104,26 +114,17 @@ def test_a_corrupt_file_that_its_card_describes_is_refused(tmp_path):
 
 
 def test_a_model_of_another_size_than_its_card_is_refused(tmp_path):
-    protocol = replace(toydetector.PROTOCOL, image_size=96).to_dict()
-    path = toydetector.write(tmp_path, protocol=protocol)
-    with pytest.raises(DetectorError, match="pictures of 64 pixels, but its card says 96"):
+    path = toydetector.write(tmp_path, protocol=replace(toydetector.PROTOCOL, image_size=96))
+    with pytest.raises(DetectorError, match="images of 64 pixels, but its card says 96"):
         open_detector(path).scorer()
 
 
-def test_the_kind_of_file_that_is_not_there_is_named(tmp_path):
-    detector = open_detector(toydetector.write(tmp_path))
-    assert detector.has(".tflite") and not detector.has(".keras")
-    with pytest.raises(DetectorError, match="comes without a .keras file"):
-        detector.keras_model()
-
-
 def test_what_training_saves_is_a_detector(tmp_path):
-    path = save_detector(toydetector.detector(), tmp_path / "own.keras", toydetector.PROTOCOL)
-    detector = open_detector(path)
+    detector = open_detector(toydetector.save(tmp_path / "own.keras"))
     images = toydetector.pictures(4, seed=5)[0]
-    assert np.allclose(
-        detector.scorer(1).logits(images), toydetector.keras_logits(images), atol=1e-3
-    )
+    logits = detector.scorer(1).logits(images)
+    np.testing.assert_allclose(logits, toydetector.keras_logits(images), atol=1e-3)
+    assert detector.scorer(1) is detector.scorer(1)  # it was converted once
 
 
 def test_code_inside_a_model_is_not_run(tmp_path):
@@ -132,6 +133,20 @@ def test_code_inside_a_model_is_not_run(tmp_path):
     inner = [keras.layers.Lambda(lambda x: x), keras.layers.Flatten(), keras.layers.Dense(1)]
     keras.Sequential([keras.Input((64, 64, 3)), *inner]).save(tmp_path / "x.keras")
     card = {"protocol": CARD["protocol"], "sha256": file_digest(tmp_path / "x.keras")}
-    (tmp_path / "x.json").write_text(json.dumps(card))
+    write_json(tmp_path / "x.json", card)
     with pytest.raises(DetectorError, match="x.keras cannot be read"):
         open_detector(tmp_path / "x.keras").keras_model()
+
+
+def test_opening_and_scoring_load_no_tensorflow():
+    pytest.importorskip("ai_edge_litert")
+    code = (
+        "import sys, numpy as np\n"
+        "import ddlib.deploy.robustness\n"
+        "from ddlib.deploy.detector import open_detector\n"
+        "score = open_detector().predict(np.zeros((300, 300, 3), np.uint8)).score\n"
+        "print(0 < score < 1, {'tensorflow', 'keras'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.strip() == "True set()", run.stderr
+    assert run.stderr == ""  # the runtime's announcement is kept from the terminal

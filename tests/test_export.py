@@ -1,0 +1,168 @@
+"""Exported detectors against their Keras model, and the tables of what they keep and cost."""
+
+import shutil
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import toydetector
+
+from ddlib.deploy import benchmark, quantisation
+from ddlib.deploy.benchmark import cost_table, export_table, latency
+from ddlib.deploy.detector import Detector, open_detector
+from ddlib.deploy.export import KINDS, convert, export, prepared_images
+from ddlib.deploy.scorer import Scorer
+from ddlib.metrics.agreement import agreement
+from ddlib.mobilenet import build_detector
+from ddlib.models.inference import converted, logit_model, runtime
+
+
+@pytest.mark.parametrize(("kind", "apart"), [("float32", 1e-3), ("float16", 0.1)])
+def test_an_export_gives_the_keras_models_logits_from_raw_pixels(kind, apart):
+    images = toydetector.pictures(60, seed=1)[0]
+    logits = Scorer(toydetector.converted(kind)).logits(images)
+    reference = toydetector.keras_logits(images)
+    assert np.ptp(reference) > 3  # the toy detector does tell them apart
+    assert np.abs(logits - reference).max() < apart
+
+
+def test_int8_follows_the_keras_model():
+    # A guard against a wrong conversion (a misread input range gave 25 % flips here), not the
+    # measure of a trained detector: that is taken on real test sets.
+    images, labels = toydetector.pictures(60, seed=1)
+    logits = Scorer(toydetector.converted("int8")).logits(images)
+    reference = toydetector.keras_logits(images)
+    assert np.std(logits - reference) < 0.15 * np.std(reference)
+    scores = [1 / (1 + np.exp(-values)) for values in (logits, reference)]
+    assert agreement(*scores, labels)["flip_rate"] <= 0.05
+
+
+def test_the_logit_of_an_int8_model_is_no_eight_bit_number():
+    # 80 logits on 256 steps would share some; and steps end where the fitted images end
+    logits = Scorer(toydetector.converted("int8")).logits(toydetector.pictures(80, seed=4)[0])
+    assert len(np.unique(logits)) == 80
+
+
+@pytest.mark.parametrize("pixel_range", [(-1, 1), (0, 1)])
+def test_an_int8_model_reads_raw_pixels_whatever_its_pixel_range(pixel_range):
+    model = build_detector(0.25, toydetector.SIZE, None, pixel_range=pixel_range)
+    model.set_weights(toydetector.detector().get_weights())
+    images = toydetector.pictures(40)[0]
+    images.setflags(write=False)
+    content = convert(model, "int8", images)
+    (given,) = runtime()(model_content=content).get_input_details()
+    assert given["dtype"] == np.uint8 and given["quantization"] == (0.0, 0)
+    reference = logit_model(model)(images.astype("float32"), training=False).numpy()[:, 0]
+    misread = toydetector.keras_logits(127.5 + images / 2 if pixel_range == (-1, 1) else images)
+    logits = Scorer(content, 1).logits(images)
+    assert np.std(logits - reference) < 0.25 * np.std(reference) < np.std(misread - reference)
+
+
+@pytest.mark.parametrize(("alpha", "megabytes"), [(0.25, 0.5), (0.75, 3)])
+def test_int8_files_are_small(alpha, megabytes, monkeypatch):
+    monkeypatch.setattr(quantisation, "gptq_round", lambda rows, _: rows)  # slow, and no matter
+    model = build_detector(alpha, 32, None, dense_units=256)
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    size = len(convert(model, "int8", images))
+    assert model.count_params() < size < megabytes * 1e6  # a byte a weight and some more
+
+
+def test_smaller_kinds_are_smaller():
+    full, half, eighth = (len(toydetector.converted(kind)) for kind in KINDS)
+    assert eighth < 0.65 * half < 0.65 * 0.6 * full
+    weights = toydetector.detector().count_params()
+    assert weights * 4 * 0.9 < full < weights * 4 * 1.15
+
+
+def test_int8_needs_images_of_its_size():
+    model, images = toydetector.detector(), toydetector.pictures()[0]
+    for wrong in (None, images[:0], images[:, :32, :32], images.astype("float32")):
+        with pytest.raises(ValueError, match=r"representative images of shape \(64, 64, 3\)"):
+            convert(model, "int8", wrong)
+    with pytest.raises(ValueError, match="float32, float16, int8"):
+        convert(model, "int4")
+
+
+def test_export_writes_a_card_about_the_new_file(tmp_path):
+    path = toydetector.save(tmp_path / "own.keras")
+    opened = open_detector(path)
+    card = replace(opened.card, temperature=3.0, numbers=[{"auc": 1.0}], default=True)
+    original = Detector(card, opened.folder)
+    export(original, tmp_path / "out" / "x.tflite")
+    found = open_detector(tmp_path / "out" / "x.tflite")
+    assert found.temperature == 3 and found.protocol == toydetector.PROTOCOL
+    assert found.card.sha256 is None and found.card.numbers == [] and not found.card.default
+    images = toydetector.pictures(4, seed=5)[0]
+    logits = found.scorer().logits(images)
+    np.testing.assert_allclose(logits, toydetector.keras_logits(images), atol=1e-3)
+    with pytest.raises(ValueError, match="must end in .tflite"):
+        export(original, tmp_path / "x.bin")
+
+
+def test_images_to_fit_to_are_those_of_the_training_split(tiny, tmp_path):
+    folder = shutil.copytree(tiny.root, tmp_path / "faces")
+    assert len(prepared_images(folder, toydetector.PROTOCOL, 1000)) == len(tiny)
+    tiny.save(folder / "manifest.csv")
+    images = prepared_images(folder, toydetector.PROTOCOL, 1000)
+    assert len(images) == len(tiny.select(split="train"))
+    assert prepared_images(folder, toydetector.PROTOCOL, 5).shape == (5, 64, 64, 3)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no .training. image"):
+        prepared_images(tmp_path / "empty", toydetector.PROTOCOL, 5)
+
+
+def test_agreement_by_hand():
+    found = agreement([0.2, 0.6, 0.7, 0.9], [0.3, 0.4, 0.7, 0.5], [0, 1, 0, 1])
+    assert (found["n"], found["flips"], found["flip_rate"]) == (4, 1, 0.25)
+    assert found["max_difference"] == pytest.approx(0.4)
+    assert found["mean_difference"] == pytest.approx((0.1 + 0.2 + 0 + 0.4) / 4)
+    assert found["auc_loss"] == pytest.approx(0.5 - 0.75)  # the reference orders 2 of 4 pairs right
+    assert np.isnan(agreement([0.1], [0.2])["auc_loss"])
+    for pair in (([0.1], [0.1, 0.2]), ([], [])):
+        with pytest.raises(ValueError, match="reference_scores"):
+            agreement(*pair)
+
+
+def small_network(units):
+    image = keras.Input((4, 4, 2))
+    return keras.Sequential([image, keras.layers.Conv2D(3, 1), keras.layers.Dense(units)])
+
+
+def test_costs_by_hand():
+    models = {"b": small_network(5), "a": small_network(1)}
+    table = cost_table(models, rounds=1)
+    assert list(table["name"]) == ["b", "a"]
+    assert list(table["parameters"]) == [2 * 3 + 3 + 3 * 5 + 5, 2 * 3 + 3 + 3 + 1]
+    assert list(table["multiply_adds"]) == [16 * (2 * 3 + 3 * 5), 16 * (2 * 3 + 3)]
+    assert list(table["megabytes"]) == [len(converted(model)) / 1e6 for model in models.values()]
+    assert (table[["ms_1", "ms_2", "processor_ms"]] > 0).all(axis=None)
+
+
+def test_the_best_of_the_rounds_counts(monkeypatch):
+    times = iter([(9.0, 4.0), (2.0, 8.0), (3.0, 5.0), (7.0, 1.0)])  # two rounds, threads 1 and 2
+    monkeypatch.setattr(benchmark, "_timed", lambda run: next(times))
+    table = latency({"x": converted(small_network(1))}, rounds=2)
+    assert table.to_dict("records") == [
+        {"name": "x", "ms_1": 3.0, "ms_2": 2.0, "processor_ms": 4.0}
+    ]
+    with pytest.raises(ValueError, match="rounds=0"):
+        latency({}, rounds=0)
+
+
+def test_kinds_are_compared_with_the_float32_file_and_that_with_keras(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "KERAS_IMAGES", 25)
+    images, labels = toydetector.pictures(40, seed=5)
+    contents = {kind: toydetector.converted(kind) for kind in ("float32", "int8")}
+    found = open_detector(toydetector.save(tmp_path / "toy.keras"))
+    table = export_table(found, contents, images, labels)
+    assert list(table["kind"]) == ["keras", "float32", "int8"]
+    assert list(table["n"]) == [25, 40, 40]
+    assert table["megabytes"].isna().tolist() == [True, False, False]
+    keras_row, float_row, int8_row = table.to_dict("records")
+    assert 0 < keras_row["max_difference"] < 1e-3 < int8_row["max_difference"]
+    assert float_row["flips"] == 0 and float_row["max_difference"] == 0
+    assert float_row["auc"] > 0.7 and float_row["auc_low"] < float_row["auc"]
+    assert int8_row["auc_loss"] == pytest.approx(float_row["auc"] - int8_row["auc"])
+    assert int8_row["megabytes"] == len(contents["int8"]) / 1e6
+    assert np.isnan(keras_row["ms_1"]) and int8_row["ms_1"] > 0
