@@ -1,12 +1,17 @@
+"""Counts, intervals and ranks: published values, by hand, and against other libraries."""
+
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from ddlib.metrics.intervals import Z95, difference, mcnemar, wilson
-from ddlib.metrics.roc_auc import auc, average_precision
+from ddlib.metrics.agreement import agreement
+from ddlib.metrics.intervals import Z95, bootstrap_interval, difference, paired_difference, wilson
+from ddlib.metrics.roc_auc import auc
 from ddlib.metrics.score_table import compare, real_is_positive, score_table
 
 COLUMNS = [
@@ -25,34 +30,13 @@ def scored(rng, n_real=60, n_fake=80, shift=1.0, decimals=2):
     return labels, np.round(1 / (1 + np.exp(-logits)), decimals)
 
 
-@pytest.mark.parametrize(
-    ("k", "n", "low", "high"),  # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
-    [
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_wilson_gives_the_published_intervals(k, n, low, high):
-    assert wilson(k, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_wilson_by_hand_at_the_ends():
-    z2 = 1.959963984540054**2
-    assert wilson(0, 54) == pytest.approx((0, z2 / (54 + z2)))
-    assert wilson(54, 54) == pytest.approx((54 / (54 + z2), 1))
-    assert all(math.isnan(end) for end in wilson(0, 0))
-
-
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_solves_its_equation_and_mirrors(kn):
-    k, n = kn
-    low, high = wilson(k, n)
-    for end in (low, high):  # (p - end)^2 = z^2 end (1 - end) / n is how Wilson defines both ends
-        assert (k / n - end) ** 2 == pytest.approx(Z95**2 * end * (1 - end) / n, abs=1e-9)
-    assert 0 <= low <= k / n <= high <= 1
-    assert wilson(n - k, n) == pytest.approx((1 - high, 1 - low))
+def test_wilson_agrees_with_scipy(kn):
+    assert wilson(*kn) == pytest.approx(binomtest(*kn).proportion_ci(method="wilson"), abs=1e-12)
+
+
+def test_wilson_of_nothing_is_nan():
+    assert all(math.isnan(end) for end in wilson(0, 0))
 
 
 @pytest.mark.parametrize(("k", "n"), [(5, 4), (-1, 4)])
@@ -76,7 +60,7 @@ def test_difference_of_an_empty_set_is_nan():
     assert all(math.isnan(value) for value in difference(0, 0, 1, 2))
 
 
-def test_evaluate_by_hand():
+def test_score_table_by_hand():
     result = score_table([0, 0, 0, 1, 1], [0.1, 0.5, 0.4, 0.35, 0.8])
     assert list(result) == COLUMNS
     cells = {key: result[key] for key in ("tp", "fp", "tn", "fn", "n_real", "n_fake")}
@@ -90,7 +74,7 @@ def test_evaluate_by_hand():
     assert result["ap"] == pytest.approx((1 / 1 + 2 / 4) / 2)
 
 
-def test_evaluate_follows_the_threshold():
+def test_score_table_follows_the_threshold():
     labels, scores = [0, 1, 1], [0.2, 0.4, 0.9]
     assert score_table(labels, scores, 0.3)["recall_fake"] == 1
     assert score_table(labels, scores, 0.95)["recall_fake"] == 0
@@ -140,16 +124,12 @@ def test_delong_by_hand():
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, max_size=60))
-def test_auc_and_ap_agree_with_sklearn_under_ties(rows):
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
+def test_auc_agrees_with_sklearn_under_ties(rows):
     labels, scores = np.array([row[0] for row in rows]), np.array([row[1] / 8 for row in rows])
     if labels.min() == labels.max():
         assert math.isnan(auc(labels, scores)[0])
-        return
-    assert auc(labels, scores)[0] == pytest.approx(roc_auc_score(labels, scores))
-    expected = average_precision_score(labels, scores)
-    assert average_precision(labels, scores) == pytest.approx(expected)
+    else:
+        assert auc(labels, scores)[0] == pytest.approx(roc_auc_score(labels, scores))
 
 
 def test_delong_interval_agrees_with_a_bootstrap(rng):
@@ -196,8 +176,6 @@ def test_the_studys_own_counts_give_its_own_figures():
 
 
 def test_real_is_positive_agrees_with_sklearn(rng):
-    from sklearn.metrics import precision_recall_fscore_support
-
     labels, scores = scored(rng)
     expected = precision_recall_fscore_support(labels, scores >= 0.5, labels=[0])
     result = real_is_positive(labels, scores)
@@ -216,7 +194,7 @@ def test_real_is_positive_keeps_silent_where_there_is_nothing():
 
 
 def test_compare_by_hand():
-    # 10 fakes: a gets 8 right that b misses one of... only_a = 6, only_b = 1, both right 2
+    # 10 fakes: both get 2 right, a alone 6, b alone 1
     labels = np.ones(10, int)
     a = np.array([0.9] * 8 + [0.1] * 2)
     b = np.array([0.9] * 2 + [0.1] * 6 + [0.9, 0.1])
@@ -247,14 +225,6 @@ def test_compare_changes_sign_with_the_order(rng):
     assert ab["p_value"] == ba["p_value"] < 0.05
 
 
-def test_mcnemar_agrees_with_the_binomial_test(rng):
-    from scipy.stats import binomtest
-
-    for only_a, only_b in rng.integers(0, 300, size=(20, 2)).tolist():
-        expected = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-        assert mcnemar(only_a, only_b) == pytest.approx(expected, rel=1e-6)
-
-
 def test_paired_auc_difference_agrees_with_a_bootstrap(rng):
     labels, a = scored(rng, shift=1.5)
     b = np.clip(a + rng.normal(scale=0.25, size=len(a)), 0, 1)
@@ -266,3 +236,32 @@ def test_paired_auc_difference_agrees_with_a_bootstrap(rng):
         draws.append(auc(labels[pick], a[pick])[0] - auc(labels[pick], b[pick])[0])
     low, high = np.quantile(draws, [0.025, 0.975])
     assert (result["auc_low"], result["auc_high"]) == pytest.approx((low, high), abs=0.025)
+
+
+def test_paired_difference_by_hand():
+    # half an image in each of four cells: (6.5 - 1.5) / 12 and the variance of such a difference
+    shift = 5 / 12
+    half = Z95 * math.sqrt((8 / 12 - shift**2) / 12)
+    assert paired_difference(6, 1, 10) == pytest.approx((0.5, shift - half, shift + half))
+
+
+def test_bootstrap_interval_is_near_the_normal_one(rng):
+    values = rng.normal(3, 2, 400)
+    mean, low, high = bootstrap_interval(values, seed=1)
+    assert mean == pytest.approx(values.mean())
+    half = Z95 * values.std() / 20
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.03)
+    assert bootstrap_interval(values, seed=1) == (mean, low, high)
+    assert all(math.isnan(value) for value in bootstrap_interval([]))
+
+
+def test_agreement_by_hand():
+    found = agreement([0.4, 0.9, 0.2], [0.6, 0.9, 0.1], labels=[1, 1, 0])
+    assert (found["n"], found["flips"]) == (3, 1)
+    assert (found["flip_rate"], found["flip_low"], found["flip_high"]) == (1 / 3, *wilson(1, 3))
+    assert found["mean_difference"] == pytest.approx(0.1)
+    assert found["max_difference"] == pytest.approx(0.2)
+    assert found["auc_loss"] == 0
+    assert math.isnan(agreement([0.1], [0.1])["auc_loss"])
+    with pytest.raises(ValueError, match=r"\(2,\) and reference_scores \(1,\)"):
+        agreement([0.1, 0.2], [0.1])

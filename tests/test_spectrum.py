@@ -1,3 +1,5 @@
+"""Spectra of signals whose power is known."""
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,7 @@ def test_profile_by_hand():
     assert values.tolist() == [1.0, 0.0]
 
 
-def test_a_flat_picture_has_no_residual():
+def test_a_flat_image_has_no_residual():
     assert not residual(np.full((9, 7, 3), 77, np.uint8)).round(9).any()
 
 

@@ -1,15 +1,15 @@
-"""What happens to pictures on their way through the world, done to training pictures at random.
+"""What happens to images on their way to us: re-saved, blurred, resized, cropped, noisy.
 
-A detector that never saw a re-saved, blurred or resized picture takes such changes for signs. Wang
-et al. 2020 ("CNN-generated images are surprisingly easy to spot", arXiv 1912.11035) found that
-blur and JPEG in training carry over to generators never seen; Gragnaniello et al. 2021 (arXiv
-2104.02617) confirm it. Real and fake pictures get the same treatment.
+A detector that never saw such changes mistakes them for traces of a generator. Blur and JPEG during
+training carry over to unseen generators (Wang et al. 2020, arXiv 1912.11035; Gragnaniello et al.
+2021, arXiv 2104.02617). `perturb` makes one change of a stated strength, for measuring; `augment`
+makes several at random, for training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -19,133 +19,66 @@ from ddlib.images.jpeg import check_image, recompress
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How often each change is made (a share of the pictures), and how strongly at most."""
-
-    resize: float = 0.5
-    smallest: float = 0.5  # scale; a picture is made smaller and brought back to its size
-    zoom: float = 0.25
-    least_kept: float = 0.7  # of each side; the part is brought back to the whole size
-    blur: float = 0.3
-    largest_sigma: float = 1.5  # pixels, of a Gaussian
-    jpeg: float = 0.5
-    lowest_quality: int = 30
-    highest_quality: int = 95
-
-    def to_dict(self) -> dict:
-        """Return the fields as plain values that JSON can hold."""
-        return asdict(self)
-
-
-def augment(image: np.ndarray, plan: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Return a picture changed at random: zoomed, resized, blurred, saved as JPEG, in this order.
-
-    Parameters
-    ----------
-    image : (S, S, 3) uint8
-    plan : Augmentation
-    rng : numpy.random.Generator
-        Decides everything: the same state gives the same picture.
-
-    Returns
-    -------
-    (S, S, 3) uint8
-    """
-    picture = Image.fromarray(image)
-    side = picture.width
-    if rng.random() < plan.zoom:
-        kept = max(1, round(side * rng.uniform(plan.least_kept, 1)))
-        left, top = rng.integers(0, side - kept + 1, 2)
-        box = (left, top, left + kept, top + kept)
-        picture = picture.resize((side, side), _a_filter(rng), box=box)
-    if rng.random() < plan.resize:
-        small = max(1, round(side * rng.uniform(plan.smallest, 1)))
-        picture = picture.resize((small, small), _a_filter(rng))
-        picture = picture.resize((side, side), _a_filter(rng))
-    if rng.random() < plan.blur:
-        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0, plan.largest_sigma)))
-    image = np.asarray(picture)
-    if rng.random() < plan.jpeg:
-        quality = rng.integers(plan.lowest_quality, plan.highest_quality + 1)
-        image = recompress(image, int(quality))
-    return image
-
-
-def random_window(image: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a square of `side` pixels cut out at random, mirrored half the time."""
-    top, left = (rng.integers(0, length - side + 1) for length in image.shape[:2])
-    window = image[top : top + side, left : left + side]
-    return window[:, ::-1] if rng.random() < 0.5 else window
-
-
-def _a_filter(rng: np.random.Generator):
-    return _FILTERS[rng.integers(len(_FILTERS))]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A way to disturb pictures: what does it, how strongly, and which strengths there can be."""
-
-    change: Callable[[np.ndarray, float, int], np.ndarray]
-    strengths: tuple[float, ...]  # from mild to harsh
-    least: float
-    most: float
-
-
-def _jpeg(image, quality, seed):
+def _jpeg(image, quality, seed=0):
     return recompress(image, int(quality))
 
 
-def _blur(image, sigma, seed):
+def _blur(image, sigma, seed=0):
     return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)))
 
 
-def _resize(image, scale, seed):
+def _resize(image, scale, seed=0, down=_FILTERS[0], up=_FILTERS[0]):
     height, width = image.shape[:2]
     small = max(1, round(width * scale)), max(1, round(height * scale))
-    there = Image.fromarray(image).resize(small, Image.Resampling.BILINEAR)  # as `images.resize`
-    return np.asarray(there.resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize(small, down).resize((width, height), up))
 
 
-def _crop(image, share, seed):
-    kept = [max(1, round(side * share)) for side in image.shape[:2]]
-    top, left = ((side - k) // 2 for side, k in zip(image.shape, kept, strict=False))
-    return image[top : top + kept[0], left : left + kept[1]]
+def _crop(image, share, seed=0):
+    height, width = (max(1, round(side * share)) for side in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
 
 
-def _noise(image, sigma, seed):
+def _noise(image, sigma, seed=0):
     noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
     return np.rint(image + sigma * noise).clip(0, 255).astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class Perturbation:
+    """A kind of change: the function, usual strengths, and the range of the strength."""
+
+    change: Callable[[np.ndarray, float, int], np.ndarray]
+    strengths: tuple[float, ...]  # from mild to harsh
+    lowest: float
+    highest: float
+
+
 PERTURBATIONS = {
-    "jpeg": Kind(_jpeg, (95, 90, 80, 70, 60, 50, 40, 30), 1, 100),  # quality
-    "blur": Kind(_blur, (0.5, 1, 2), 0, 100),  # sigma of a Gaussian in pixels
-    "resize": Kind(_resize, (0.75, 0.5, 0.25), 0.01, 1),  # to this share of each side, and back
-    "crop": Kind(_crop, (0.9, 0.75, 0.5), 0.01, 1),  # the middle, this share of each side
-    "noise": Kind(_noise, (2, 5, 10), 0, 255),  # sigma in grey levels, each value on its own
+    "jpeg": Perturbation(_jpeg, (95, 90, 80, 70, 60, 50, 40, 30), 1, 100),  # quality
+    "blur": Perturbation(_blur, (0.5, 1, 2), 0, 100),  # sigma of a Gaussian in pixels
+    "resize": Perturbation(_resize, (0.75, 0.5, 0.25), 0.01, 1),  # share of each side
+    "crop": Perturbation(_crop, (0.9, 0.75, 0.5), 0.01, 1),  # share of each side
+    "noise": Perturbation(_noise, (2, 5, 10), 0, 255),  # sigma in grey levels
 }
-
-
 DEFAULT_PERTURBATIONS = tuple(
     (name, s) for name, kind in PERTURBATIONS.items() for s in kind.strengths
 )
 
 
 def perturb(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.ndarray:
-    """Return a picture after one disturbance.
+    """Return an image after one change.
 
     Parameters
     ----------
     image : (H, W, 3) uint8
     kind : {"jpeg", "blur", "resize", "crop", "noise"}
     strength : float
-        Quality 1 to 100; sigma of the Gaussian in pixels; share of each side that the picture is
-        brought to (and back, antialiased); share of each side that is kept, the middle of it; sigma
-        of Gaussian noise in grey levels.
+        "jpeg": quality 1 to 100; "blur": sigma of the Gaussian in pixels; "resize": share that each
+        side is reduced to before it is enlarged back; "crop": share of each side that is kept, the
+        middle; "noise": sigma of Gaussian noise in grey levels.
     seed : int
-        Of the noise. One seed gives one pattern, of which ``strength`` is the scale.
+        Seed of the noise. One seed gives one pattern, scaled by `strength`.
 
     Returns
     -------
@@ -154,14 +87,60 @@ def perturb(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.
     Raises
     ------
     ValueError
-        If the kind is unknown, the strength out of its range or the picture of another form.
+        If the kind is unknown, the strength out of its range or the image of another form.
     """
     if kind not in PERTURBATIONS:
-        raise ValueError(
-            f"disturbance {kind!r} is not known; choose from {', '.join(PERTURBATIONS)}"
-        )
-    least, most = PERTURBATIONS[kind].least, PERTURBATIONS[kind].most
-    if not least <= strength <= most:  # true for NaN as well
-        raise ValueError(f"{kind} {strength} is out of range; give {least} to {most}")
+        raise ValueError(f"kind={kind!r} is not known; choose from {', '.join(PERTURBATIONS)}")
+    lowest, highest = PERTURBATIONS[kind].lowest, PERTURBATIONS[kind].highest
+    if not lowest <= strength <= highest:  # true for NaN as well
+        raise ValueError(f"{kind} {strength} is out of range; give {lowest} to {highest}")
     check_image(image)
     return PERTURBATIONS[kind].change(image, strength, seed)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The share of images that each change is made to, and the limits of its strength."""
+
+    resize: float = 0.5
+    smallest: float = 0.5  # scale, before the image is enlarged back
+    zoom: float = 0.25
+    least_kept: float = 0.7  # of each side; the part is enlarged to the whole size
+    blur: float = 0.3
+    largest_sigma: float = 1.5  # pixels, of a Gaussian
+    jpeg: float = 0.5
+    lowest_quality: int = 30
+    highest_quality: int = 95
+
+
+def augment(image: np.ndarray, plan: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Return a square image (S, S, 3) uint8 changed at random; one state of `rng`, one result.
+
+    In this order: zoomed, resized, blurred, saved as JPEG.
+    """
+    side = len(image)
+    if rng.random() < plan.zoom:
+        kept = max(1, round(side * rng.uniform(plan.least_kept, 1)))
+        left, top = rng.integers(0, side - kept + 1, 2)
+        box = (left, top, left + kept, top + kept)
+        zoomed = Image.fromarray(image).resize((side, side), _random_filter(rng), box=box)
+        image = np.asarray(zoomed)
+    if rng.random() < plan.resize:
+        scale = rng.uniform(plan.smallest, 1)
+        image = _resize(image, scale, down=_random_filter(rng), up=_random_filter(rng))
+    if rng.random() < plan.blur:
+        image = _blur(image, rng.uniform(0, plan.largest_sigma))
+    if rng.random() < plan.jpeg:
+        image = _jpeg(image, rng.integers(plan.lowest_quality, plan.highest_quality + 1))
+    return image
+
+
+def random_window(image: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a square of `side` pixels at a random place, mirrored half the time."""
+    top, left = (rng.integers(0, length - side + 1) for length in image.shape[:2])
+    window = image[top : top + side, left : left + side]
+    return window[:, ::-1] if rng.random() < 0.5 else window
+
+
+def _random_filter(rng: np.random.Generator):
+    return _FILTERS[rng.integers(len(_FILTERS))]

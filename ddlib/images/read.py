@@ -1,8 +1,7 @@
-"""Read any image file safely to (H, W, 3) uint8 RGB, and the few things done to pixels later.
+"""Read any image file safely to (H, W, 3) uint8 RGB; resize and crop it.
 
-The content of a file decides how it is read, never its name: a HEIC photograph under a ``.jpg``
-name opens. What cannot be read completely raises `ImageError`, which names the file, says what is
-wrong and what to do; nothing is patched up in silence.
+The content of a file decides how it is read, not its name: a HEIC photograph under a ``.jpg`` name
+opens. A file that cannot be read completely raises `ImageError`; nothing is repaired silently.
 """
 
 from __future__ import annotations
@@ -15,17 +14,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ddlib.images.jpeg import check_image, decode_colour, jpeg_quality
+from ddlib.images.jpeg import check_image, jpeg_quality
 
-MIN_SIDE = 16  # pixels; smaller pictures are readable, but hold no face: manifests set them aside
-
-
+MIN_SIDE = 16  # pixels; a smaller image is readable, but holds no face and is excluded
 MAX_SIDE = 20_000  # pixels; longer sides come from panoramas, scans and damaged headers
-
-
-MAX_PIXELS = 80_000_000  # about 240 MB as RGB, and just below Pillow's own decompression bomb limit
-
-
+MAX_PIXELS = 80_000_000  # 240 MB as RGB, just below the limit of Pillow's decompression bomb check
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+    + (".heic", ".heif", ".avif")
+)
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
@@ -37,72 +34,58 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read an image file completely, whatever its format and colour mode.
 
     EXIF rotation is applied, transparency is laid over white, 16-bit values are scaled to 8 bits,
-    of an animation the first frame is taken. Colour profiles are not applied.
-
-    Parameters
-    ----------
-    path : path-like
+    and an animation gives its first frame. Colour profiles are not applied.
 
     Returns
     -------
-    numpy.ndarray
-        (H, W, 3) uint8 RGB.
+    (H, W, 3) uint8 RGB
 
     Raises
     ------
     ImageError
-        If the file is missing, empty, truncated, no image, or larger than `MAX_SIDE` on a side or
-        `MAX_PIXELS` in all.
+        If the file is missing, empty, truncated, not an image, or larger than `MAX_SIDE` on a side
+        or `MAX_PIXELS` in all.
     """
-    return decode_image(_read_bytes(path), path)
+    return decode_image(read_bytes(path), path)
 
 
 def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
-    """Do as `read_image` does for bytes already in memory; `name` is what errors call them."""
+    """Read an image from a file's bytes as `read_image` does; errors call it `name`."""
     with _open(data, name) as picture:
         try:
-            if picture.format == "JPEG" and picture.mode == "RGB" and "exif" not in picture.info:
-                image = decode_colour(data)
-                if image is not None:
-                    return image
             picture.load()
             return _to_rgb(ImageOps.exif_transpose(picture), name)
         except ImageError:
             raise
-        except (
-            Exception
-        ) as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error ...
+        except Exception as error:  # decoders raise errors of many kinds
             raise ImageError(
                 f"{os.fspath(name)}: the file is damaged or cut short ({error}); "
                 "fetch it again or remove it"
             ) from error
 
 
-def probe(path: str | os.PathLike) -> dict:
-    """Read a file's header only.
+def probe_bytes(data: bytes, name: str | os.PathLike = "image") -> dict:
+    """Read the header in a file's bytes.
 
     Returns
     -------
     dict
-        ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names it (of
-        the content, not of the name), ``bytes``, and ``jpeg_quality`` 1 to 100 (NaN unless JPEG).
+        ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names the
+        content, ``bytes``, and ``jpeg_quality`` 1 to 100 (NaN unless JPEG).
 
     Raises
     ------
     ImageError
-        If the header cannot be read. A file cut short after its header is found by `read_image`.
+        If the header cannot be read. A file cut short after its header is found by `decode_image`.
     """
-    return probe_bytes(_read_bytes(path), path)
-
-
-def probe_bytes(data: bytes, name: str | os.PathLike = "image") -> dict:
-    """Do as `probe` does for bytes already in memory."""
     with _open(data, name) as picture:
         width, height = picture.size
+        orientation = 1
         # Pillow turns the size of a TIFF itself; a PNG without EXIF would be decoded to look for it
         if picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info):
             orientation = picture.getexif().get(0x0112, 1)
-            width, height = (height, width) if 5 <= orientation <= 8 else (width, height)
+        if 5 <= orientation <= 8:  # those that swap the sides
+            width, height = height, width
         tables = getattr(picture, "quantization", None)
         quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
         return {
@@ -115,7 +98,7 @@ def probe_bytes(data: bytes, name: str | os.PathLike = "image") -> dict:
 
 
 def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarray:
-    """Resize to a square of `size` pixels; a picture that is not square is squeezed.
+    """Resize to a square of `size` pixels; an image that is not square is squeezed.
 
     Parameters
     ----------
@@ -123,27 +106,24 @@ def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarra
     size : int
         Side of the result in pixels.
     method : {"antialias", "nearest", "none"}
-        ``antialias`` is Pillow's triangle filter, widened by the reduction as ``tf.image.resize``
-        does with ``antialias=True``. Lanczos is sharper, but its negative lobes ring at edges, and
-        ringing is just the kind of trace that detectors and ELA feed on. ``nearest`` takes single
-        pixels, as the loader of Keras does unless told otherwise: it aliases large pictures and is
-        kept for the study's own protocol. ``cut`` takes the middle of a larger picture, pixels as
-        they are, and enlarges a smaller one as ``antialias`` does.
+        ``antialias`` is Pillow's triangle filter, as ``tf.image.resize(antialias=True)``. Lanczos
+        is sharper but rings at edges, a trace that detectors and ELA react to. ``nearest`` takes
+        single pixels as Keras's loader did by default: it aliases, and is kept to repeat the study.
+        ``none`` cuts out the middle, and enlarges a smaller image as ``antialias`` does.
 
     Returns
     -------
-    numpy.ndarray
-        (size, size, 3) uint8.
+    (size, size, 3) uint8
     """
     if method not in ("antialias", "nearest", "none"):
-        raise ValueError(f"method={method!r} is not known; choose from antialias, nearest, cut")
+        raise ValueError(f"method={method!r} is not known; choose from antialias, nearest, none")
     check_image(image)
     if image.shape[:2] == (size, size):
         return image
     if method == "none" and min(image.shape[:2]) >= size:
         top, left = ((side - size) // 2 for side in image.shape[:2])
         return image[top : top + size, left : left + size]
-    if method == "nearest":  # Pillow's, without its copies: the pixel below the centre of each
+    if method == "nearest":  # the pixel at the centre of each new one
         rows, columns = (
             ((np.arange(size) + 0.5) * side / size).astype(int) for side in image.shape[:2]
         )
@@ -153,7 +133,7 @@ def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarra
 
 
 def center_crop(image: np.ndarray, share: float = 1.0) -> np.ndarray:
-    """Return the largest centred square, of which only the middle `share` (0 to 1) is kept."""
+    """Return the middle `share` (above 0, up to 1) of the largest centred square."""
     if not 0 < share <= 1:
         raise ValueError(f"share={share!r} is out of range; allowed is above 0 and up to 1")
     check_image(image)
@@ -163,7 +143,8 @@ def center_crop(image: np.ndarray, share: float = 1.0) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
-def _read_bytes(path) -> bytes:
+def read_bytes(path) -> bytes:
+    """Return a file's bytes; raise ImageError if it cannot be read or is empty."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError as error:
@@ -180,7 +161,9 @@ def _read_bytes(path) -> bytes:
 def _open(data: bytes, name) -> Image.Image:
     name = os.fspath(name)
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        _register_heif(name)
+        import pillow_heif  # loaded only when a HEIC file turns up
+
+        pillow_heif.register_heif_opener()
     try:
         picture = Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
@@ -201,17 +184,6 @@ def _open(data: bytes, name) -> Image.Image:
             f"{MAX_PIXELS} in all are read; make it smaller or remove it"
         )
     return picture
-
-
-def _register_heif(name: str) -> None:
-    try:
-        import pillow_heif  # only phones' photographs need it, so it is loaded when one turns up
-    except ImportError as error:
-        raise ImageError(
-            f"{name}: a HEIC image needs the package pillow-heif; "
-            "install it or convert the file to JPEG"
-        ) from error
-    pillow_heif.register_heif_opener()
 
 
 def _to_rgb(picture: Image.Image, name) -> np.ndarray:
@@ -235,16 +207,10 @@ def _from_16_bits(grey: np.ndarray, name) -> np.ndarray:
     return np.repeat(scaled[..., None], 3, axis=2)
 
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-    + (".heic", ".heif", ".avif")
-)
-
-
 def list_images(root) -> list[str]:
-    """Return the paths of all files below `root` that are named like images, in a fixed order.
+    """Return the sorted paths, relative to `root`, of files below it with an image's suffix.
 
-    Paths are relative to `root` with forward slashes. Hidden files and folders are skipped.
+    Paths have forward slashes. Hidden files and folders are skipped.
     """
     root, found = os.fspath(root), []
     for folder, folders, names in os.walk(root):
@@ -259,38 +225,40 @@ def list_images(root) -> list[str]:
     return sorted(found)
 
 
-def read_images(source) -> Iterator[tuple[str | None, np.ndarray]]:
-    """Read images from anything that usually holds them, one by one.
+def read_images(source) -> list[tuple[str | None, np.ndarray]]:
+    """Read images from files, folders, PIL images or arrays.
 
     Parameters
     ----------
     source : path, PIL image, array (H, W, 3) or (N, H, W, 3) uint8, or a list of these
-        Of a folder, all images below it are read (`list_images`).
+        In a folder all images are read (`list_images`).
 
-    Yields
-    ------
-    name : str or None
-        The path of a file; None for an image that is an array.
-    image : ndarray, (H, W, 3) uint8
+    Returns
+    -------
+    list of (name, image)
+        The path of a file, else None; (H, W, 3) uint8.
 
     Raises
     ------
-    ImageError
-        If a file cannot be read.
     ValueError
-        If the source is none of these.
+        If the source is none of these or holds no image. `ImageError`, if a file cannot be read.
     """
+    found = list(_each_image(source))
+    if not found:
+        raise ValueError("there is no image: the array, list or folder is empty")
+    return found
+
+
+def _each_image(source) -> Iterator[tuple[str | None, np.ndarray]]:
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         for file in [path / name for name in list_images(path)] if path.is_dir() else [path]:
             yield str(file), read_image(file)
     elif isinstance(source, Image.Image):
-        yield getattr(source, "filename", "") or "PIL image", _to_rgb(
-            ImageOps.exif_transpose(source), "PIL image"
-        )
+        yield None, _to_rgb(ImageOps.exif_transpose(source), "PIL image")
     elif isinstance(source, (list, tuple)):
         for each in source:
-            yield from read_images(each)
+            yield from _each_image(each)
     elif len(getattr(source, "shape", ())) in (3, 4):
         images = np.asarray(source)
         for image in images if images.ndim == 4 else [images]:
@@ -298,6 +266,6 @@ def read_images(source) -> Iterator[tuple[str | None, np.ndarray]]:
             yield None, image
     else:
         raise ValueError(
-            f"{getattr(source, 'shape', type(source).__name__)} is not an image; needed is a path, "
-            "a PIL image, an array (H, W, 3) or (N, H, W, 3), a list of these, or a folder"
+            f"{getattr(source, 'shape', type(source).__name__)} is not an image; give a path, a "
+            "folder, a PIL image, an array (H, W, 3) or (N, H, W, 3) uint8, or a list of these"
         )

@@ -1,14 +1,72 @@
-"""Results in words: the sentences and short tables that notebooks show."""
+"""Results as text: names in words, numbers with their intervals, short tables."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 MEASURES = ("accuracy", "recall_real", "recall_fake", "auc")
+CONDITION_NAMES = {
+    "gan": "GAN",
+    "gan+ela": "GAN, ELA maps",
+    "gan+sd": "GAN + SD",
+    "gan+sd+ela": "GAN + SD, ELA maps",
+}
+NAMES = {  # of sources and test sets, then of measures
+    "gan": "GAN faces",
+    "sd": "Stable Diffusion",
+    "sd14": "Stable Diffusion 1.4",
+    "sd15": "Stable Diffusion 1.5",
+    "sd21": "Stable Diffusion 2.1",
+    "sdxl": "SDXL",
+    "ffhq": "FFHQ",
+    "stylegan": "StyleGAN",
+    "stylegan3": "StyleGAN3",
+    "lfw": "LFW photographs",
+    "utkface": "UTKFace photographs",
+    "ciplab": "CIPLAB composites",
+    "cat-photos": "cat photographs",
+    "mycat": "the study's cat",
+    "sim-camera": "simulated camera",
+    "sim-camera-large": "simulated camera, large",
+    "sim-gan": "simulated GAN",
+    "sim-sd512": "simulated SD, 512 px",
+    "sim-sd768": "simulated SD, 768 px",
+    "sim-sd1024": "simulated SD, 1024 px",
+    "sim-cat-camera": "simulated cats, camera",
+    "sim-cat-vq": "simulated cats, VQ decoder",
+    "recall_fake": "recall of fakes",
+    "recall_real": "recall of reals",
+    "balanced_accuracy": "balanced accuracy",
+    "auc": "AUC",
+    "ap": "average precision",
+    "score": "score, P(fake)",
+    "flips": "verdicts that flip",
+}
+
+
+def display_name(word: str) -> str:
+    """Return a source, test set or measure in words, or the word itself if unknown.
+
+    Examples
+    --------
+    >>> display_name("sd21"), display_name("recall_fake"), display_name("my-phone")
+    ('Stable Diffusion 2.1', 'recall of fakes', 'my-phone')
+    """
+    return NAMES.get(word, word)
+
+
+def condition_name(condition: str) -> str:
+    """Return a condition in words, or the condition itself if unknown."""
+    return CONDITION_NAMES.get(condition, condition)
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """Return a proportion and its interval as text: ``0.941 [0.938, 0.944]``."""
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def percent(value: float, low: float, high: float) -> str:
-    """Return a share with its 95 % interval in words.
+    """Return a proportion with its 95 % interval in words.
 
     Examples
     --------
@@ -17,44 +75,28 @@ def percent(value: float, low: float, high: float) -> str:
     """
     if pd.isna(value):
         return "not measured"
-    low, high = 100 * low, 100 * high
-    return f"{100 * value:.0f} % (95 % interval {low:.0f} to {high:.0f} %)"
+    return f"{100 * value:.0f} % (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
 
 
-def format_table(rows: pd.DataFrame, measures=MEASURES) -> pd.DataFrame:
-    """Return rows of a result table for reading: counts, then measures with 95 % intervals.
+def summary(rows: pd.DataFrame, measures=MEASURES) -> pd.DataFrame:
+    """Return rows of ``runs/<tier>/results.csv`` as text: counts, measures with 95 % intervals.
 
-    A measure that a set does not have (accuracy and AUC of a single class) is left empty.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Columns as in ``runs/<tier>/results.csv``.
-    measures : sequence of str
-
-    Returns
-    -------
-    DataFrame of str and int, a line for each row, headed by its test set
+    The index is the test set in words. A measure that a set lacks (accuracy of a single class) is
+    left empty.
     """
     table = pd.DataFrame({"reals": rows["n_real"].astype(int), "fakes": rows["n_fake"].astype(int)})
     for name in measures:
-        parts = rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
-        table[name.replace("_", " of ") + "s" * name.startswith("recall")] = [
-            "" if pd.isna(part[0]) else with_interval(*part) for part in parts
-        ]
+        triples = rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
+        texts = ["" if pd.isna(triple[0]) else with_interval(*triple) for triple in triples]
+        table[display_name(name)] = texts
     if "metadata_auc" in rows:
-        table["blind null AUC"] = [_null(row) for row in rows.to_dict("records")]
-    table.index = pd.Index(rows["test_set"], name="test set")
+        table["blind null AUC"] = [_metadata_auc(row) for row in rows.to_dict("records")]
+    table.index = pd.Index(rows["test_set"].map(display_name), name="test set")
     return table
 
 
-def _null(row: dict) -> str:
+def _metadata_auc(row: dict) -> str:
     if pd.isna(row["metadata_auc"]):
         return ""
-    reached = str(row["metadata_auc_reaches_model"]) == "True"
-    return f"{row['metadata_auc']:.3f}" + (" reaches the model" if reached else "")
-
-
-def with_interval(value: float, low: float, high: float) -> str:
-    """Return a proportion and its interval as text: ``0.941 [0.938, 0.944]``."""
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    reaches = str(row["metadata_auc_reaches_model"]) == "True"
+    return f"{row['metadata_auc']:.3f}" + (" reaches the model" if reaches else "")

@@ -1,7 +1,7 @@
 """Scores against labels: recall of reals and of fakes, AUC and AP, each with its interval.
 
-A score is P(fake) and a picture is called fake from ``threshold`` upward. A set that holds one
-class only has a recall and no accuracy, AUC or AP: those are NaN, so that nobody quotes them.
+A score is P(fake) and an image is called fake from `threshold` upward. A set of a single class has
+a recall and no accuracy, AUC or AP: those are NaN.
 """
 
 from __future__ import annotations
@@ -10,32 +10,30 @@ from math import nan
 
 import numpy as np
 
-from ddlib.metrics.intervals import mcnemar, paired_difference, wilson
-from ddlib.metrics.roc_auc import auc, auc_difference, average_precision, check_scores
+from ddlib.metrics.intervals import paired_difference, wilson
+from ddlib.metrics.roc_auc import auc, auc_difference, check_scores
 from ddlib.protocol import FAKE
 
 
 def score_table(labels, scores, threshold: float = 0.5) -> dict:
-    """Return what a detector does on a set, fake being the positive class.
+    """Return how a detector performs on a set, fake being the positive class.
 
     Parameters
     ----------
     labels : (N,) array of 0 (real) and 1 (fake)
     scores : (N,) array of float in [0, 1]
-        P(fake); called fake when score >= threshold.
-    threshold : float
 
     Returns
     -------
     dict
         n_real, n_fake; accuracy, recall_real, recall_fake and auc, each with _low and _high (95 %,
-        Wilson; DeLong for auc); balanced_accuracy, ap; tp, fp, tn, fn; threshold. A set of one
-        class has NaN for all but its own recall and counts.
+        Wilson; DeLong for auc); balanced_accuracy, ap (scikit-learn's average precision); tp, fp,
+        tn, fn; threshold. NaN where a class is missing.
 
     Raises
     ------
     ValueError
-        As `check_scores` does.
+        As `ddlib.metrics.roc_auc.check_scores` does.
 
     Examples
     --------
@@ -50,56 +48,51 @@ def score_table(labels, scores, threshold: float = 0.5) -> dict:
     result |= _share("accuracy", tp + tn if both else 0, len(labels) if both else 0)
     result |= _share("recall_real", tn, tn + fp) | _share("recall_fake", tp, tp + fn)
     result["balanced_accuracy"] = (result["recall_real"] + result["recall_fake"]) / 2
-    result |= dict(zip(("auc", "auc_low", "auc_high"), auc(labels, scores), strict=True))
-    result["ap"] = average_precision(labels, scores)
+    result["auc"], result["auc_low"], result["auc_high"] = auc(labels, scores)
+    result["ap"] = nan
+    if both:
+        from sklearn.metrics import average_precision_score
+
+        result["ap"] = float(average_precision_score(labels == FAKE, scores))
     return result | {"tp": tp, "fp": fp, "tn": tn, "fn": fn, "threshold": float(threshold)}
 
 
-def real_is_positive(labels, scores, threshold: float = 0.5) -> dict:
-    """Return the study's figures, in which real is the positive class.
+def real_is_positive(labels, scores) -> dict:
+    """Return the study's accuracy, precision, recall and f1 at threshold 0.5: real is positive.
 
-    Its folder order made real = 1, so that its precision asks how many of those called real are
-    real and its recall how many reals were found.
-
-    Returns
-    -------
-    dict of accuracy, precision, recall, f1; NaN where a set has none (see `score_table`)
+    The study's folder order made real = 1. Its precision is the share of real among the images
+    called real, its recall that of reals found. NaN where undefined (see `score_table`).
     """
     labels, scores = check_scores(labels, scores)
-    tp, fp, tn, fn = _counts(labels, scores, threshold)
-    precision = _ratio(tn, tn + fn)
-    recall = _ratio(tn, tn + fp)
+    tp, fp, tn, fn = _counts(labels, scores, 0.5)
     single = tp + fn == 0 or tn + fp == 0
     return {
         "accuracy": nan if single else (tp + tn) / len(labels),
-        "precision": nan if single else precision,
-        "recall": recall,
+        "precision": nan if single else _ratio(tn, tn + fn),
+        "recall": _ratio(tn, tn + fp),
         "f1": nan if single else _ratio(2 * tn, 2 * tn + fn + fp),
     }
 
 
 def compare(labels, scores_a, scores_b, threshold: float = 0.5) -> dict:
-    """Return whether two detectors differ on the same pictures.
+    """Return how two detectors differ on the same images.
 
     Returns
     -------
     dict
-        n; right_a, right_b (shares of right calls); difference = a - b with low and high (95 %,
-        Agresti and Min 2005: half a picture added to each of the four cells); only_a, only_b
-        (pictures that one alone got right); p_value (McNemar, exact, two-sided); auc_difference
-        with auc_low, auc_high (paired DeLong; NaN without both classes).
-
-    Raises
-    ------
-    ValueError
-        As `check_scores` does for either detector.
+        n; right_a, right_b (shares of right verdicts); difference = a - b with low and high (95 %,
+        `paired_difference`); only_a, only_b (images that one alone got right); p_value (McNemar's
+        test, exact, two-sided); auc_difference with auc_low and auc_high (paired DeLong).
     """
+    from scipy.stats import binomtest
+
     labels, a = check_scores(labels, scores_a)
     labels, b = check_scores(labels, scores_b)
     right_a, right_b = ((s >= threshold) == (labels == FAKE) for s in (a, b))
     only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
     shift, low, high = paired_difference(only_a, only_b, len(labels))
     area, area_low, area_high = auc_difference(labels, a, b)
+    differ = only_a + only_b
     return {
         "n": len(labels),
         "right_a": float(right_a.mean()),
@@ -109,7 +102,7 @@ def compare(labels, scores_a, scores_b, threshold: float = 0.5) -> dict:
         "high": high,
         "only_a": only_a,
         "only_b": only_b,
-        "p_value": mcnemar(only_a, only_b),
+        "p_value": float(binomtest(only_a, differ).pvalue) if differ else 1.0,
         "auc_difference": area,
         "auc_low": area_low,
         "auc_high": area_high,

@@ -1,9 +1,4 @@
-"""What a picture's pixels tell of its JPEG history, and how much of an ELA map is merely edges.
-
-`ddlib.ela` draws the map; here are the known answers to hold it against: a picture that saving no
-longer changes, the sweep over qualities that finds an earlier one, and the edges that light up in
-any picture.
-"""
+"""What an image's pixels reveal of its JPEG history, and how much of an ELA map is merely edges."""
 
 from __future__ import annotations
 
@@ -13,32 +8,21 @@ import pandas as pd
 from ddlib.ela import ela_difference
 from ddlib.images.jpeg import recompress
 
-BLOCK = 8  # pixels: JPEG works on squares of this side
-
-
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in JPEG
 
 
 def fixed_point(image: np.ndarray, quality: int = 90, most: int = 200) -> tuple[np.ndarray, int]:
-    """Save a picture as JPEG again and again until its pixels no longer change.
-
-    Parameters
-    ----------
-    image : (H, W, 3) uint8
-    quality : int
-        JPEG quality, 1 to 100.
-    most : int
-        Saves after which to give up.
+    """Save an image (H, W, 3) uint8 as JPEG repeatedly until its pixels no longer change.
 
     Returns
     -------
     image, saves : (H, W, 3) uint8, int
-        The unchanging picture and how many saves changed something on the way.
+        The unchanging image and how many saves changed something on the way.
 
     Raises
     ------
     RuntimeError
-        If the picture still changes after `most` saves.
+        If it still changes after `most` saves.
     """
     for saves in range(most):
         again = recompress(image, quality)
@@ -46,7 +30,7 @@ def fixed_point(image: np.ndarray, quality: int = 90, most: int = 200) -> tuple[
             return image, saves
         image = again
     raise RuntimeError(
-        f"the picture still changes after {most} saves at quality {quality}; allow more with most="
+        f"the image still changes after {most} saves at quality {quality}; allow more with most="
     )
 
 
@@ -71,7 +55,7 @@ def quality_sweep(image: np.ndarray, box, qualities=range(75, 96)) -> pd.DataFra
     inside = np.zeros(image.shape[:2], bool)
     inside[y0:y1, x0:x1] = True
     if inside.all() or not inside.any():
-        raise ValueError(f"the box {tuple(box)} must hold a part of the picture, not all or none")
+        raise ValueError(f"the box {tuple(box)} must hold a part of the image, not all or none")
     rows = []
     for quality in qualities:
         change = ela_difference(image, quality)
@@ -80,33 +64,23 @@ def quality_sweep(image: np.ndarray, box, qualities=range(75, 96)) -> pd.DataFra
     return pd.DataFrame(rows, columns=["quality", "region", "difference"])
 
 
-def edge_energy(image: np.ndarray) -> np.ndarray:
-    """Return the length of the brightness gradient, (H, W), in grey levels per pixel."""
-    down, right = np.gradient(image @ LUMA)
-    return np.hypot(down, right)
-
-
-def block_means(values: np.ndarray, block: int = BLOCK) -> np.ndarray:
-    """Return means over squares of `block` pixels, (H // block, W // block); a rest is left out.
-
-    Examples
-    --------
-    >>> block_means(np.array([[1.0, 3.0], [5.0, 7.0]]), block=2).tolist()
-    [[4.0]]
-    """
-    rows, columns = (n // block for n in values.shape)
-    cut = values[: rows * block, : columns * block]
-    return cut.reshape(rows, block, columns, block).mean(axis=(1, 3))
-
-
 def edge_correlation(image: np.ndarray, quality: int = 90) -> float:
-    """Return Spearman's correlation of edges and ELA over a picture's 8 x 8 blocks.
+    """Return Spearman's correlation of edges and ELA over an image's 8 x 8 blocks.
 
-    Near 1 the ELA map shows where the edges are and little else. NaN where one of the two is the
-    same everywhere, as in a picture that saving does not change.
+    Near 1 the ELA map shows the edges and little else. NaN where either is constant, as ELA is for
+    an image that saving does not change.
     """
-    pair = [edge_energy(image), ela_difference(image, quality).mean(axis=2)]
-    ranks = [pd.Series(block_means(values).ravel()).rank() for values in pair]
-    if min(rank.nunique() for rank in ranks) < 2:
+    from scipy.stats import spearmanr
+
+    edges = _block_means(np.hypot(*np.gradient(image @ LUMA)))  # grey levels per pixel
+    error = _block_means(ela_difference(image, quality).mean(axis=2))
+    if np.ptp(edges) == 0 or np.ptp(error) == 0:
         return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(spearmanr(edges, error).statistic)
+
+
+def _block_means(values: np.ndarray, block: int = 8) -> np.ndarray:
+    """Return the means of all whole squares of `block` pixels, JPEG's unit, as one row."""
+    rows, columns = (n // block for n in values.shape)
+    values = values[: rows * block, : columns * block]
+    return values.reshape(rows, block, columns, block).mean(axis=(1, 3)).ravel()

@@ -1,22 +1,20 @@
-"""Averaged power spectra: the traces of generators and of resizing that one picture hides.
+"""Averaged power spectra: the traces of generators and of resizing that one image hides.
 
-What a generator's upsampling adds is weak but sits at the same frequencies in every picture, so it
-stands out once the spectra of many residuals are averaged (Zhang 2019, Durall 2020, Frank 2020,
-Corvi 2023).
+What a generator's upsampling adds is weak but lies at the same frequencies in every image, so it
+stands out in the mean spectrum of many residuals (Zhang 2019, Durall 2020, Frank 2020, Corvi 2023).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from ddlib.traces.jpeg_history import LUMA
+
 FLOOR = 1e-3  # grey levels squared; far below the 1/12 that rounding to whole levels leaves
 
 
-_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
-
-
 def residual(image: np.ndarray) -> np.ndarray:
-    """Return the grey picture minus its 3 x 3 mean: what is left is fine detail and noise.
+    """Return the grey image minus its 3 x 3 mean, which leaves fine detail and noise.
 
     Parameters
     ----------
@@ -25,12 +23,12 @@ def residual(image: np.ndarray) -> np.ndarray:
     Returns
     -------
     (H, W) float
-        Grey levels. Edges are mirrored. A frequency (u, v) in cycles per pixel is kept by the
-        factor 1 - (1 + 2 cos 2 pi u)(1 + 2 cos 2 pi v) / 9.
+        Grey levels. Edges are mirrored. The gain at frequency (u, v) in cycles per pixel is
+        1 - (1 + 2 cos 2 pi u)(1 + 2 cos 2 pi v) / 9.
     """
     grey = np.asarray(image, dtype=np.float64)
     if grey.ndim == 3 and grey.shape[2] == 3:
-        grey = grey @ np.array(_GREY)
+        grey = grey @ LUMA
     if grey.ndim != 2:
         raise ValueError(f"an image is (H, W, 3) or (H, W); got {np.shape(image)}")
     padded = np.pad(grey, 1, mode="symmetric")
@@ -39,47 +37,30 @@ def residual(image: np.ndarray) -> np.ndarray:
 
 
 def mean_spectrum(images) -> np.ndarray:
-    """Return the mean log power spectrum of the images' residuals.
-
-    Parameters
-    ----------
-    images : (N, H, W, 3) array or sequence of images of one size
+    """Return the mean log power spectrum of the residuals of images of one size.
 
     Returns
     -------
     (H, W) float
-        log10 of power (grey levels squared; white noise of variance s^2 has power s^2 at every
-        frequency before the `residual`'s filter), zero frequency in the middle, at
-        (H // 2, W // 2).
-        The mean is taken over logarithms, so that one busy picture does not outweigh the rest.
-
-    Raises
-    ------
-    ValueError
-        If there are no images or their sizes differ.
+        log10 of power (grey levels squared), zero frequency in the middle. Averaging logarithms
+        keeps one busy image from outweighing the rest.
     """
-    total, n = None, 0
+    spectra = []
     for image in images:
         part = residual(image)
-        if total is not None and part.shape != total.shape:
+        if spectra and part.shape != spectra[0].shape:
             raise ValueError(
-                f"images of {part.shape} and {total.shape} differ; resize them to one size"
+                f"images of {part.shape} and {spectra[0].shape} differ; resize them to one size"
             )
         power = np.abs(np.fft.fft2(part)) ** 2 / part.size
-        log_power = np.log10(power + FLOOR)
-        total, n = log_power if total is None else total + log_power, n + 1
-    if total is None:
+        spectra.append(np.log10(power + FLOOR))
+    if not spectra:
         raise ValueError("no images to take a spectrum of")
-    return np.fft.fftshift(total / n)
+    return np.fft.fftshift(np.mean(spectra, axis=0))
 
 
 def radial_profile(spectrum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a spectrum's mean over rings of equal frequency.
-
-    Parameters
-    ----------
-    spectrum : (S, S) array
-        Zero frequency in the middle, as from `mean_spectrum`.
+    """Return the means of a spectrum (S, S), as from `mean_spectrum`, over rings of frequency.
 
     Returns
     -------

@@ -1,3 +1,5 @@
+"""The spectral baseline finds waves, and nothing where there is nothing."""
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def test_waves_stand_out_in_the_ring_of_their_frequency(rng):
     assert gain.argmax() in RINGS
 
 
-def test_held_out_pictures_with_waves_are_found(rng):
+def test_held_out_images_with_waves_are_found(rng):
     labels = np.arange(60) % 2
     features = radial_features([noise(rng, label) for label in labels])
     scores = cross_val_scores(features, features, labels)

@@ -1,4 +1,4 @@
-"""Reading every kind of image file, and refusing those that cannot be read, by name."""
+"""Reading every kind of image file, and errors that name the file."""
 
 import io
 import struct
@@ -13,8 +13,8 @@ from ddlib.images.read import (
     ImageError,
     center_crop,
     decode_image,
-    probe,
     probe_bytes,
+    read_bytes,
     read_image,
     resize,
 )
@@ -22,7 +22,7 @@ from ddlib.images.read import (
 
 @pytest.fixture
 def image(rng):
-    """A smooth (40, 60, 3) picture whose four corners differ."""
+    """A smooth (40, 60, 3) image whose four corners differ."""
     y, x = np.mgrid[:40, :60]
     return np.stack([x * 4, y * 6, 255 - x * 2 - y * 3], -1).clip(0, 255).astype(np.uint8)
 
@@ -61,15 +61,12 @@ class TestReading:
         heif = pytest.importorskip("pillow_heif")
         heif.from_pillow(Image.fromarray(image)).save(tmp_path / "cat.heic", quality=95)
         (tmp_path / "cat.heic").rename(tmp_path / "cat.jpg")
-        facts = probe(tmp_path / "cat.jpg")
+        facts = probe_bytes(read_bytes(tmp_path / "cat.jpg"))
         assert facts["format"] == "HEIF"
         assert np.isnan(facts["jpeg_quality"])
         read = read_image(tmp_path / "cat.jpg")
         assert read.shape == (40, 60, 3)
         assert abs(read.astype(int) - image).mean() < 8
-
-    def test_the_study_s_own_heic_opens(self, real_data):
-        assert read_image(real_data / "cats" / "mycat.jpg").shape == (922, 922, 3)
 
     def test_cmyk_becomes_rgb(self):
         data = saved(Image.new("CMYK", (20, 20), (0, 255, 255, 0)), "TIFF")
@@ -152,9 +149,8 @@ class TestReading:
         assert (decode_image(data) == [255, 0, 0]).all()
 
     def test_one_pixel_is_readable(self):
-        assert decode_image(saved(Image.new("RGB", (1, 1), "red"), "PNG")).tolist() == [
-            [[255, 0, 0]]
-        ]
+        data = saved(Image.new("RGB", (1, 1), "red"), "PNG")
+        assert decode_image(data).tolist() == [[[255, 0, 0]]]
 
 
 class TestRefusing:
@@ -189,9 +185,10 @@ class TestRefusing:
     )
     def test_what_is_no_image(self, tmp_path, name, content, said):
         (tmp_path / name).write_bytes(content)
-        for read in (read_image, probe):
-            with pytest.raises(ImageError, match=f"{name}.*({said})"):
-                read(tmp_path / name)
+        with pytest.raises(ImageError, match=f"{name}.*({said})"):
+            read_image(tmp_path / name)
+        with pytest.raises(ImageError, match=f"{name}.*({said})"):
+            probe_bytes(read_bytes(tmp_path / name), name)
 
     def test_missing_files_and_folders(self, tmp_path):
         with pytest.raises(ImageError, match=r"gone\.png: there is no such file"):
@@ -212,18 +209,10 @@ class TestRefusing:
 
 
 class TestProbe:
-    def test_header_of_a_jpeg(self, tmp_path, image):
-        Image.fromarray(image).save(tmp_path / "a.png", "JPEG", quality=83)
-        size = (tmp_path / "a.png").stat().st_size
-        expected = {"width": 60, "height": 40, "format": "JPEG", "bytes": size, "jpeg_quality": 83}
-        assert probe(tmp_path / "a.png") == expected
-
-    def test_every_standard_quality_is_recognised(self, image):
-        found = [
-            probe_bytes(saved(Image.fromarray(image), "JPEG", quality=q))["jpeg_quality"]
-            for q in range(1, 101)
-        ]
-        assert found == list(range(1, 101))
+    def test_header_of_a_jpeg(self, image):
+        data = saved(Image.fromarray(image), "JPEG", quality=83)
+        expected = {"width": 60, "height": 40, "format": "JPEG", "bytes": len(data)}
+        assert probe_bytes(data) == expected | {"jpeg_quality": 83}
 
 
 class TestPixels:
@@ -236,13 +225,11 @@ class TestPixels:
     def test_antialias_averages_what_nearest_aliases(self):
         stripes = np.zeros((64, 64, 3), np.uint8)
         stripes[:, ::2] = 255
-        assert set(np.unique(resize(stripes, 16, "nearest"))) == {255} or set(
-            np.unique(resize(stripes, 16, "nearest"))
-        ) == {0}
+        assert len(np.unique(resize(stripes, 16, "nearest"))) == 1
         inner = resize(stripes, 16)[:, 2:-2]
         assert abs(inner.astype(int) - 127.5).max() < 3
 
-    def test_resize_keeps_a_picture_of_the_right_size(self, rng):
+    def test_resize_keeps_an_image_of_the_right_size(self, rng):
         exact = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         for method in ("antialias", "nearest"):
             np.testing.assert_array_equal(resize(exact, 32, method), exact)
@@ -255,17 +242,10 @@ class TestPixels:
         with pytest.raises(ValueError, match="float32"):
             center_crop(image.astype(np.float32))
 
-    def test_cut_keeps_the_middle_pixels_and_enlarges_what_is_smaller(self, rng):
+    def test_none_keeps_the_middle_pixels_and_enlarges_what_is_smaller(self, rng):
         large = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
         np.testing.assert_array_equal(resize(large, 8, "none"), large[2:10, 6:14])
         np.testing.assert_array_equal(resize(large, 16, "none"), resize(large, 16, "antialias"))
-
-    @pytest.mark.parametrize("shape", [(512, 768, 3), (250, 250, 3), (97, 41, 3)])
-    def test_nearest_is_pillows(self, rng, shape):
-        image = rng.integers(0, 256, shape, dtype=np.uint8)
-        for size in (32, 256):
-            expected = Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST)
-            np.testing.assert_array_equal(resize(image, size, "nearest"), np.array(expected))
 
     def test_center_crop(self):
         numbered = np.repeat(np.arange(60, dtype=np.uint8)[None, :, None], 40, 0).repeat(3, 2)

@@ -1,0 +1,29 @@
+"""Results as text: intervals in words, short tables."""
+
+import pandas as pd
+import pytest
+
+from ddlib.metrics.format import MEASURES, percent, summary
+
+
+def test_a_proportion_comes_with_its_interval():
+    assert percent(0.5, 0.404, 0.596) == "50 % (95 % interval 40 to 60 %)"
+    assert percent(float("nan"), 0, 1) == "not measured"
+
+
+@pytest.mark.parametrize(("flag", "ending"), [(True, " reaches the model"), (False, "")])
+def test_a_summary_leaves_empty_what_a_single_class_lacks(flag, ending):
+    row = {
+        "test_set": "sd21",
+        "n_real": 0,
+        "n_fake": 4,
+        "metadata_auc": 0.9,
+        "metadata_auc_reaches_model": flag,
+    }
+    for measure in MEASURES:
+        value = 0.5 if measure == "recall_fake" else float("nan")
+        row |= {measure: value, f"{measure}_low": 0.15, f"{measure}_high": 0.85}
+    table = summary(pd.DataFrame([row]))
+    assert table.loc["Stable Diffusion 2.1", "recall of fakes"] == "0.500 [0.150, 0.850]"
+    assert table.loc["Stable Diffusion 2.1", "accuracy"] == ""
+    assert table.loc["Stable Diffusion 2.1", "blind null AUC"] == "0.900" + ending

@@ -1,0 +1,183 @@
+"""What the table of files gives away: found where it is planted, absent where it is not."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ddlib.data.manifest import Manifest
+from ddlib.traces.shortcuts import (
+    contingency,
+    leaks,
+    metadata_baseline,
+    metadata_features,
+    metadata_reaches_model,
+    shortcuts,
+)
+
+
+def listed(rng, n=120, **columns):
+    """A manifest in which nothing tells the classes apart, unless `columns` says so."""
+    label = np.tile(["real", "fake"], n // 2)
+    table = pd.DataFrame(
+        {
+            "path": [f"{i}.jpg" for i in range(n)],
+            "label": label,
+            "source": "any",
+            "split": "test",
+            "crop_share": 1.0,
+            "identity": pd.Series([np.nan] * n, dtype=object),
+            "width": rng.choice([256, 512], n),
+            "height": 256,
+            "format": "JPEG",
+            "bytes": rng.integers(10_000, 90_000, n),
+            "jpeg_quality": rng.choice([75.0, 90.0], n),
+            "sha256": [f"{i:064x}" for i in range(n)],
+        }
+    )
+    return Manifest(Path(), table.assign(**columns))
+
+
+def by_label(real, fake, n=120):
+    return np.where(np.tile([0, 1], n // 2) == 1, fake, real)
+
+
+def test_baseline_finds_nothing_where_there_is_nothing(rng):
+    baseline = metadata_baseline(listed(rng, 400))
+    assert baseline["low"] < 0.5 < baseline["high"]
+    assert (baseline["n_real"], baseline["n_fake"], baseline["folds"]) == (200, 200, 5)
+
+
+@pytest.mark.parametrize(
+    ("column", "real", "fake", "named"),
+    [
+        ("format", "JPEG", "PNG", "format_PNG"),
+        ("width", 256, 768, "log_width"),
+        ("jpeg_quality", 75.0, 95.0, "jpeg_quality"),
+        ("jpeg_quality", 75.0, np.nan, "has_jpeg_quality"),
+        ("bytes", 20_000, 80_000, "log_bytes"),
+    ],
+)
+def test_baseline_finds_each_give_away_and_names_it(rng, column, real, fake, named):
+    baseline = metadata_baseline(listed(rng, **{column: by_label(real, fake)}))
+    assert baseline["auc"] == 1
+    assert named in list(baseline["weights"])[:2]  # format JPEG and PNG share one weight
+    assert baseline["weights"][named] > 0 or named == "has_jpeg_quality"
+
+
+def test_baseline_without_any_varying_feature_is_a_coin(rng):
+    baseline = metadata_baseline(listed(rng, width=256, bytes=1000, jpeg_quality=75.0))
+    assert (baseline["auc"], baseline["low"], baseline["high"]) == (0.5, 0.5, 0.5)
+    assert baseline["weights"] == {}
+
+
+def test_baseline_does_not_learn_identities_by_heart(rng):
+    """Ten people, each with a file size of their own: only a fold that saw a person knows them."""
+    person = np.repeat(np.arange(10), 12)
+    table = {"identity": person.astype(str), "bytes": 1000 * 2 ** (person % 5)}
+    table["label"] = np.where((person * 7) % 10 < 5, "real", "fake")
+    known = listed(rng, width=256, jpeg_quality=75.0, **table)
+    baseline = metadata_baseline(known)
+    assert baseline["folds"] == 5
+    alone = metadata_baseline(replace(known, table=known.table.assign(identity=np.nan)))
+    assert baseline["auc"] < alone["auc"]
+
+
+def test_baseline_is_the_same_twice(rng):
+    manifest = listed(rng)
+    assert metadata_baseline(manifest) == metadata_baseline(manifest)
+
+
+def test_baseline_of_one_class_is_nan_and_of_none_is_an_error(rng):
+    baseline = metadata_baseline(listed(rng, label="fake"))
+    assert math.isnan(baseline["auc"])
+    assert (baseline["n_real"], baseline["n_fake"]) == (0, 120)
+    manifest = listed(rng)
+    with pytest.raises(ValueError, match="0 images"):
+        metadata_baseline(replace(manifest, table=manifest.table[:0]))
+    with pytest.raises(ValueError, match="1 folds"):
+        metadata_baseline(manifest, folds=1)
+
+
+def test_features_by_hand(rng):
+    features = metadata_features(
+        listed(
+            rng,
+            n=2,
+            width=[256, 512],
+            bytes=[1024, 4096],
+            format=["JPEG", "PNG"],
+            jpeg_quality=[75, np.nan],
+        )
+    )
+    assert features.to_dict("list") == {
+        "log_width": [8, 9],
+        "log_bytes": [10, 12],
+        "has_jpeg_quality": [1, 0],  # log_height and the filled quality do not vary
+        "format_JPEG": [1, 0],
+        "format_PNG": [0, 1],
+    }
+
+
+def test_flag_is_the_documented_rule():
+    baseline = {"auc": 0.7, "low": 0.6, "high": 0.8}
+    assert metadata_reaches_model(0.8, baseline)
+    assert metadata_reaches_model(0.5, baseline)
+    assert not metadata_reaches_model(0.81, baseline)
+    assert not metadata_reaches_model(math.nan, baseline)
+    assert not metadata_reaches_model(0.9, {"high": math.nan})
+
+
+def test_leaks_lists_what_crosses_splits(rng):
+    table = listed(rng, 6).table
+    table["split"] = ["train", "test", "train", "valid", "test", "test"]
+    table["identity"] = ["ann", "ann", "bob", None, None, "bob"]
+    table.loc[3, "sha256"] = table.loc[4, "sha256"]
+    found = leaks(Manifest(Path(), table))
+    assert found[["kind", "splits", "n"]].values.tolist() == [
+        ["sha256", "test, valid", 2],
+        ["identity", "test, train", 2],
+        ["identity", "test, train", 2],
+    ]
+    assert found["value"].tolist()[1:] == ["ann", "bob"]
+    assert len(leaks(listed(rng))) == 0
+
+
+def test_contingency_by_hand(rng):
+    manifest = listed(rng, 6, format=["JPEG", "PNG", "JPEG", "PNG", "JPEG", "JPEG"])
+    manifest.table["width"] = [250, 512, 250, 512, 256, 256]
+    formats = contingency(manifest)
+    assert formats.to_dict("index") == {
+        "JPEG": {"real": 3, "fake": 1},
+        "PNG": {"real": 0, "fake": 2},
+    }
+    sizes = contingency(manifest, "size")
+    assert sizes.loc["512 x 256"].tolist() == [0, 2]
+    assert sizes.to_numpy().sum() == 6
+    with pytest.raises(ValueError, match="by='colour'"):
+        contingency(manifest, "colour")
+    table = contingency(listed(rng, 4, jpeg_quality=[75, np.nan, 75, np.nan]), "jpeg_quality")
+    assert table.loc["none"].tolist() == [0, 2]
+
+
+def test_a_property_of_one_class_is_a_shortcut(rng):
+    assert shortcuts(listed(rng).table) == []
+    (line,) = shortcuts(listed(rng, format=by_label("JPEG", "PNG")).table)
+    assert "format alone tells real from fake with 100%" in line
+    # 15 of the 60 fakes are smaller: balanced accuracy (1 + 0.25) / 2
+    sizes = np.where(np.arange(120) % 8 == 1, 128, 256)
+    (line,) = shortcuts(listed(rng, width=sizes).table)
+    assert "size alone tells real from fake with 62%" in line
+
+
+def test_rare_values_are_no_shortcut(rng):
+    table = listed(rng, width=256).table
+    table.loc[:3, "width"] = [300, 310, 320, 330]
+    assert shortcuts(table) == []
+
+
+def test_one_class_is_no_comparison(rng):
+    assert "only one class" in shortcuts(listed(rng, label="real").table)[0]
