@@ -142,7 +142,7 @@ def _progress(rows) -> Iterator:
 def _with_overlays(rows, folder: Path) -> Iterator:
     """Write each row's heat map over its image as NUMBER-NAME.png, and pass the row on."""
     for number, row in enumerate(rows, 1):
-        if row.prepared is not None:
+        if row.score is not None:
             explanation = row.explain()
             stem = Path(row.file).stem[:100]
             explanation.save(folder / f"{number:05d}-{stem}-{explanation.target}.png")

@@ -10,6 +10,7 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from math import isnan, nan
 from pathlib import Path
 
@@ -42,7 +43,7 @@ MIN_FINE_DETAIL = 0.515
 MAX_ASPECT = 2.0  # an image so many times as long as wide loses most of itself to the square
 FACE_MARGIN = 1.8  # side of the square that is cut out, in sides of the face's box
 _SEARCH = 640  # pixels: faces are looked for in an image made no larger than this
-_NOT_PLAIN = ("prepared", "detector")
+_NOT_PLAIN = ("source", "face", "detector")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ class Prediction:
     jpeg_quality: float | None = None
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
-    prepared: np.ndarray | None = field(default=None, repr=False, compare=False)
+    # what `explain` needs: the path or array, whether a face was asked for, and who judged
+    source: object = field(default=None, repr=False, compare=False)
+    face: bool = field(default=False, repr=False, compare=False)
     detector: Detector | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict:
@@ -77,13 +80,15 @@ class Prediction:
         --------
         >>> detector.predict("portrait.jpg").explain().save("portrait-cam.png")  # doctest: +SKIP
         """
-        if self.prepared is None:
+        if self.score is None:
             raise ValueError(f"{self.file} cannot be explained: {self.error}")
         if target is None:
             target = "fake" if self.score >= self.detector.threshold else "real"
-        size = len(self.prepared)
-        heat = self.detector.grad_cam(self.prepared[None], target, layer, size).heat[0]
-        return Explanation(target, heat, overlay(self.prepared, heat))
+        protocol = self.detector.protocol
+        _, scored = _cut_out(_read(self.source)[0], protocol.square, self.face)
+        image = prepare(scored, protocol)
+        heat = self.detector.grad_cam(image, target, layer, protocol.image_size).heat[0]
+        return Explanation(target, heat, overlay(image, heat))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,25 +134,26 @@ def predict_files(
     files: Iterable, detector: Detector, scorer: Scorer, face: bool = False
 ) -> Iterator[Prediction]:
     """Yield a prediction for each file or array in order; few are in memory at once."""
-
-    def work(source) -> Prediction:
-        if isinstance(source, np.ndarray):
-            height, width = source.shape[:2]
-            facts = {"width": width, "height": height, "format": None, "jpeg_quality": nan}
-            return _predict_image(source, facts, None, detector, scorer, face)
-        name = os.fspath(source)
-        try:
-            data = read_bytes(source)
-            facts, image = probe_bytes(data, source), decode_image(data, source)
-        except ImageError as error:
-            return Prediction(name, error=str(error).removeprefix(f"{name}: "))
-        return _predict_image(image, facts, name, detector, scorer, face)
-
+    work = partial(_predict, detector=detector, scorer=scorer, face=face)
     return ordered_parallel_map(work, files, scorer.workers)
 
 
-def _predict_image(image, facts: dict, name, detector, scorer, face) -> Prediction:
-    """Return the prediction for one image; `facts` as `ddlib.images.read.probe_bytes` gives."""
+def _read(source) -> tuple[np.ndarray, dict]:
+    """Return an image and its facts, as `probe_bytes` gives them, of a file or an array."""
+    if isinstance(source, np.ndarray):
+        height, width = source.shape[:2]
+        return source, {"width": width, "height": height, "format": None, "jpeg_quality": nan}
+    data = read_bytes(source)
+    return decode_image(data, source), probe_bytes(data, source)
+
+
+def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Prediction:
+    """Return the prediction for one file or array; of a file that cannot be read, its error."""
+    name = None if isinstance(source, np.ndarray) else os.fspath(source)
+    try:
+        image, facts = _read(source)
+    except ImageError as error:
+        return Prediction(name, error=str(error).removeprefix(f"{name}: "))
     quality, warnings, protocol = facts["jpeg_quality"], [], detector.protocol
     if quality <= MIN_JPEG_QUALITY:  # never true of NaN
         warnings.append(f"heavily compressed: JPEG quality about {quality:.0f}")
@@ -177,7 +183,8 @@ def _predict_image(image, facts: dict, name, detector, scorer, face) -> Predicti
         region=region,
         jpeg_quality=None if isnan(quality) else quality,
         warnings=warnings,
-        prepared=prepared,
+        source=source,
+        face=face,
         detector=detector,
         **shape,
     )
