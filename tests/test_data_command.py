@@ -8,7 +8,6 @@ from PIL import Image
 
 from ddlib.__main__ import main
 from ddlib.cli import data
-from ddlib.traces.shortcuts import shortcuts
 
 
 @pytest.fixture
@@ -118,38 +117,6 @@ def test_fetch_prints_licence_and_place(run, tmp_path, monkeypatch):
     told = run("fetch", "nothing", "--data", tmp_path)
     assert told.exit_code == 1
     assert "no data set is named 'nothing'" in told.output
-
-
-class TestShortcuts:
-    @staticmethod
-    def table(real, fake, **columns):
-        base = {"format": "JPEG", "width": 256, "height": 256, "jpeg_quality": 75.0}
-        return pd.DataFrame(
-            [{"label": "real", **base} for _ in range(real)]
-            + [{"label": "fake", **base, **columns} for _ in range(fake)]
-        )
-
-    def test_equal_treatment_gives_nothing_away(self):
-        assert shortcuts(self.table(50, 20)) == []
-
-    def test_a_format_of_one_class_tells_everything(self):
-        found = shortcuts(self.table(50, 20, format="PNG", jpeg_quality=np.nan))
-        assert len(found) == 2
-        assert found[0].startswith("warning: format alone tells real from fake with 100%")
-        assert "JPEG quality" in found[1]
-
-    def test_the_accuracy_is_that_of_the_best_guess(self):
-        table = self.table(40, 20)
-        table.loc[table.index[-10:], "width"] = 512  # half of the fakes: (1 + 0.5) / 2
-        assert "size alone tells real from fake with 75%" in shortcuts(table)[0]
-
-    def test_values_that_hardly_occur_are_no_evidence(self):
-        table = self.table(20, 20)
-        table["width"] = range(40)
-        assert shortcuts(table) == []
-
-    def test_one_class(self):
-        assert "only one class" in shortcuts(self.table(5, 0))[0]
 
 
 def test_check_of_the_real_images(real_data):

@@ -159,7 +159,7 @@ class TestRefusing:
         noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         data = saved(Image.fromarray(noise), format)
         (tmp_path / "cut.img").write_bytes(data[: len(data) * 2 // 3])
-        with pytest.raises(ImageError, match=r"cut\.img: .*(damaged|no image known)"):
+        with pytest.raises(ImageError, match=r"cut\.img: .*(damaged|not a known image)"):
             read_image(tmp_path / "cut.img")
 
     def test_truncated_progressive_jpeg(self, rng):
@@ -179,8 +179,8 @@ class TestRefusing:
         ("name", "content", "said"),
         [
             ("zero.jpg", b"", "empty"),
-            ("text.jpg", b"this is no picture at all", "no image known.*this is no pic"),
-            ("head.jpg", b"\xff\xd8\xff\xe0", "zero|damaged|no image known"),
+            ("text.jpg", b"this is no picture at all", "not a known image.*this is no pic"),
+            ("head.jpg", b"\xff\xd8\xff\xe0", "zero|damaged|not a known image"),
         ],
     )
     def test_what_is_no_image(self, tmp_path, name, content, said):

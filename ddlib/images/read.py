@@ -127,8 +127,7 @@ def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarra
         rows, columns = (
             ((np.arange(size) + 0.5) * side / size).astype(int) for side in image.shape[:2]
         )
-        values = (3 * columns[:, None] + np.arange(3)).ravel()  # all three of each pixel
-        return image.take(rows, 0).reshape(size, -1).take(values, 1).reshape(size, size, 3)
+        return image.take(rows, 0).take(columns, 1)
     return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
@@ -168,7 +167,7 @@ def _open(data: bytes, name) -> Image.Image:
         picture = Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name}: the content is no image known here (it begins with {data[:16]!r}); "
+            f"{name}: the content is not a known image format (it begins with {data[:16]!r}); "
             "remove it, or convert it to JPEG or PNG"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -200,9 +199,9 @@ def _to_rgb(picture: Image.Image, name) -> np.ndarray:
 
 
 def _from_16_bits(grey: np.ndarray, name) -> np.ndarray:
-    """Scale 0..65535 to 0..255; Pillow's own conversion would clip everything above 255."""
+    """Scale 0..65535 to 0..255; Pillow's conversion would clip values above 255."""
     if grey.min() < 0 or grey.max() > 65535:
-        raise ImageError(f"{os.fspath(name)}: pixels beyond 16 bits; save it with 8 bits")
+        raise ImageError(f"{os.fspath(name)}: pixels exceed 16 bits; save it with 8 bits")
     scaled = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.repeat(scaled[..., None], 3, axis=2)
 

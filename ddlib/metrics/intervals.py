@@ -22,7 +22,7 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     (0.0, 0.0664)
     """
     if not 0 <= k <= n:
-        raise ValueError(f"k={k} successes of n={n} trials cannot be; k lies between 0 and n")
+        raise ValueError(f"k={k} successes of n={n} trials is impossible; k lies between 0 and n")
     if n == 0:
         return nan, nan
     share, spread = k / n, Z95 * Z95 / n

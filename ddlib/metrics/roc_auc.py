@@ -39,8 +39,8 @@ def check_scores(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     if outside.any():
         where = int(np.flatnonzero(outside)[0])
         raise ValueError(
-            f"score {scores[where]} at position {where} ({outside.sum()} such) is no probability; "
-            "scores lie in [0, 1], put logits through a sigmoid first"
+            f"score {scores[where]} at position {where} ({outside.sum()} such) is not a "
+            "probability in [0, 1]; apply a sigmoid to logits first"
         )
     return labels.astype(int), scores
 

@@ -108,7 +108,7 @@ def contingency(manifest, by: str = "format") -> pd.DataFrame:
     """
     table = manifest.table.assign(size=_size(manifest.table))
     if by not in table:
-        raise ValueError(f"by={by!r} is no column; use one of {', '.join(table.columns)}")
+        raise ValueError(f"by={by!r} is not a column; use one of {', '.join(table.columns)}")
     values = table[by].astype(object).where(table[by].notna(), "none")
     counts = pd.crosstab(values.rename(by), table["label"])
     counts = counts.reindex(columns=list(LABELS), fill_value=0).rename_axis(columns=None)
