@@ -73,7 +73,7 @@ class TestPython:
     def test_a_bad_file_has_an_error_and_what_is_no_image_raises(self, folder, toy, tmp_path):
         detector = open_detector(toy)
         broken, sound = detector.predict([folder / "broken.jpg", folder / "é0.png"])
-        assert broken.score is None and "is no image" in broken.error and sound.error is None
+        assert broken.score is None and "convert it to JPEG" in broken.error and sound.error is None
         with pytest.raises(ValueError, match="broken.jpg cannot be explained"):
             broken.explain()
         (tmp_path / "empty").mkdir()
@@ -110,7 +110,7 @@ def test_a_folder_is_scored_in_order_and_one_bad_file_is_one_row(folder, toy):
     names = [os.path.relpath(row["file"], folder).replace(os.sep, "/") for row in found]
     assert names == ["below/é7.png", "broken.jpg", *(f"é{i}.png" for i in range(7))]
     assert status == 1
-    assert "is no image" in found[1]["error"] and found[1]["score"] is None
+    assert "convert it to JPEG" in found[1]["error"] and found[1]["score"] is None
     pictures = toydetector.pictures(8, seed=6)[0][[7, *range(7)]]
     expected = 1 / (1 + np.exp(-toydetector.keras_logits(pictures) / 1.5))
     scores = [row["score"] for row in found if not row["error"]]
