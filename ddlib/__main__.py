@@ -9,14 +9,13 @@ from pathlib import Path
 import click
 
 import ddlib
-from ddlib._io import keep_freed_memory
 
 FOLDER = Path(__file__).parent / "cli"
 COMMANDS = ("cache", "data", "explore", "export", "predict", "report", "run", "train")
 
 
 class Commands(click.Group):
-    """The commands in ``ddlib/cli``; ``--help`` reads their first line and imports none."""
+    """The commands in ``ddlib/cli``; ``--help`` reads their first lines and imports none."""
 
     def list_commands(self, ctx):
         """Return the names of the commands."""
@@ -34,9 +33,12 @@ class Commands(click.Group):
             formatter.write_dl([(name, first_line(name)) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx):
-        """Say what is wrong with the input in one message, without a traceback."""
+        """Run a command: exit status 1 and one message for an error, 130 when it was stopped."""
         try:
             return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Stopped.", err=True)
+            raise SystemExit(130) from None
         except (ValueError, OSError) as error:
             if ctx.params["debug"]:
                 raise
@@ -44,11 +46,9 @@ class Commands(click.Group):
 
 
 def first_line(name: str) -> str:
-    """Return the first line of a command file, less the command's name that may open it."""
+    """Return the first line of a command's file."""
     text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
-    line = (ast.get_docstring(ast.parse(text)) or "").split("\n", 1)[0]
-    line = line.removeprefix(f"``ddlib {name}``: ")
-    return line[:1].upper() + line[1:]
+    return ast.get_docstring(ast.parse(text)).split("\n", 1)[0]
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,7 +56,6 @@ def first_line(name: str) -> str:
 @click.version_option(ddlib.__version__, prog_name="ddlib")
 def main(debug: bool) -> None:
     """Tell real face photographs from AI-generated ones, measure it, explain it."""
-    keep_freed_memory()
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def test_check_lists_broken_images_and_fails(run, folder):
     assert "11 files = 8 images + 3 excluded" in told.output
     assert "problem: 2 excluded" in told.output
     assert "train/real/phone/empty.jpg: the file is empty" in told.output
-    assert "note: 1 excluded\n  stray.png: in no known layout" in told.output
+    assert "note: 1 excluded (unknown layout)\n  stray.png: in no known layout" in told.output
 
 
 def test_check_notes_copies_and_fails_on_copies_across_splits(run, folder):
@@ -66,7 +66,7 @@ def test_check_notes_copies_and_fails_on_copies_across_splits(run, folder):
     (folder / "test/real/phone/copy.png").write_bytes(original)
     told = run("check", folder)
     assert told.exit_code == 1
-    assert "problem: the same picture has more than one split" in told.output
+    assert "problem: the same image has more than one split" in told.output
     assert "test/real/phone/copy.png (test)" in told.output
 
 

@@ -1,65 +1,74 @@
-import numpy as np
 import pandas as pd
 import pytest
 
 from ddlib._io import read_json
-from ddlib.study.readme import study_table
-from ddlib.study.reference import TOLERANCE, compare_with_study, reference_table
-from ddlib.study.report import findings, summary
+from ddlib.study.reference import MIN_IMAGES, TOLERANCE, compare_with_study, reference_table
+from ddlib.study.report import findings, study_table, summary
 from ddlib.study.results import COLUMNS, load_results, save_results
 
 
-def row(model="gan", source="gan", protocol="clean", **values):
-    blank = dict.fromkeys(COLUMNS)
+def row(condition="gan", test_set="gan", protocol="clean", tier="faces", **values):
+    """Return a row of results.csv; intervals reach 0.1 to both sides."""
     base = {
-        "tier": "simulated",
+        **dict.fromkeys(COLUMNS),
+        "tier": tier,
         "protocol": protocol,
-        "condition": model,
-        "test_set": source,
+        "condition": condition,
+        "test_set": test_set,
         "n_real": 100,
         "n_fake": 100,
-        "result_id": f"{protocol}-{model}-{source}",
+        "valid_auc_low": 0.9,
+        "result_id": f"{protocol}-{condition}-{test_set}",
     }
     for measure in ("accuracy", "recall_fake"):
         value = values.get(measure, 0.5)
         base |= {measure: value, f"{measure}_low": value - 0.1, f"{measure}_high": value + 0.1}
-    return {**blank, **base, **values}
+    return {**base, **values}
 
 
-def test_the_study_s_own_shape_is_complete():
+def verdict(mine, test_set="gan"):
+    table = compare_with_study(pd.DataFrame([mine])).set_index(["test_set", "condition"])
+    return table.loc[(test_set, mine["condition"]), "verdict"]
+
+
+def test_the_study_s_own_tables_are_complete():
     table = reference_table()
-    assert len(table[table["table"] == "Table 1"]) == 8
-    assert len(table[table["table"] == "Table 2"]) == 12
+    assert table["table"].value_counts().to_dict() == {"Table 2": 12, "Table 1": 8, "Elsewhere": 2}
     cell = table.set_index(["test_set", "condition"])["study"]
-    assert cell["gan", "gan"] == 0.941
-    assert cell["sd", "gan+sd"] == 0.98
+    assert (cell["gan", "gan"], cell["sd", "gan+sd"]) == (0.941, 0.98)
 
 
 @pytest.mark.parametrize(
-    ("ours", "verdict"),
+    ("ours", "expected"),
     [
-        (0.941, "reproduced"),
-        (0.941 - 0.1 - TOLERANCE + 0.001, "reproduced"),
-        (0.941 - 0.1 - TOLERANCE - 0.001, "not reproduced"),
-        (1.0, "reproduced"),
+        ({"accuracy": 0.941}, "held"),
+        ({"accuracy": 0.941 - 0.1 - TOLERANCE + 0.001}, "held"),
+        ({"accuracy": 0.941 - 0.1 - TOLERANCE - 0.001}, "not held"),
+        ({"accuracy": 0.941, "n_real": MIN_IMAGES - 1}, "cannot be told"),
+        ({"accuracy": 0.941, "valid_auc_low": 0.5}, "did not learn"),
+        ({"accuracy": 0.80, "tier": "simulated"}, "same shape"),
+        ({"accuracy": 0.60, "tier": "simulated-small"}, "other shape"),
+        ({"accuracy": 0.60, "tier": "simulated", "valid_auc_low": 0.41}, "did not learn"),
+        ({"accuracy": float("nan")}, "not run"),
     ],
 )
-def test_the_verdict_follows_the_stated_rule(ours, verdict):
-    table = compare_with_study(pd.DataFrame([row(accuracy=ours)]))
-    assert table.loc[0, "verdict"] == verdict
+def test_the_verdict_on_a_number_follows_the_stated_rule(ours, expected):
+    assert verdict(row(**ours)) == expected
+
+
+def test_numbers_that_were_not_run_say_so():
+    table = compare_with_study(pd.DataFrame([row()]))
     assert table.loc[0, "n"] == 200
     assert set(table.loc[1:, "verdict"]) == {"not run"}
 
 
-def test_toy_generators_stand_for_the_study_s_sets():
-    table = compare_with_study(pd.DataFrame([row(source="sim-sd768", recall_fake=0.02, n_real=0)]))
-    mine = table[table["test_set"].eq("sd21") & table["condition"].eq("gan")].iloc[0]
-    assert (mine["our_source"], mine["n"], mine["verdict"]) == ("sim-sd768", 100, "reproduced")
+def test_simulated_generators_stand_for_the_study_s_sets():
+    mine = row(test_set="sim-sd768", tier="simulated", recall_fake=0.02, n_real=0)
+    assert verdict(mine, "sd21") == "same shape"
 
 
-def test_kept_results_replace_their_older_selves_only(tmp_path):
-    first = pd.DataFrame([row(), row("gan+sd")])
-    save_results(tmp_path, first, {"seconds": 1})
+def test_new_results_replace_older_ones_of_the_same_cell_only(tmp_path):
+    save_results(tmp_path, pd.DataFrame([row(), row("gan+sd")]), {"seconds": 1})
     again = pd.DataFrame([row(accuracy=0.9, result_id="new")])
     save_results(tmp_path, again, {"seconds": 2})
     table = load_results(tmp_path).set_index("result_id")
@@ -70,14 +79,17 @@ def test_kept_results_replace_their_older_selves_only(tmp_path):
 
 
 def test_the_table_has_one_order_whichever_model_was_measured_first(tmp_path):
-    for protocol, model in (("clean", "gan+sd"), ("paper", "gan+ela"), ("clean", "gan")):
-        sets = [row(model, source, protocol) for source in ("sd", "gan")]
+    for protocol, condition in (("clean", "gan+sd"), ("paper", "gan+ela"), ("clean", "gan")):
+        sets = [row(condition, test_set, protocol) for test_set in ("sd", "gan")]
         save_results(tmp_path, pd.DataFrame(sets), {})
     kept = load_results(tmp_path)
-    found = (kept["protocol"] + " " + kept["condition"] + " " + kept["test_set"]).tolist()
-    assert found == [
-        *("paper gan+ela sd", "paper gan+ela gan", "clean gan sd", "clean gan gan"),
-        *("clean gan+sd sd", "clean gan+sd gan"),
+    assert (kept["protocol"] + " " + kept["condition"] + " " + kept["test_set"]).tolist() == [
+        "paper gan+ela sd",
+        "paper gan+ela gan",
+        "clean gan sd",
+        "clean gan gan",
+        "clean gan+sd sd",
+        "clean gan+sd gan",
     ]
 
 
@@ -86,37 +98,43 @@ def test_without_results_the_error_says_what_to_run(tmp_path):
         load_results(tmp_path)
 
 
-def test_findings_hold_or_not_by_their_bounds():
-    table = pd.DataFrame(
-        [
-            row("gan", "gan", accuracy=0.9),
-            row("gan", "sd", recall_fake=0.3),
-            row("gan+ela", "gan", accuracy=0.85),
-        ]
-    )
-    holds = findings(table).set_index("finding")["holds"]
-    assert holds["gan tells GAN faces"] == "yes"
-    assert holds["gan misses SD faces"] == "no"
-    assert holds["gan+sd finds SD faces"] == "-"
-    assert holds["ELA does not help gan on GAN"] == "yes"
-    helped = pd.DataFrame([row(accuracy=0.6), row("gan+ela", accuracy=0.9)])
-    assert findings(helped).set_index("finding")["holds"].iloc[4] == "no"
+def test_a_finding_needs_the_whole_interval_on_one_side_of_its_bound():
+    rows = [
+        row("gan", "gan", accuracy=0.9),  # 0.8 to 1.0, at least 0.80
+        row("gan", "sd", recall_fake=0.3),  # 0.2 to 0.4, at most 0.25
+        row("gan+sd", "sd", recall_fake=0.5),  # 0.4 to 0.6, at least 0.90
+        row("gan+ela", "gan", accuracy=0.7),
+    ]
+    found = findings(pd.DataFrame(rows)).set_index("finding")["verdict"]
+    assert found["GAN training tells GAN faces"] == "held"
+    assert found["GAN training misses SD faces"] == "cannot be told"
+    assert found["adding SD finds SD faces"] == "not held"
+    assert found["adding SD still tells GAN faces"] == "not run"
+    assert found["ELA does not help on GAN faces"] == "held"
+    rows = [row("gan", "gan", accuracy=0.6), row("gan+ela", "gan", accuracy=0.9)]
+    assert findings(pd.DataFrame(rows)).set_index("finding")["verdict"].iloc[4] == "not held"
 
 
-def test_summary_says_that_toy_images_are_simulated(tmp_path):
-    save_results(tmp_path, pd.DataFrame([row(accuracy=0.9)]), {})
+def test_on_simulated_images_a_finding_has_a_shape_and_is_never_held():
+    rows = [row(accuracy=0.79, tier="simulated"), row("gan", "sd", tier="simulated")]
+    rows += [row("gan+sd", "sd", recall_fake=0.95, tier="simulated", valid_auc_low=0.4)]
+    found = findings(pd.DataFrame(rows))["verdict"].tolist()
+    assert found[:3] == ["other shape", "other shape", "did not learn"]
+
+
+def test_the_summary_says_which_images_are_simulated_and_shows_the_real_results(tmp_path):
+    save_results(tmp_path, pd.DataFrame([row(accuracy=0.9, tier="simulated")]), {})
     text = summary(tmp_path)
-    assert "simulated images" in text
-    assert "0.941" in text
-    assert "0.900 [0.800, 1.000]" in text
-    assert "not run" in text
+    assert "simulated images: they check the method" in text
+    assert "0.941 0.900 [0.800, 1.000]" in text
+    assert "real images (committed)" in text
+    assert "held" not in text
 
 
-def test_markdown_sets_study_real_and_toy_side_by_side():
-    real = pd.DataFrame([row(accuracy=0.84)])
-    toy = pd.DataFrame([row(accuracy=0.97)])
-    line = study_table(real, toy).splitlines()[2]
-    assert line == (
-        "| GAN | accuracy | gan | 0.941 | 0.840 [0.740, 0.940] | 0.970 [0.870, 1.070] |"
-    )
-    assert np.all([text.count("|") == 7 for text in study_table(real, toy).splitlines()])
+def test_markdown_sets_study_real_and_simulated_side_by_side():
+    table = study_table(pd.DataFrame([row(accuracy=0.84)]), pd.DataFrame([row(accuracy=0.97)]))
+    lines = table.splitlines()
+    numbers = "0.941 | 0.840 [0.740, 0.940] | 0.970 [0.870, 1.070]"
+    assert lines[2] == f"| GAN faces | accuracy | GAN | {numbers} |"
+    assert lines[3].endswith("| not run | not run |")
+    assert {line.count("|") for line in lines} == {7}

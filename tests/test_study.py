@@ -1,16 +1,17 @@
-import subprocess
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ddlib import evaluate, train
 from ddlib._io import read_json
 from ddlib.data.cache import Cache
-from ddlib.models.provenance import provenance
-from ddlib.study.study import Run, Study, tier_name
+from ddlib.data.loader import load_images
+from ddlib.data.manifest import ManifestError
+from ddlib.models.provenance import checkout, provenance
+from ddlib.protocol import preset
+from ddlib.study.study import Run, Study, open_study, published, tier_name
 
 CHANGES = {
     "image_size": 32,
@@ -24,119 +25,142 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module")
-def lab(tiny, tmp_path_factory):
+def study(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    nothing = pd.DataFrame(columns=["path", "reason"])
-    cache = Cache(tmp_path_factory.mktemp("store"))
+    cache = Cache(tmp_path_factory.mktemp("cache"))
     lines = []
-    made = Study("tiny", tiny, nothing, folder, CHANGES, lines.append, cache)
+    made = Study("tiny", tiny, folder, CHANGES, lines.append, cache)
     made.lines = lines
     return made
 
 
-def test_evaluate_measures_every_test_set_and_keeps_the_rows(lab):
-    rows = lab.results("gan")
-    by_source = rows.set_index("test_set")
-    assert (by_source.loc["gan", "n_real"], by_source.loc["gan", "n_fake"]) == (5, 5)
-    assert by_source.loc["sd21", "n_real"] == 0
-    assert pd.isna(by_source.loc["sd21", "accuracy"])  # one class: recall only
-    assert 0 <= by_source.loc["sd21", "recall_fake_low"] <= by_source.loc["sd21", "recall_fake"]
-    kept = pd.read_csv(lab.folder / "results.csv")
+def test_results_measure_every_test_set_and_are_kept(study):
+    rows = study.results("gan")
+    by_set = rows.set_index("test_set")
+    assert (by_set.loc["gan", "n_real"], by_set.loc["gan", "n_fake"]) == (5, 5)
+    assert by_set.loc["sd21", "n_real"] == 0
+    assert pd.isna(by_set.loc["sd21", "accuracy"])  # one class: recall only
+    assert 0 <= by_set.loc["sd21", "recall_fake_low"] <= by_set.loc["sd21", "recall_fake"]
+    kept = pd.read_csv(study.folder / "results.csv")
     assert list(kept["result_id"]) == list(rows["result_id"])
 
 
-def test_every_row_leads_to_its_provenance(lab):
-    lab.results("gan")
-    facts = read_json(lab.folder / "results.json")
-    for result_id in pd.read_csv(lab.folder / "results.csv")["result_id"]:
+def test_every_row_leads_to_its_provenance(study):
+    study.results("gan")
+    facts = read_json(study.folder / "results.json")
+    for result_id in pd.read_csv(study.folder / "results.csv")["result_id"]:
         assert facts[result_id]["protocol"]["alpha"] == 0.25
-        assert facts[result_id]["data_hash"] == lab.manifest.digest()
-        assert facts[result_id]["provenance"]["packages"]["keras"]
+        assert facts[result_id]["data_hash"] == study.manifest.digest()
+        assert (
+            facts[result_id]["provenance"]["packages"]["keras"] == provenance()["packages"]["keras"]
+        )
 
 
-def test_the_same_is_read_back_and_a_change_is_trained_anew(lab):
-    first = lab.train("gan")
-    lab.lines.clear()
-    again = lab.train("gan")
-    assert lab.lines == ["clean-gan: read back from clean-gan"]
+def test_results_hold_the_auc_on_the_validation_images(study, monkeypatch):
+    run = study.train("gan")
+    valid = run.scores[run.scores["split"] == "valid"]
+    fakes, reals = (valid.loc[valid["label"] == label, "score"] for label in ("fake", "real"))
+    wins = np.mean([np.sign(f - r) / 2 + 0.5 for f in fakes for r in reals])
+    rows = study.results("gan")
+    assert rows["valid_auc"].tolist() == pytest.approx([wins] * len(rows))
+    assert (rows["valid_auc_low"] <= wins).all() and (wins <= rows["valid_auc_high"]).all()
+
+
+def test_the_same_is_read_back_and_a_change_is_trained_anew(study):
+    first = study.train("gan")
+    study.lines.clear()
+    again = study.train("gan")
+    assert study.lines == ["clean-gan: read back from clean-gan"]
     assert again.key == first.key
     pd.testing.assert_frame_equal(again.scores, first.scores)
-    other = lab.train("gan", seed=1)
-    assert other.key != first.key
-    assert other.folder != first.folder
+    other = study.train("gan", seed=1)
+    assert other.key != first.key and other.folder != first.folder
 
 
-def test_an_interrupted_training_is_not_taken_for_finished(lab, monkeypatch):
+def test_an_interrupted_training_is_not_taken_for_finished(study, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    lab.train("gan+sd")
+    study.train("gan+sd")
     with monkeypatch.context() as patched:
         patched.setattr("ddlib.models.checkpoint.save_detector", killed)
-        (lab.folder / "models" / "clean-gan+sd" / "finished.json").unlink()
+        (study.folder / "models" / "clean-gan+sd" / "finished.json").unlink()
         with pytest.raises(KeyboardInterrupt):
-            lab.train("gan+sd")
-    lab.lines.clear()
-    lab.train("gan+sd")
-    assert any("epoch" in line for line in lab.lines)
+            study.train("gan+sd")
+    study.lines.clear()
+    study.train("gan+sd")
+    assert any("epoch" in line for line in study.lines)
 
 
-def test_scores_follow_the_detector_that_was_saved(lab):
-    from ddlib.data.loader import load_images
-
-    run = lab.train("gan")
-    chosen = lab.manifest.select(split="test", source="sd21")
-    images = load_images(chosen, run.protocol, lab.cache).take(slice(None)).astype("float32")
+def test_scores_follow_the_detector_that_was_saved(study):
+    run = study.train("gan")
+    chosen = study.manifest.select(split="test", source="sd21")
+    images = load_images(chosen, run.protocol, study.cache).take(slice(None)).astype("float32")
     reread = Run(run.protocol, run.folder, run.key)
-    expected = reread.detector(images).numpy()[:, 0]
+    expected = reread.keras_model()(images).numpy()[:, 0]
     assert reread.scores_of(chosen)["score"].to_numpy() == pytest.approx(expected, abs=1e-3)
-
-
-def test_training_images_have_no_score(lab):
     with pytest.raises(KeyError, match="only valid and test are scored"):
-        lab.train("gan").scores_of(lab.manifest.select(split="train"))
+        run.scores_of(study.manifest.select(split="train"))
 
 
-def test_tier_names_are_plain_words():
+@pytest.mark.parametrize("change", [{"jpeg_quality": None}, {"resize": "nearest"}])
+def test_rescore_shows_the_network_images_prepared_otherwise(study, change):
+    run = study.train("gan")
+    chosen = study.manifest.select(split="test")
+    prepared = load_images(chosen, replace(run.protocol, **change), study.cache)
+    expected = run.detector(prepared.take(slice(None)).astype("float32")).numpy()[:, 0]
+    assert run.rescore(chosen, study.cache, **change) == pytest.approx(expected, abs=1e-3)
+
+
+def test_rescore_changes_the_preparation_only(study):
+    run = study.train("gan")
+    chosen = study.manifest.select(split="test")
+    same = run.rescore(chosen, study.cache, jpeg_quality=run.protocol.jpeg_quality)
+    assert same.tolist() == run.scores_of(chosen)["score"].tolist()
+    with pytest.raises(ValueError, match="alpha=1.0 is no preparation; change square"):
+        run.rescore(chosen, study.cache, alpha=1.0)
+
+
+def test_save_writes_tables_and_figures_and_which_may_be_committed(study):
+    from matplotlib.figure import Figure
+
+    study.save("01_gain", pd.DataFrame({"gain": [0.5]}))
+    study.save("01_gain", figure=Figure(), publish=True)
+    study.save("02_faces", figure=Figure())
+    assert pd.read_csv(study.folder / "tables" / "01_gain.csv")["gain"].tolist() == [0.5]
+    names = sorted(path.name for path in (study.folder / "figures").iterdir())
+    assert names == ["01_gain.png", "02_faces.png"]
+    assert published(study.folder) == {"01_gain"}
+    study.save("01_gain", figure=Figure())
+    assert published(study.folder) == set()
+
+
+def test_tier_names_are_plain_words_and_simulated_is_taken():
     assert tier_name("My Faces (v2)") == "my-faces-v2"
+    assert tier_name("simulated") == "simulated"
+    assert tier_name("elsewhere/simulated") == "simulated-folder"
 
 
-def test_provenance_names_what_repeats_a_number():
-    facts = provenance()
-    assert facts["python"].count(".") == 2
-    assert facts["peak_memory_mb"] > 10
-    assert {"tensorflow", "keras", "numpy"} <= set(facts["packages"])
+def test_open_study_takes_a_small_folder_whole_and_says_where_results_go(tiny, tmp_path):
+    lines = []
+    tiny.save(tiny.root / "manifest.csv")
+    study = open_study(tiny.root, tmp_path, small=True, log=lines.append)
+    assert len(study.manifest) == len(tiny)
+    assert study.folder.parent == tmp_path and not study.simulated
+    assert lines == [f"{study.tier}: 60 images, 0 excluded; results in {study.folder}"]
+    here = open_study(tiny.root, log=lines.append)
+    assert here.folder.parent == checkout() / "runs"
 
 
-def test_the_peak_memory_of_a_process_is_not_that_of_its_parent():
-    ours = np.ones(60_000_000)  # 480 MB
-    tell = "from ddlib.models.provenance import peak_memory_mb; print(peak_memory_mb())"
-    told = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True, check=True)
-    assert int(told.stdout) < 200 < ours.nbytes / 1e6 < provenance()["peak_memory_mb"]
-
-
-def test_rescoring_shows_the_detector_the_changed_pictures(lab):
-    import keras
-
-    from ddlib.data.loader import load_images
-    from ddlib.study.study import reprocess_and_score
-
-    inputs = keras.Input((32, 32, 3))
-    darkest = -keras.layers.GlobalMaxPooling2D()(-inputs)
-    mean = keras.layers.Dense(1, "sigmoid", kernel_initializer="ones")(darkest / 255)
-    chosen = lab.manifest.select(split="test")
-    kept = pd.DataFrame({"score": np.linspace(0, 1, len(chosen))})
-    run = SimpleNamespace(detector=keras.Model(inputs, mean), protocol=lab.protocol("gan"))
-    run.scores_of = lambda asked: kept if asked is chosen else None
-    for change in ({"jpeg_quality": None}, {"jpeg_quality": 20}, {"resize": "nearest"}):
-        pictures = load_images(chosen, replace(run.protocol, **change), lab.cache).take(slice(None))
-        expected = 1 / (1 + np.exp(-(pictures.min((1, 2)) / 255).sum(1)))
-        assert reprocess_and_score(run, chosen, lab.cache, **change) == pytest.approx(
-            expected, abs=1e-5
-        )
-    with pytest.raises(ValueError, match="alpha=1.0 is no preparation"):
-        reprocess_and_score(run, chosen, lab.cache, alpha=1.0)
-    unchanged = {"jpeg_quality": run.protocol.jpeg_quality}
-    assert (
-        reprocess_and_score(run, chosen, lab.cache, **unchanged).tolist() == kept["score"].tolist()
-    )
+def test_any_folder_is_trained_and_evaluated_without_the_study_s_conditions(tiny):
+    protocol = preset("clean", **CHANGES)
+    table = evaluate(train(tiny, protocol, log=lambda line: None), tiny)
+    counts = table.set_index("test_set")[["n_real", "n_fake"]]
+    assert counts.loc["all"].tolist() == [5, 10]
+    assert counts.loc["stylegan"].tolist() == [0, 5]
+    with pytest.raises(ManifestError, match="'train' has no real images"):
+        train(tiny.select(label="fake"), protocol)
+    with pytest.raises(ValueError, match="give protocol="):
+        evaluate(lambda images: images, tiny)
+    with pytest.raises(ValueError, match="needed is \\(N, 1\\), P\\(fake\\)"):
+        evaluate(lambda images, training: images, tiny, protocol)

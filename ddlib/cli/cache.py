@@ -1,8 +1,7 @@
-"""``ddlib cache``: what the store of prepared images and features holds."""
-
-from __future__ import annotations
+"""Show or clear the cache of prepared images and features."""
 
 import datetime
+import sys
 
 import click
 
@@ -11,7 +10,7 @@ from ddlib.data.cache import GIGABYTE, Cache
 
 @click.group("cache")
 def command():
-    """Show or clear the store of prepared images and features."""
+    """Show or clear the cache of prepared images and features."""
 
 
 @command.command()
@@ -28,7 +27,13 @@ def info():
 
 
 @command.command()
-def clear():
-    """Remove everything that is stored; it is made again when needed."""
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear(yes):
+    """Remove everything that ddlib stored; it is made again when needed."""
     cache = Cache()
-    click.echo(f"freed {cache.clear() / GIGABYTE:.2f} GB in {cache.root}")
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Remove the {len(cache.entries())} arrays in {cache.root}?", abort=True)
+    freed, left = cache.clear()
+    click.echo(f"freed {freed / GIGABYTE:.2f} GB in {cache.root}")
+    if left:
+        click.echo(f"left, as they are not ddlib's: {', '.join(path.name for path in left)}")

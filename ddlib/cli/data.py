@@ -8,16 +8,12 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from ddlib.data.manifest import DUPLICATE, LEAK, TWICE, ManifestError, check_manifest
-from ddlib.data.sources import UNCLAIMED, UNLISTED, fetch, load_sources, locate_all, scan_folder
+from ddlib.data.manifest import ManifestError, Reason, check_manifest
+from ddlib.data.sources import fetch, find_sets, load_sources, open_folder
+from ddlib.metrics.format import format_table
 from ddlib.traces.shortcuts import shortcuts
 
-# Reasons to set an image aside that need no mending: what stays is sound.
-HARMLESS = (DUPLICATE, LEAK, TWICE, UNLISTED, UNCLAIMED)
-
-
-SHOWN = 5  # images of a kind that are named unless all are asked for
-
+SHOWN = 5  # excluded images of a kind to name unless --all is given
 
 folder_option = click.option(
     "--data",
@@ -39,21 +35,21 @@ def command() -> None:
 @folder_option
 def list_sets(root: Path) -> None:
     """List the registered data sets, what they hold and where they are found."""
-    found, rows = locate_all(root), []
+    found, rows = find_sets(root), []
     for source in load_sources().values():
         folder, counts = found.get(source.name, (None, {}))
         rows.append(
             {
                 "name": source.name,
+                "what": source.what,
                 "published": _counts(source.expected),
                 "here": _counts(counts),
-                "where": "" if folder is None else folder.as_posix(),
-                "fetched by": source.fetched or "hand",
+                "fetched by": source.fetched_by,
                 "licence": source.licence,
-                "what": source.what,
+                "where": "" if folder is None else folder.as_posix(),
             }
         )
-    click.echo(_table(pd.DataFrame(rows)))
+    click.echo(format_table(pd.DataFrame(rows)))
 
 
 @command.command()
@@ -69,12 +65,11 @@ def locate(names: tuple[str, ...], root: Path) -> None:
         raise click.UsageError(
             f"no data set is named {', '.join(unknown)}; known are {', '.join(known)}"
         )
-    found = locate_all(root)
+    found = find_sets(root)
     for name in names or found:
         where = found[name][0].as_posix() if name in found else f"not under {root.as_posix()}"
         click.echo(f"{name}: {where}")
-    if set(names) - set(found):
-        sys.exit(1)
+    sys.exit(1 if set(names) - set(found) else 0)
 
 
 @command.command("fetch")
@@ -94,16 +89,19 @@ def fetch_set(name: str, root: Path, url: str | None, sha256: str | None) -> Non
 @click.argument("root", envvar="DDLIB_DATA", type=click.Path(path_type=Path), default="data")
 @click.option("--all", "everything", is_flag=True, help="Name every image that is excluded.")
 def check(root: Path, everything: bool) -> None:
-    """Read every image under ROOT and report counts, what was excluded, and shortcuts.
+    """Read every image under ROOT and report counts, what was excluded and why, and shortcuts.
 
-    Exit status: 0 all is well, 1 an image is broken or two splits share a picture.
+    Exit status: 0 all is well, 1 an image is broken or two splits share an image.
     """
-    manifest, aside = scan_folder(root, progress=sys.stderr.isatty())
-    total = len(manifest) + len(aside)
-    click.echo(f"{root}: {total} files = {len(manifest)} images + {len(aside)} excluded\n")
-    click.echo(_table(_summary(manifest.table)) + "\n")
-    problems = _report_aside(aside, everything)
-    for line in shortcuts(manifest.table):
+    manifest = open_folder(root, progress=sys.stderr.isatty(), strict=False)
+    total = len(manifest) + len(manifest.excluded)
+    click.echo(
+        f"{root}: {total} files = {len(manifest)} images + {len(manifest.excluded)} excluded\n"
+    )
+    if len(manifest):
+        click.echo(format_table(_summary(manifest.table)) + "\n")
+    problems = _report_excluded(manifest.excluded, everything)
+    for line in shortcuts(manifest.table) if len(manifest) else []:
         click.echo(line)
     try:
         check_manifest(manifest)
@@ -118,35 +116,37 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     """Count images by source, label and split, with the formats and sizes they come in."""
     rows = []
     for (label, source), own in table.groupby(["label", "source"], sort=False):
-        splits = own["split"].value_counts()
-        width, height, quality = own["width"], own["height"], own["jpeg_quality"].dropna()
-        rows.append(
-            {
-                "label": label,
-                "source": source,
-                **{split: splits.get(split, 0) for split in ("train", "valid", "test")},
-                "format": "/".join(own["format"].value_counts().index),
-                "width": _range(width),
-                "height": _range(height),
-                "JPEG quality": _range(quality) if len(quality) else "",
-            }
-        )
+        splits, quality = own["split"].value_counts(), own["jpeg_quality"].dropna()
+        row = {"label": label, "source": source}
+        row |= {split: splits.get(split, 0) for split in ("train", "valid", "test")}
+        row |= {
+            "format": "/".join(own["format"].value_counts().index),
+            "width": _range(own["width"]),
+            "height": _range(own["height"]),
+            "JPEG quality": _range(quality) if len(quality) else "",
+        }
+        rows.append(row)
     return pd.DataFrame(rows).sort_values(["label", "source"], ascending=[False, True])
 
 
-def _report_aside(aside: pd.DataFrame, everything: bool) -> int:
-    """Print who was excluded, kind by kind; return how many need mending."""
-    harmless = aside["reason"].astype(str).str.startswith(HARMLESS)
-    for title, rows in {"problem": aside[~harmless], "note": aside[harmless]}.items():
-        if not len(rows):
-            continue
-        click.echo(f"{title}: {len(rows)} excluded")
-        shown = rows if everything or title == "problem" else rows.head(SHOWN)
+def _report_excluded(excluded: pd.DataFrame, everything: bool) -> int:
+    """Print what was excluded, kind by kind; return how many files need mending."""
+    problems = 0
+    for kind, rows in excluded.groupby("kind", sort=False):
+        needs_mending = Reason(kind).needs_mending
+        problems += len(rows) if needs_mending else 0
+        click.echo(f"{'problem' if needs_mending else 'note'}: {len(rows)} excluded ({kind})")
+        shown = rows if everything or needs_mending else rows.head(SHOWN)
         for row in shown.itertuples():
-            click.echo(f"  {row.path}: {row.reason}")
+            click.echo(f"  {_plain(row.path)}: {_plain(row.reason)}")
         if len(rows) > len(shown):
             click.echo(f"  and {len(rows) - len(shown)} more (--all names them)")
-    return int((~harmless).sum())
+    return problems
+
+
+def _plain(text: str) -> str:
+    """Return text without escape sequences and newlines: file names may hold anything."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _counts(counts: dict) -> str:
@@ -156,14 +156,3 @@ def _counts(counts: dict) -> str:
 def _range(values: pd.Series) -> str:
     low, high = int(values.min()), int(values.max())
     return str(low) if low == high else f"{low}-{high}"
-
-
-def _table(rows: pd.DataFrame) -> str:
-    """Align columns to the left, as wide as their longest entry."""
-    text = rows.astype(str)
-    widths = [max(len(name), *text[name].str.len()) if len(text) else len(name) for name in text]
-    lines = [list(text.columns), *text.to_numpy().tolist()]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )

@@ -1,65 +1,71 @@
-"""``ddlib run``: the notebooks, headless and in order; keeps what they made."""
+"""Run the notebooks headless and in order; keep what they made."""
 
 from __future__ import annotations
 
+import json
+import signal
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 
-@click.command(name="run")
+@click.command("run")
 @click.argument("notebooks", nargs=-1)
 @click.option(
     "--data",
     envvar="DDLIB_DATA",
     default="simulated",
     show_default=True,
-    help="'simulated', the simulated images, or a folder of images (also: DDLIB_DATA).",
+    help="'simulated', or a folder of images (also: DDLIB_DATA).",
 )
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
 @click.option("--small", is_flag=True, help="A small form: checks that everything runs.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    help="Notebooks that run at once; by default 3 on toy, 2 on a folder, 1 on one processor.",
-)
+@click.option("--jobs", type=click.IntRange(1), help="Notebooks that run at once; 3 or 2 usually.")
 @click.option("--fresh", is_flag=True, help="Remove this tier's earlier results first.")
+@click.option("--keep-going", is_flag=True, help="After a failure, run what does not depend on it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, the outcomes.")
 @click.option(
-    "--runs", default="runs", show_default=True, type=click.Path(path_type=Path, file_okay=False)
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where results go; by default runs/ of the checkout, without one ./runs.",
 )
 @click.option(
     "--notebooks",
     "folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of the notebooks; by default those of the repository.",
+    help="Folder of the notebooks; by default that of the checkout.",
 )
-def command(notebooks, data, small, jobs, fresh, runs, folder, **options) -> None:
+def command(notebooks, data, small, runs, as_json, **options):
     """Run NOTEBOOKS (numbers or names; all if none is given) headless.
 
-    Executed copies, results and logs go to RUNS/<tier>. A notebook whose ingredients have not
-    changed is not run again. Exit status: 0 all ran, 1 a notebook failed, 130 stopped.
+    Executed copies, results and logs go to RUNS/<tier>. A notebook that is up to date is not run
+    again.
+
+    Exit status: 0 all ran, 1 a notebook failed, 2 wrong usage, 130 stopped.
     """
-    import time
-
-    from ddlib.cli.execution import NotebookError
     from ddlib.cli.runner import outcome_table, run_folder, run_notebooks
+    from ddlib.study.report import summary
+    from ddlib.study.study import runs_folder
 
-    start, base = time.perf_counter(), run_folder(data, runs, small)
-    try:
-        outcomes = run_notebooks(
-            notebooks,
-            **{"data": data, "runs": runs, "small": small, "fresh": fresh, "folder": folder},
-            **{"jobs": jobs, "log": click.echo, **options},
-        )
-    except NotebookError as error:
-        click.echo(f"Failed: {error}\nThe logs are in {base / 'logs'}", err=True)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        click.echo(f"Stopped. What finished is kept in {base}; run again to go on.", err=True)
-        raise SystemExit(130) from None
-    table = outcome_table(outcomes, time.perf_counter() - start)
-    click.echo(f"\n{table}\n\nExecuted copies and logs: {base}")
-    if (base / "results.csv").is_file():
-        from ddlib.study.report import summary
-
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the notebooks, as Ctrl-C does
+    start, runs = time.perf_counter(), runs or runs_folder()
+    base = run_folder(data, runs, small)
+    outcomes = run_notebooks(
+        notebooks, data, runs, small, log=lambda line: click.echo(line, err=as_json), **options
+    )
+    seconds = round(time.perf_counter() - start, 1)
+    if as_json:
+        rows = [asdict(outcome) for outcome in outcomes]
+        document = {"folder": str(base), "seconds": seconds, "notebooks": rows}
+        click.echo(json.dumps(document, indent=1))
+    else:
+        click.echo(f"\n{outcome_table(outcomes)}\n\n{seconds} s by the clock; copies in {base}")
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    for outcome in failed:
+        click.echo(f"\nFailed: {outcome.error}", err=True)
+    if failed:
+        raise SystemExit(1)
+    if not as_json and (base / "results.csv").is_file():
         click.echo(f"\n{summary(base)}")

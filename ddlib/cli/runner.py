@@ -1,76 +1,76 @@
-"""Run the notebooks, keep what they made, and skip what is finished.
+"""Run the notebooks, keep what they made, and skip what is up to date.
 
-A run lives in ``runs/<tier>``: ``notebooks/`` holds the executed copies, each with a JSON file that
-says what it was made from and what it cost; ``logs/`` holds what their cells printed.
+A run lives in ``runs/<tier>``: ``notebooks/`` holds the executed copies, each with a marker, a JSON
+file that says what it was made from and what it cost; ``logs/`` holds what the cells printed.
 
-Some run at once. A notebook starts when those that its metadata name under ``ddlib.after`` have
-ended, or all before it if it names none; what takes longest starts first.
-
-The notebooks as files: which there are, what parameters they take, what they are made from.
+A notebook comes after those that its metadata names, ``{"ddlib": {"after": ["00_start"]}}``, or
+after all before it if it names none.
 """
 
 from __future__ import annotations
 
 import ast
-import datetime
-import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
+from threading import Event
+from time import perf_counter
 
-from ddlib._io import digest, file_digest, read_json, write_json
-from ddlib.cli.execution import Kernels, NotebookError
-from ddlib.study.study import tier_name
+import pandas as pd
+
+from ddlib._io import cpu_count, digest, read_json, write_json
+from ddlib.cli.execution import NotebookError, execute_notebook
+from ddlib.metrics.format import format_table
+from ddlib.models.provenance import checkout
+from ddlib.protocol import VERSIONS
+from ddlib.study.study import SIMULATED, tier_name
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What running one notebook cost; `reused` says that an earlier run paid for it."""
+    """What became of a notebook: "done", "reused" from an earlier run, "failed", "not started"."""
 
     name: str
-    seconds: float
-    peak_mb: float
-    reused: bool
+    status: str
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+    error: str = ""
 
 
-def run_folder(data: str, runs: str | Path, small: bool = False) -> Path:
-    """Return the folder that holds what is made from some data.
+@dataclass(frozen=True)
+class Step:
+    """A notebook to run: all it comes after, its parameters, the digest of what decides it."""
 
-    Raises
-    ------
-    ValueError
-        If `data` is neither "simulated" nor a folder.
-    """
-    if data != "simulated" and not Path(data).is_dir():
-        raise ValueError(f"no folder {str(data)!r}; data is 'simulated' or a folder of images")
-    return Path(runs) / tier_name(data, small)
+    path: Path
+    after: set[str]
+    parameters: dict
+    key: str
 
 
 def run_notebooks(
     chosen: Sequence[str] = (),
-    *,
-    data: str = "simulated",
+    data: str = SIMULATED,
     runs: str | Path = "runs",
     small: bool = False,
     fresh: bool = False,
     jobs: int | None = None,
-    folder: Path | None = None,
+    keep_going: bool = False,
+    folder: str | Path | None = None,
     log: Callable[[str], None] = print,
     **options,
 ) -> list[Outcome]:
-    """Run chosen or all notebooks on the toy tier or on a folder of images.
+    """Run chosen or all notebooks, each once those that it comes after have ended.
 
     Parameters
     ----------
     chosen : sequence of str
         Numbers or names; none means all.
     data : "simulated" or path
+        What the notebooks work on: simulated images, or a folder of images.
     runs : path
         Results go to ``runs/<tier>``.
     small : bool
@@ -78,225 +78,69 @@ def run_notebooks(
     fresh : bool
         Remove ``runs/<tier>`` first.
     jobs : int, optional
-        How many may run at once; by default `usual_jobs`.
+        How many run at once; by default one per processor, at most 3 on simulated images, where
+        each takes 1.5 GB, and 2 on a folder (2 to 4 GB).
+    keep_going : bool
+        After a failure, still start notebooks that do not come after the failed one.
     folder : path, optional
-        Where the notebooks are; by default `notebook_folder`.
+        Where the notebooks are; by default in the checkout, or below the current folder.
     log : callable
         Gets a line at the start and the end of each notebook.
     **options
-        More parameters, such as ``alpha`` and ``protocol``; None leaves the notebook's own value.
+        More parameters, such as ``alpha``; None leaves the notebook's own value.
+
+    Returns
+    -------
+    list of Outcome
+        One for each notebook. After a failure those that were running end and are kept.
 
     Raises
     ------
     ValueError
         If a choice or an option is known to no notebook, or the data folder does not exist.
-    ddlib.cli.execution.NotebookError
-        If a cell raises; what finished before is kept.
     """
     folder = Path(folder or notebook_folder()).resolve()
     base = run_folder(data, runs, small)
-    notebooks = find_notebooks(folder, chosen)
-    options = {name: value for name, value in options.items() if value is not None}
-    _check_options(options, notebooks)
-    if fresh:
-        _clear(base)
     given = {"data": _seen_from(folder, data), "runs": _seen_from(folder, runs), "small": small}
-    keys = ingredients(folder, data, {**given, **options})
-    run = _Run(notebooks, base, keys, {**given, **options}, log)
-    return run.all(jobs or usual_jobs(data))
-
-
-def usual_jobs(data: str) -> int:
-    """Return how many notebooks run at once: as many as there are processors, within limits.
-
-    No more than 3 on the toy tier, where each takes 1.5 GB, and 2 on real images (2 to 4 GB).
-    """
-    return min(os.cpu_count() or 1, 3 if data == "simulated" else 2)
-
-
-def _check_options(options: dict, notebooks: list[Path]) -> None:
-    known = {name for path in notebooks for name in declared_parameters(path)}
-    for name in options:
-        if name not in known:
-            raise ValueError(
-                f"no chosen notebook has a parameter {name!r}; they have {', '.join(sorted(known))}"
-            )
-
-
-def _clear(base: Path) -> None:
-    """Remove an earlier run, and nothing that is not one."""
-    if base.is_dir() and any(base.iterdir()) and not (base / "logs").is_dir():
-        raise ValueError(f"{base} has no folder logs, so it is no earlier run; remove it by hand")
-    if base.is_dir():
+    given |= {name: value for name, value in options.items() if value is not None}
+    plan = _plan(folder, given, [] if data == SIMULATED else _listing(Path(data)))
+    steps = {path.stem: plan[path.stem] for path in find_notebooks(folder, chosen)}
+    known = {name for step in steps.values() for name in declared_parameters(step.path)}
+    if unknown := [name for name in options if name in given and name not in known]:
+        raise ValueError(
+            f"no chosen notebook has a parameter {unknown[0]!r}; they have "
+            f"{', '.join(sorted(known))}"
+        )
+    if fresh and base.exists():
+        if any(base.iterdir()) and not (base / "logs").is_dir():
+            raise ValueError(f"{base} has no folder logs, so it is no earlier run; remove it")
         shutil.rmtree(base)
-
-
-def _seen_from(folder: Path, path: str | Path) -> str:
-    """Return a path as cells in `folder` must write it; "simulated" is no path."""
-    if path == "simulated":
-        return "simulated"
-    try:
-        return Path(os.path.relpath(Path(path).resolve(), folder)).as_posix()
-    except ValueError:  # another drive
-        return Path(path).resolve().as_posix()
-
-
-class _Run:
-    """One run of some notebooks: which wait, which are running, what came out."""
-
-    def __init__(self, notebooks: list[Path], base: Path, keys: dict, parameters: dict, log):
-        self.base, self.keys, self.parameters, self.log = base, keys, parameters, log
-        self.copies, self.logs = base / "notebooks", base / "logs"
-        for folder in (self.copies, self.logs):
-            folder.mkdir(parents=True, exist_ok=True)
-        for litter in self.copies.glob(".*.ipynb"):  # a killed run could not tidy up
-            litter.unlink()
-        self.labels = {p: f"[{i}/{len(notebooks)}] {p.stem}" for i, p in enumerate(notebooks, 1)}
-        self.waiting = list(notebooks)
-        self.running: dict[Future, Path] = {}
-        self.outcomes: dict[Path, Outcome] = {}
-
-    def all(self, jobs: int) -> list[Outcome]:
-        """Run them, so many at once, and return the outcomes in the order of the notebooks."""
-        if jobs > 1:
-            ahead = minutes_ahead(self.waiting)
-            self.waiting.sort(key=lambda path: -ahead[path.stem])
-        with Kernels(jobs) as kernels, ThreadPoolExecutor(jobs) as pool:
-            while self.waiting or self.running:
-                while len(self.running) < jobs and (path := self._next()):
-                    self._begin(path, kernels, pool)
-                # not for ever: on Windows nothing else would notice Ctrl-C
-                ended, _ = wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    self._end(future)
-        return [self.outcomes[path] for path in self.labels]
-
-    def _next(self) -> Path | None:
-        """Return a notebook whose predecessors have ended."""
-        unfinished = {path.stem for path in [*self.waiting, *self.running.values()]}
-        for path in self.waiting:
-            if not unfinished & set(predecessors(path, list(self.labels))):
-                return path
-        return None
-
-    def _begin(self, path: Path, kernels: Kernels, pool: ThreadPoolExecutor) -> None:
-        self.waiting.remove(path)
-        outcome = _finished(path, self.copies, self.keys[path.stem])
-        if outcome:
-            self.log(f"{self.labels[path]}: reused (it took {outcome.seconds:.1f} s)")
-            self.outcomes[path] = outcome
-            return
-        self.log(f"{self.labels[path]}: started")
-        self.running[pool.submit(self._one, path, kernels)] = path
-
-    def _end(self, future: Future) -> None:
-        path = self.running.pop(future)
-        try:
-            outcome = self.outcomes[path] = future.result()
-        except NotebookError:
-            self.log(f"{self.labels[path]}: failed")
-            self.waiting.clear()
-            for other in self.running.values():
-                self.log(f"{self.labels[other]}: still running, to its end")
-            wait(self.running)
-            for rest in list(self.running):
-                with suppress(NotebookError):  # the first is the one that is told
-                    self._end(rest)
-            raise
-        self.log(f"{self.labels[path]}: done, {outcome.seconds:.1f} s, {outcome.peak_mb:,.0f} MB")
-
-    def _one(self, path: Path, kernels: Kernels) -> Outcome:
-        own, started = declared_parameters(path), _now()
-        passed = {name: value for name, value in self.parameters.items() if name in own}
-        with (self.logs / f"{path.stem}.txt").open("a", encoding="utf-8", buffering=1) as log:
-            log.write(f"\n== {started} {path.stem} {json.dumps(passed)}\n")
-            try:
-                seconds, peak = kernels.execute(
-                    *(path, self.copies / path.name, passed, log),
-                    progress=kernels.jobs == 1 and sys.stderr.isatty(),
-                )
-            except BaseException as error:
-                log.write(f"== {_now()} {path.stem} stopped: {type(error).__name__}: {error}\n")
-                raise
-            log.write(f"== {_now()} {path.stem} done, {seconds:.1f} s, {peak:.0f} MB\n")
-        facts = {"key": self.keys[path.stem], "seconds": round(seconds, 2)}
-        facts |= {"peak_mb": round(peak, 1), "at_once": kernels.jobs, "parameters": passed}
-        facts |= {"versions": versions(), "started": started, "finished": _now()}
-        write_json(self.copies / f"{path.stem}.json", facts)
-        return Outcome(path.stem, facts["seconds"], facts["peak_mb"], reused=False)
-
-
-def _finished(path: Path, copies: Path, key: str) -> Outcome | None:
-    marker = copies / f"{path.stem}.json"
-    if not (marker.is_file() and (copies / path.name).is_file()):
-        return None
-    facts = read_json(marker)
-    if facts["key"] != key:
-        return None
-    return Outcome(path.stem, facts["seconds"], facts["peak_mb"], reused=True)
-
-
-def _now() -> str:
-    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def outcome_table(outcomes: Sequence[Outcome], wall: float) -> str:
-    """Return the table that closes a run: notebook, seconds, peak memory.
-
-    The last line holds `wall`, the seconds by the clock; the sum is larger where some ran at once.
-
-    Examples
-    --------
-    >>> print(outcome_table([Outcome("00_start", 1.5, 80.0, False)], 1.6))
-    notebook   seconds   peak MB
-    00_start       1.5        80
-    by clock       1.6        80
-    """
-    width = max([len("notebook"), *(len(o.name) for o in outcomes)])
-    lines = [f"{'notebook':{width}} {'seconds':>9} {'peak MB':>9}"]
-    for o in outcomes:
-        reused = "  reused" if o.reused else ""
-        lines.append(f"{o.name:{width}} {o.seconds:9.1f} {o.peak_mb:9,.0f}{reused}")
-    peak = max((o.peak_mb for o in outcomes), default=0)
-    lines.append(f"{'by clock':{width}} {wall:9.1f} {peak:9,.0f}")
-    return "\n".join(lines)
-
-
-PACKAGE = Path(__file__).resolve().parent
+    jobs = jobs or min(cpu_count(), 3 if data == SIMULATED else 2)
+    return _run(steps, base, jobs, keep_going, log)
 
 
 def notebook_folder() -> Path:
-    """Return the folder of the notebooks: beside the package, or below the current folder.
+    """Return the folder of the notebooks: in the checkout, or below the current folder."""
+    folder = (checkout() or Path.cwd()) / "notebooks"
+    if not find_notebooks(folder):
+        raise FileNotFoundError(
+            f"no notebooks in {folder}; run the command in a checkout of the repository or name "
+            "the folder with --notebooks"
+        )
+    return folder
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is neither, as after installing the package alone.
-    """
-    places = (PACKAGE.parent / "notebooks", Path.cwd() / "notebooks")
-    for place in places:
-        if any(place.glob("[0-9][0-9]_*.ipynb")):
-            return place
-    looked = " nor in ".join(map(str, dict.fromkeys(places)))
-    raise FileNotFoundError(
-        f"no notebooks in {looked}; run the command in a checkout of the repository or name the "
-        "folder with --notebooks"
-    )
+
+def run_folder(data: str, runs: str | Path, small: bool = False) -> Path:
+    """Return the folder that holds what is made from some data."""
+    if data != SIMULATED and not Path(data).is_dir():
+        raise ValueError(f"no folder {str(data)!r}; data is {SIMULATED!r} or a folder of images")
+    return Path(runs) / tier_name(data, small)
 
 
 def find_notebooks(folder: Path, chosen: Sequence[str] = ()) -> list[Path]:
     """Return the notebooks ``NN_name.ipynb`` of a folder in order: all, or those chosen.
 
-    Parameters
-    ----------
-    folder : path
-    chosen : sequence of str
-        Numbers ("2", "02") or names ("02_gan_baseline", "gan_baseline").
-
-    Raises
-    ------
-    ValueError
-        If a choice matches no notebook.
+    A choice is a number ("2", "02") or a name ("02_gan_baseline", "gan_baseline").
     """
     known = sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))
     wanted = {_match(choice, known) for choice in chosen}
@@ -312,50 +156,10 @@ def _match(choice: str, known: list[Path]) -> Path:
     raise ValueError(f"no notebook is called {choice!r}; there are: {names}")
 
 
-def predecessors(notebook: Path, others: Sequence[Path]) -> list[str]:
-    """Return the names of the notebooks among `others` that must have run before this one.
-
-    They are those that its metadata names (``{"ddlib": {"after": ["00_start_here"]}}``), else all
-    that come before it in order.
-
-    Raises
-    ------
-    ValueError
-        If it names one that does not come before it.
-    """
-    earlier = [path.stem for path in others if path.stem < notebook.stem]
-    named = read_json(notebook)["metadata"].get("ddlib", {}).get("after", earlier)
-    for name in named:
-        if name >= notebook.stem:
-            raise ValueError(f"{notebook.name} is to run after {name}, which does not precede it")
-    return [name for name in earlier if name in named]
-
-
-def minutes_ahead(notebooks: Sequence[Path]) -> dict[str, float]:
-    """Return for each notebook how long it and the longest chain of its successors take.
-
-    What takes longest is best begun first (Graham 1969). A notebook's metadata may say about how
-    long it takes on two processors, ``{"ddlib": {"minutes": 5}}``; one that does not counts as 1.
-    """
-    ahead: dict[str, float] = {}
-    needs = {notebook.stem: predecessors(notebook, notebooks) for notebook in notebooks}
-    for notebook in reversed(notebooks):
-        followers = [name for name, needed in needs.items() if notebook.stem in needed]
-        own = read_json(notebook)["metadata"].get("ddlib", {}).get("minutes", 1)
-        ahead[notebook.stem] = own + max((ahead[name] for name in followers), default=0)
-    return ahead
-
-
 def declared_parameters(notebook: Path) -> dict:
-    """Return the names and default values that the cell tagged ``parameters`` sets.
-
-    Raises
-    ------
-    ValueError
-        If a line of that cell is anything but ``name = literal``.
-    """
+    """Return the names and default values that the cell tagged ``parameters`` sets."""
     found = {}
-    for cell in _cells(notebook):
+    for cell in read_json(notebook)["cells"]:
         if "parameters" not in cell["metadata"].get("tags", []):
             continue
         for node in ast.parse("".join(cell["source"])).body:
@@ -370,39 +174,109 @@ def declared_parameters(notebook: Path) -> dict:
     return found
 
 
-def _cells(notebook: Path) -> list[dict]:
-    return read_json(notebook)["cells"]
+def _plan(folder: Path, given: dict, images: list) -> dict[str, Step]:
+    """Read all notebooks of a folder, since a chosen one may need what another has left.
 
-
-def ingredients(folder: Path, data: str, parameters: dict) -> dict[str, str]:
-    """Return for each notebook a digest of all that decides what comes out of it.
-
-    That is its cells and those of every notebook before it (it may read what they left), the
-    parameters, ddlib's source, the versions of the large packages, and the names, sizes and times
-    of the files of a data folder.
+    The key of a notebook changes with its code cells (not with its text), its parameters, the
+    version constants, the images, and the key of any notebook that it comes after.
     """
-    key = digest([file_digest(path) for path in sorted(PACKAGE.rglob("*.py"))], versions())
-    key = digest(key, [] if data == "simulated" else _listing(Path(data)))
-    keys = {}
+    steps: dict[str, Step] = {}
     for path in find_notebooks(folder):
-        cells = [[cell["cell_type"], "".join(cell["source"])] for cell in _cells(path)]
-        key = digest(key, cells, parameters)
-        keys[path.stem] = key
-    return keys
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide numbers."""
-    found = {"python": sys.version.split()[0]}
-    for name in ("tensorflow", "keras", "numpy", "pillow", "scikit-learn"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    return found
+        notebook = read_json(path)
+        direct = notebook["metadata"].get("ddlib", {}).get("after", list(steps))
+        if unknown := [name for name in direct if name not in steps]:
+            raise ValueError(
+                f"{path.name} is to run after {unknown[0]!r}, which is none of the notebooks "
+                f"before it ({', '.join(steps) or 'none'}); correct ddlib.after in its metadata"
+            )
+        parameters = {name: given[name] for name in declared_parameters(path) if name in given}
+        code = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+        key = digest(code, parameters, VERSIONS, images, [steps[name].key for name in direct])
+        after = set(direct).union(*(steps[name].after for name in direct))
+        steps[path.stem] = Step(path, after, parameters, key)
+    return steps
 
 
 def _listing(folder: Path) -> list:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    facts = ((path.relative_to(folder).as_posix(), path.stat()) for path in files)
-    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts]
+    """Return name, size and time of each file, which is cheaper than a digest of the images."""
+    files = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [[p.relative_to(folder).as_posix(), s.st_size, s.st_mtime_ns] for p, s in files]
+
+
+def _seen_from(folder: Path, path: str | Path) -> str:
+    """Return a path as cells in `folder` must write it; "simulated" is no path."""
+    if path == SIMULATED:
+        return SIMULATED
+    try:
+        return Path(os.path.relpath(Path(path).resolve(), folder)).as_posix()
+    except ValueError:  # on another drive
+        return Path(path).resolve().as_posix()
+
+
+def _run(steps: dict[str, Step], base: Path, jobs: int, keep_going: bool, log) -> list[Outcome]:
+    """Run each notebook once those it comes after have ended, low numbers first."""
+    (base / "notebooks").mkdir(parents=True, exist_ok=True)
+    (base / "logs").mkdir(exist_ok=True)
+    labels = {name: f"[{i}/{len(steps)}] {name}" for i, name in enumerate(steps, 1)}
+    waiting, running, outcomes, stop = list(steps), {}, {}, Event()
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            while waiting or running:
+                unfinished = {*waiting, *running.values()}
+                ready = [name for name in waiting if not steps[name].after & unfinished]
+                for name in ready[: jobs - len(running)]:
+                    waiting.remove(name)
+                    running[pool.submit(_run_one, steps[name], base, labels[name], log, stop)] = (
+                        name
+                    )
+                # not for ever: on Windows nothing else would notice Ctrl-C
+                ended, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+                for task in ended:
+                    name = running.pop(task)
+                    outcomes[name] = task.result()
+                    if outcomes[name].status == "failed":
+                        waiting = [n for n in waiting if keep_going and name not in steps[n].after]
+        finally:
+            stop.set()  # ends what still runs after Ctrl-C or an unforeseen exception
+    return [outcomes.get(name, Outcome(name, "not started")) for name in steps]
+
+
+def _run_one(step: Step, base: Path, label: str, log, stop: Event) -> Outcome:
+    """Run a notebook and write its marker, or return what a marker with the same key says."""
+    name = step.path.stem
+    copy, marker = base / "notebooks" / f"{name}.ipynb", base / "notebooks" / f"{name}.json"
+    if copy.is_file() and marker.is_file():
+        facts = read_json(marker)
+        if facts["key"] == step.key:
+            log(f"{label}: reused (it took {facts['seconds']:.1f} s)")
+            return Outcome(name, "reused", facts["seconds"], facts["peak_mb"])
+    log(f"{label}: started")
+    marker.unlink(missing_ok=True)  # results that it vouches for may be overwritten now
+    start = perf_counter()
+    try:
+        log_file = base / "logs" / f"{name}.txt"
+        peak_mb = execute_notebook(step.path, copy, step.parameters, log_file, stop)
+    except NotebookError as error:
+        log(f"{label}: failed")
+        return Outcome(name, "failed", round(perf_counter() - start, 2), error=str(error))
+    outcome = Outcome(name, "done", round(perf_counter() - start, 2), round(peak_mb, 1))
+    facts = {"key": step.key, "parameters": step.parameters}
+    facts |= {"seconds": outcome.seconds, "peak_mb": outcome.peak_mb}
+    facts |= {"finished": datetime.now().astimezone().isoformat(timespec="seconds")}
+    write_json(marker, facts)
+    log(f"{label}: done, {outcome.seconds:.1f} s, {peak_mb:,.0f} MB")
+    return outcome
+
+
+def outcome_table(outcomes: Sequence[Outcome]) -> str:
+    """Return the table that closes a run.
+
+    Examples
+    --------
+    >>> print(outcome_table([Outcome("00_start", "done", 1.5, 80.0)]))
+    notebook status  seconds  peak MB
+    00_start done        1.5       80
+    """
+    table = pd.DataFrame([asdict(outcome) for outcome in outcomes]).drop(columns="error")
+    table["peak_mb"] = table["peak_mb"].round().astype(int)
+    return format_table(table.rename(columns={"name": "notebook", "peak_mb": "peak MB"}))

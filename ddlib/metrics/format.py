@@ -95,6 +95,16 @@ def summary(rows: pd.DataFrame, measures=MEASURES) -> pd.DataFrame:
     return table
 
 
+def format_table(table: pd.DataFrame) -> str:
+    """Return a table as text with words flush left; pandas puts them flush right."""
+    if not len(table):
+        return "(no rows)"
+    words = table.select_dtypes(exclude="number")
+    padded = words.apply(lambda column: column.str.ljust(column.str.len().max()))
+    table = pd.concat([padded, table.select_dtypes("number")], axis=1)[list(table)]
+    return table.to_string(index=False, justify="left")
+
+
 def _metadata_auc(row: dict) -> str:
     if pd.isna(row["metadata_auc"]):
         return ""

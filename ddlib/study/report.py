@@ -1,4 +1,4 @@
-"""The report: ours beside the study's, as a terminal table, Markdown, charts and one HTML file."""
+"""The report: our results beside the study's, as text, as one HTML file, as committed copies."""
 
 from __future__ import annotations
 
@@ -8,37 +8,33 @@ from pathlib import Path
 import pandas as pd
 
 from ddlib._io import atomic_write, read_json, write_json
-from ddlib.metrics.format import with_interval
-from ddlib.protocol import CONDITIONS
-from ddlib.study.reference import STANDS_FOR, TOLERANCE, compare_with_study
+from ddlib.metrics.format import condition_name, display_name, format_table, with_interval
+from ddlib.metrics.intervals import difference
+from ddlib.models.provenance import checkout
+from ddlib.study.reference import STANDS_FOR, TOLERANCE, compare_with_study, has_learned
 from ddlib.study.results import load_results
-from ddlib.study.study import is_simulated
+from ddlib.study.study import is_simulated, published
 
 NOTEBOOK = "07_reproduction_report"
-
-
-NAMES = {
-    "gan": "GAN",
-    "sd": "Stable Diffusion",
-    "sd15": "SD 1.5",
-    "sd21": "SD 2.1",
-    "sdxl": "SDXL",
-    "cats": "cats",
-    "ciplab": "CIPLAB",
-}
-
-
-# finding, model, test set, measure, bound: the shape of the study's result
+REAL = "real"  # the name under which results on real images are committed
+SIMULATED_RULE = "same shape: the study's number and ours are both high, or both low"
+REAL_RULE = (
+    "a finding is held: our 95 % interval lies within its bound\n"
+    f"a number is held: the study's lies in our 95 % interval widened by {TOLERANCE:.2f}"
+)
+# finding, condition, test set, measure, "at least" or "at most", bound
 _LEVELS = [
-    ("gan tells GAN faces", "gan", "gan", "accuracy", ">=", 0.80),
-    ("gan misses SD faces", "gan", "sd", "recall_fake", "<=", 0.25),
-    ("gan+sd finds SD faces", "gan+sd", "sd", "recall_fake", ">=", 0.90),
-    ("gan+sd still tells GAN faces", "gan+sd", "gan", "accuracy", ">=", 0.75),
+    ("GAN training tells GAN faces", "gan", "gan", "accuracy", "at least", 0.80),
+    ("GAN training misses SD faces", "gan", "sd", "recall_fake", "at most", 0.25),
+    ("adding SD finds SD faces", "gan+sd", "sd", "recall_fake", "at least", 0.90),
+    ("adding SD still tells GAN faces", "gan+sd", "gan", "accuracy", "at least", 0.75),
 ]
 
 
 def summary(folder: Path) -> str:
-    """Return what a run found, as text for a terminal: findings, then the study's table.
+    """Return what a run found as text for a terminal: the findings, then the study's numbers.
+
+    Beside results on simulated images stand the committed ones on real images, if there are any.
 
     Parameters
     ----------
@@ -47,151 +43,183 @@ def summary(folder: Path) -> str:
     """
     results = load_results(folder)
     tier = results["tier"].iloc[0]
-    note = " (simulated images: a check of the method, not a result)" if is_simulated(tier) else ""
+    simulated = is_simulated(tier)
+    note = " (simulated images: they check the method and are no result)" if simulated else ""
     parts = [f"Tier {tier}{note}"]
     for protocol in sorted(results["protocol"].unique()):
-        mine = results[results["protocol"] == protocol]
-        parts += [f"\nProtocol {protocol}: the study's findings", _plain(findings(mine))]
-        table = compare_with_study(mine)
-        table = table[table["verdict"] != "not run"] if protocol == "paper" else table
-        parts += [f"\nProtocol {protocol}: the study's table beside ours", _plain(_shown(table))]
-    parts.append(
-        f"\nreproduced: the study's figure lies in our 95 % interval widened by {TOLERANCE:.2f}"
-    )
-    return "\n".join(parts)
+        ours = results[results["protocol"] == protocol]
+        parts += [f"\nProtocol {protocol}: the study's findings", format_table(findings(ours))]
+        table = compare_with_study(ours)
+        words = _in_words(table)
+        if simulated and (real := _committed(protocol)) is not None:
+            words["real images (committed)"] = _in_words(real)["ours"]
+        words = words[table["verdict"] != "not run"]
+        parts += [f"\nProtocol {protocol}: the study's numbers beside ours", format_table(words)]
+    return "\n".join([*parts, f"\n{SIMULATED_RULE if simulated else REAL_RULE}"])
 
 
 def findings(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the study's findings with our numbers: finding, bound, ours, holds (yes, no, -).
+    """Return the study's findings beside our numbers: finding, bound, ours, verdict.
 
-    A finding about a level holds if our point estimate is within the stated bound. ELA "does not
-    help" if its interval of accuracy on the model's own test set does not lie above its twin's.
+    A finding is a level or, of ELA, a gain in accuracy on the condition's own test set, put as a
+    bound. On real images it is "held" or "not held" if our whole 95 % interval lies on one side of
+    the bound, else "cannot be told". On simulated images our value alone decides between "same
+    shape" and "other shape". A network that did not learn gets "did not learn".
+
+    Parameters
+    ----------
+    results : DataFrame
+        Rows of one tier and one protocol, columns as in ``runs/<tier>/results.csv``.
     """
-    cell = {(row["condition"], row["test_set"]): row for row in results.to_dict("records")}
-    rows = [_level(cell, *finding) for finding in _LEVELS]
-    rows += [_ela(cell, twin, source) for twin, source in (("gan", "gan"), ("gan+sd", "sd"))]
-    return pd.DataFrame(rows)
-
-
-def _level(cell, finding, model, source, measure, sign, bound) -> dict:
-    row = cell.get((model, source))
-    ours, holds = "not run", "-"
-    if row is not None:
-        value = row[measure]
-        ours = with_interval(value, row[f"{measure}_low"], row[f"{measure}_high"])
-        holds = "yes" if (value >= bound if sign == ">=" else value <= bound) else "no"
-    bound = f"{measure} {sign} {bound:.2f}"
-    return {"finding": finding, "bound": bound, "ours": ours, "holds": holds}
-
-
-def _ela(cell, twin: str, source: str) -> dict:
-    plain, ela = cell.get((twin, source)), cell.get((f"{twin}+ela", source))
-    ours, holds = "not run", "-"
-    if plain is not None and ela is not None:
-        ours = f"{ela['accuracy']:.3f} with ELA, {plain['accuracy']:.3f} without"
-        holds = "no" if ela["accuracy_low"] > plain["accuracy_high"] else "yes"
-    finding = f"ELA does not help {twin} on {NAMES[source]}"
-    return {"finding": finding, "bound": "accuracy not above", "ours": ours, "holds": holds}
-
-
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    cells = {(row["condition"], row["test_set"]): row for row in results.to_dict("records")}
     rows = []
-    for row in table.to_dict("records"):
-        ran = row["verdict"] != "not run"
-        stand_in = row.get("our_source")
-        simulated = f" ({stand_in})" if ran and stand_in in STANDS_FOR else ""
-        rows.append(
-            {
-                "test set": NAMES[row["test_set"]] + simulated,
-                "condition": row["condition"],
-                "measure": row["measure"].replace("_", " of ") + ("s" * ("fake" in row["measure"])),
-                "study": f"{row['study']:.3f}",
-                "ours": with_interval(row["ours"], row["low"], row["high"]) if ran else "",
-                "n": str(int(row["n"])) if ran else "",
-                "verdict": row["verdict"],
-            }
-        )
+    for finding, condition, test_set, measure, side, bound in _LEVELS:
+        mine = cells.get((condition, test_set))
+        ours = mine and tuple(mine[f"{measure}{end}"] for end in ("", "_low", "_high"))
+        row = {"finding": finding, "bound": f"{display_name(measure)} {side} {bound:.2f}"}
+        rows.append(row | _judge(ours, side, bound, [mine]))
+    for plain, test_set in (("gan", "gan"), ("gan+sd", "sd")):
+        pair = [cells.get((condition, test_set)) for condition in (f"{plain}+ela", plain)]
+        gain = difference(*_right(pair[0]), *_right(pair[1])) if all(pair) else None
+        finding = f"ELA does not help on {display_name(test_set)}"
+        row = {"finding": finding, "bound": f"gain in accuracy at most {TOLERANCE:.2f}"}
+        rows.append(row | _judge(gain, "at most", TOLERANCE, pair))
     return pd.DataFrame(rows)
 
 
-def _plain(table: pd.DataFrame) -> str:
-    """Return a table as aligned text with a line under its head."""
-    widths = [max(map(len, [name, *table[name].astype(str)])) for name in table]
-    lines = [[*table.columns], ["-" * width for width in widths]]
-    lines += table.astype(str).to_numpy().tolist()
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+def study_table(real: pd.DataFrame, simulated: pd.DataFrame, protocol: str = "clean") -> str:
+    """Return the study's numbers beside ours on real and on simulated images, as Markdown."""
+    real, simulated = (
+        _in_words(compare_with_study(results[results["protocol"] == protocol]))
+        for results in (real, simulated)
     )
+    table = real[["test set", "measure", "condition", "study"]].copy()
+    table["ours, real images"], table["ours, simulated images"] = real["ours"], simulated["ours"]
+    table = table.replace("", "not run")
+    lines = [list(table), ["---"] * table.shape[1], *table.values.tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def to_html(folder: Path) -> Path:
-    """Write the executed notebook 07 as one HTML file that needs nothing else; return its path.
-
-    Raises
-    ------
-    FileNotFoundError
-        If notebook 07 was not run yet.
-    """
+    """Write the executed notebook 07 as one HTML file that loads nothing from elsewhere."""
     from nbconvert import HTMLExporter
 
     notebook = Path(folder) / "notebooks" / f"{NOTEBOOK}.ipynb"
     if not notebook.is_file():
         raise FileNotFoundError(f"{notebook} is missing; run `ddlib run 07` on this tier first")
-    exporter = HTMLExporter(exclude_input=True, exclude_input_prompt=True, embed_images=True)
+    exporter = HTMLExporter(
+        exclude_input=True,
+        exclude_input_prompt=True,
+        embed_images=True,
+        mathjax_url="",
+        require_js_url="",
+        jquery_url="",
+        widget_renderer_url="",
+        mermaid_js_url="",
+    )
     body, _ = exporter.from_filename(str(notebook))
-    with atomic_write(Path(folder) / "report.html") as unfinished:
-        unfinished.write_text(body, encoding="utf-8")
-    return Path(folder) / "report.html"
-
-
-# Charts of the notebooks that are committed: lines and dots, no pictures of people.
-CHARTS = (
-    *("01_break_the_benchmark", "02_history", "02_recall_of_fakes", "03_history"),
-    *("03_recall_of_fakes", "04_ela_accuracy", "05_recall_fake", "05_recall_real"),
-    *("06_cascade", "06_deletion_insertion", "06_heat_inside_face", "07_blind_null"),
-    *("08_robustness", "08_recalls", "08_unseen", "08_reliability", "08_thresholds"),
-    *("09_export", "09_latency", "09_cost"),
-)
-
-
-def publish(folder: Path, figures: Path, name: str) -> list[Path]:
-    """Copy a run's tables and charts to where they are committed; return what was written.
-
-    Tables and charts only: pictures of people never leave ``runs/``. Where the numbers come from
-    goes along: ``tables/results_<name>.json`` for the models, ``tables/<name>_notebooks.json`` for
-    the tables that notebooks wrote.
-    """
-    from ddlib.viz.results import compare_with_study_chart
-    from ddlib.viz.style import save_chart
-
-    folder, figures = Path(folder), Path(figures)
-    results = load_results(folder)
-    copies = {"results.csv": f"tables/results_{name}.csv"}
-    for path in sorted((folder / "tables").glob("*.csv")):
-        copies[f"tables/{path.name}"] = f"tables/{name}_{path.name}"
-    for chart in CHARTS:
-        if (folder / "figures" / f"{chart}.png").is_file():
-            copies[f"figures/{chart}.png"] = f"{chart[:3]}{name}_{chart[3:]}.png"
-    written = [_copy(folder / source, figures / target) for source, target in copies.items()]
-    models = read_json(folder / "results.json")
-    written.append(write_json(figures / "tables" / f"results_{name}.json", models))
-    markers = (folder / "notebooks").glob("[0-9][0-9]_*.json")
-    runs = {path.stem: read_json(path) for path in sorted(markers)}
-    written.append(write_json(figures / "tables" / f"{name}_notebooks.json", runs))
-    for protocol in sorted(results["protocol"].unique()):
-        compared = compare_with_study(results[results["protocol"] == protocol])
-        chart = compare_with_study_chart(compared, CONDITIONS, title=_title(results, protocol))
-        written.append(save_chart(chart, figures / f"07_{name}_{protocol}_beside_study.png"))
-    return written
-
-
-def _copy(source: Path, target: Path) -> Path:
+    target = Path(folder) / "report.html"
     with atomic_write(target) as unfinished:
-        shutil.copyfile(source, unfinished)
+        unfinished.write_text(body, encoding="utf-8")
     return target
 
 
-def _title(results: pd.DataFrame, protocol: str) -> str:
-    kind = "simulated images" if is_simulated(results["tier"].iloc[0]) else "real images"
-    return f"Our results beside the study's: {kind}, protocol {protocol}"
+def publish(folder: Path, figures: Path, name: str) -> list[Path]:
+    """Copy a run's tables and published charts to where they are committed.
+
+    A chart is published by ``study.save(..., publish=True)``. The provenance goes along:
+    ``tables/results_<name>.json`` for the models, ``tables/<name>_notebooks.json`` for the tables
+    that notebooks wrote.
+
+    Parameters
+    ----------
+    folder : path
+        ``runs/<tier>``.
+    figures : path
+        The folder ``figures`` of the checkout.
+    name : str
+        What the copies are called, such as "simulated" or "real".
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    folder, tables = Path(folder), Path(figures) / "tables"
+    copies = {folder / "results.csv": tables / f"results_{name}.csv"}
+    copies[folder / "results.json"] = tables / f"results_{name}.json"
+    for path in sorted((folder / "tables").glob("*.csv")):
+        copies[path] = tables / f"{name}_{path.name}"
+    for chart in sorted(published(folder)):
+        number, rest = chart.split("_", 1)
+        copies[folder / "figures" / f"{chart}.png"] = Path(figures) / f"{number}_{name}_{rest}.png"
+    for source, target in copies.items():
+        with atomic_write(target) as unfinished:
+            shutil.copyfile(source, unfinished)
+    markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
+    facts = {path.stem: read_json(path) for path in markers}
+    return [*copies.values(), write_json(tables / f"{name}_notebooks.json", facts)]
+
+
+def update_readme(readme: Path, figures: Path) -> Path:
+    """Write the README's table anew from the committed results, between its two marks."""
+    begin, end = "<!-- begin table -->\n", "<!-- end table -->"
+    text = Path(readme).read_text(encoding="utf-8")
+    if begin not in text or end not in text:
+        raise ValueError(f"{readme} lacks the lines {begin.strip()!r} and {end!r}")
+    files = [Path(figures) / "tables" / f"results_{name}.csv" for name in (REAL, "simulated")]
+    table = study_table(*map(pd.read_csv, files))
+    with atomic_write(Path(readme)) as unfinished:
+        text = f"{text.split(begin)[0]}{begin}\n{table}\n\n{end}{text.split(end)[1]}"
+        unfinished.write_text(text, encoding="utf-8")
+    return Path(readme)
+
+
+def _committed(protocol: str) -> pd.DataFrame | None:
+    """Compare the committed results on real images, if this is a checkout that has them."""
+    file = (checkout() or Path()) / "figures" / "tables" / f"results_{REAL}.csv"
+    if not file.is_file():
+        return None
+    results = pd.read_csv(file)
+    return compare_with_study(results[results["protocol"] == protocol])
+
+
+def _judge(ours: tuple | None, side: str, bound: float, rows: list) -> dict:
+    """Return our number as text and the verdict on a finding."""
+    if ours is None:
+        return {"ours": "", "verdict": "not run"}
+    text = with_interval(*ours)
+    value, *ends = (x - bound if side == "at least" else bound - x for x in ours)
+    if not all(has_learned(row) for row in rows):
+        verdict = "did not learn"
+    elif is_simulated(rows[0]["tier"]):
+        verdict = "same shape" if value >= 0 else "other shape"
+    else:
+        verdict = "held" if min(ends) >= 0 else "not held" if max(ends) < 0 else "cannot be told"
+    return {"ours": text, "verdict": verdict}
+
+
+def _right(row: dict) -> tuple[int, int]:
+    """Return how many images were called right, and of how many."""
+    n = int(row["n_real"] + row["n_fake"])
+    return round(row["accuracy"] * n), n
+
+
+def _in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a comparison as text, names in words; simulated stand-ins in brackets."""
+    rows = []
+    for row in table.to_dict("records"):
+        name, ran = display_name(row["test_set"]), row["verdict"] != "not run"
+        if row["our_set"] in STANDS_FOR:
+            name += f" ({display_name(row['our_set'])})"
+        words = {
+            "test set": name,
+            "measure": display_name(row["measure"]),
+            "condition": condition_name(row["condition"]),
+            "study": f"{row['study']:.3f}",
+            "ours": with_interval(row["ours"], row["low"], row["high"]) if ran else "",
+            "n": f"{row['n']:.0f}" if ran else "",
+            "verdict": row["verdict"],
+        }
+        rows.append(words)
+    return pd.DataFrame(rows)

@@ -1,11 +1,7 @@
-"""The study on one set of images: its four models trained, scored and measured, each once.
+"""The study on one set of images: its four conditions trained, scored and measured, each once.
 
-`open_study` is what every notebook starts with. What it trains is kept under ``runs/<tier>/`` with
-a key of everything that made it; asked again for the same thing, it reads it back.
-
-The same network, the same pictures, another preparation: what of a score is preparation.
-
-The names of data tiers: the simulation, or a folder of images.
+Every notebook starts with `open_study`. What the study trains is kept under ``runs/<tier>/models``
+with a key of everything that decides it, and read back when the same is asked for again.
 """
 
 from __future__ import annotations
@@ -20,40 +16,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib._io import (
-    atomic_write,
-    digest,
-    file_digest,
-    file_lock,
-    keep_freed_memory,
-    read_json,
-    write_json,
-)
+from ddlib._io import atomic_write, digest, file_digest, file_lock, read_json, write_json
 from ddlib.data import subsets
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
+from ddlib.data.simulate.dataset import make_simulated
 from ddlib.data.sources import open_folder
-from ddlib.data.subsets import training_manifest, validation_manifest
 from ddlib.metrics.calibration import probability
-from ddlib.models.provenance import provenance
+from ddlib.metrics.roc_auc import auc
+from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, preset
 from ddlib.study.results import evaluate_run, save_results
 
-
-def banner(tier: str) -> str:
-    """Return the line that heads every result of a tier, as Markdown."""
-    if is_simulated(tier):
-        small = (
-            " This is the small form: it checks that everything runs." if "small" in tier else ""
-        )
-        return (
-            "> **Simulated images.** Camera and generators are simulated here. The numbers show "
-            f"how the method behaves and say nothing about real generators.{small}"
-        )
-    return f"> **Real images**, tier `{tier}`."
-
-
+SIMULATED = "simulated"  # the tier that needs no data
 # What the simulated tier changes in every protocol: small enough to train from nothing in seconds.
 # The first block is frozen: fixed high-pass filters, then random weights.
 SIMULATED_CHANGES = {
@@ -63,23 +39,22 @@ SIMULATED_CHANGES = {
     "trainable_layers": 76,
     "learning_rate": 5e-3,
     "label_smoothing": 0.0,
-    "batch_size": 32,
     "epochs": 7,
     "dropout": 0.0,
     "batch_norm_momentum": 0.9,
+    "batch_size": 32,
 }
-
-
-SIMULATED = "simulated"  # the tier that needs no data
-FINISHED = "finished.json"  # written last
-
-
 SMALL_CHANGES = {"epochs": 2}
+SMALL_SAMPLE = 600  # images of a folder in the small form
+FINISHED = "finished.json"  # of a trained condition, written last
+PUBLISHED = "published.json"  # the names of the figures that may be committed
+# Fields of a protocol that change the preparation and leave the network's input size alone.
+PREPARATION = ("square", "resize", "jpeg_quality", "ela_quality", "ela_inverted")
 
 
 @dataclass
 class Run:
-    """One trained model, what it was trained with, and its scores of every test image."""
+    """One trained condition: its protocol, the folder of its files, and what they hold."""
 
     protocol: Protocol
     folder: Path
@@ -87,14 +62,16 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Return protocol and model, such as ``clean-gan+sd``."""
+        """Protocol and condition, such as ``clean-gan+sd``."""
         return f"{self.protocol.name}-{self.protocol.condition}"
 
     @property
     def finished(self) -> bool:
-        """Whether the folder holds this very run, whole."""
-        marker = self.folder / FINISHED
-        return marker.is_file() and read_json(marker)["key"] == self.key
+        """Whether the folder holds this very run, complete."""
+        try:
+            return read_json(self.folder / FINISHED)["key"] == self.key
+        except (OSError, ValueError, KeyError, TypeError):  # absent, or damaged
+            return False
 
     @cached_property
     def detector(self):
@@ -102,6 +79,10 @@ class Run:
         from ddlib.models.checkpoint import load_detector
 
         return load_detector(self.folder / "detector.keras")[0]
+
+    def keras_model(self):
+        """Return the Keras model, as `GradCAM` asks for it."""
+        return self.detector
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -118,6 +99,12 @@ class Run:
         """What was measured while training: seconds, best epoch, counts, provenance."""
         return read_json(self.folder / FINISHED)
 
+    @cached_property
+    def valid_auc(self) -> tuple[float, float, float]:
+        """AUC on the validation images and its 95 % interval: (auc, low, high)."""
+        valid = self.scores[self.scores["split"] == "valid"]
+        return auc(valid["label"] == "fake", valid["score"])
+
     def scores_of(self, chosen: Manifest) -> pd.DataFrame:
         """Return the scores of the images of a manifest, in its order."""
         table = self.scores.set_index("path").reindex(chosen.table["path"])
@@ -126,6 +113,34 @@ class Run:
             raise KeyError(f"{self.name} has no score of {missing}; only valid and test are scored")
         return table.reset_index()
 
+    def rescore(self, chosen: Manifest, cache: Cache | None = None, **changes) -> np.ndarray:
+        """Return the scores of images prepared in another way; the network stays the same.
+
+        Parameters
+        ----------
+        chosen : Manifest
+        cache : Cache, optional
+        **changes
+            Preparation fields of the protocol to set otherwise: `PREPARATION`.
+
+        Returns
+        -------
+        (N,) float64
+            P(fake), in the order of the manifest.
+        """
+        from ddlib.models.inference import fastest
+
+        for name, value in changes.items():
+            if name not in PREPARATION:
+                allowed = ", ".join(PREPARATION)
+                raise ValueError(f"{name}={value!r} is no preparation; change {allowed}")
+        protocol = replace(self.protocol, **changes)
+        if protocol == self.protocol:
+            return self.scores_of(chosen)["score"].to_numpy()
+        forward = fastest(self.detector)
+        chunks = load_images(chosen, protocol, cache).chunks(64)
+        return np.concatenate([forward(chunk)[:, 0] for chunk in chunks]).astype("float64")
+
 
 @dataclass
 class Study:
@@ -133,7 +148,6 @@ class Study:
 
     tier: str
     manifest: Manifest
-    excluded: pd.DataFrame
     folder: Path
     changes: dict
     log: Callable[[str], None] = print
@@ -141,8 +155,21 @@ class Study:
 
     @property
     def simulated(self) -> bool:
-        """Whether the images are the toy simulation."""
+        """Whether the images are simulated."""
         return is_simulated(self.tier)
+
+    @property
+    def banner(self) -> str:
+        """The line that heads every result of the tier, as Markdown."""
+        if not self.simulated:
+            return f"> **Real images**, tier `{self.tier}`."
+        text = (
+            "> **Simulated images.** Camera and generators are simulated here. The numbers show "
+            "how the method behaves and say nothing about real generators."
+        )
+        if self.tier.endswith("-small"):
+            text += " This is the small form: it checks that everything runs."
+        return text
 
     @cached_property
     def test_sets(self) -> dict[str, Manifest]:
@@ -150,19 +177,18 @@ class Study:
         return subsets.test_sets(self.manifest)
 
     def protocol(self, condition: str, protocol: str = "clean", **changes) -> Protocol:
-        """Return the protocol of a model on this tier."""
-        return preset(protocol, condition, **{**self.changes, **changes})
+        """Return the protocol of a condition on this tier."""
+        return preset(protocol, condition, **(self.changes | changes))
 
     def train(self, condition: str, protocol: str = "clean", **changes) -> Run:
-        """Return the run of a condition, trained now or read back if the same was trained before."""
+        """Return the run of a condition, trained now or read back."""
         recipe = self.protocol(condition, protocol, **changes)
-        training = training_manifest(self.manifest, recipe)
-        validation = validation_manifest(self.manifest, recipe)
+        training = subsets.training_manifest(self.manifest, recipe)
+        validation = subsets.validation_manifest(self.manifest, recipe)
         scored = self.manifest.select(split=["valid", "test"])
-        key = _run_key(recipe, training, validation, scored)
-        suffix = "".join(f"-{k}={v}" for k, v in sorted(changes.items()))
+        suffix = "".join(f"-{name}={value}" for name, value in sorted(changes.items()))
         folder = self.folder / "models" / f"{protocol}-{condition}{suffix}"
-        run = Run(recipe, folder, key)
+        run = Run(recipe, folder, _run_key(recipe, training, validation, scored))
         if not run.finished:
             with file_lock(folder):  # two notebooks may want the same model at the same time
                 if not run.finished:
@@ -172,48 +198,8 @@ class Study:
         self.log(f"{run.name}: read back from {folder.name}")
         return run
 
-    def _train(self, run: Run, training: Manifest, validation: Manifest, scored: Manifest) -> None:
-        from ddlib.models.checkpoint import save_detector
-        from ddlib.models.features import bottleneck_features, score_features
-        from ddlib.models.train import train
-
-        trained = train(training, validation, run.protocol, self.cache, log=self.log)
-        start = time.perf_counter()
-        prefix, tail = trained.parts
-        features = bottleneck_features(
-            prefix, scored, run.protocol, self.cache, feature_dtype=trained.feature_dtype
-        )
-        scores = _score_table(scored, score_features(tail, features))
-        facts = {
-            "key": run.key,
-            "seconds_scoring": round(time.perf_counter() - start, 2),
-            "training_hash": training.digest(),
-            "n_training": training.table["label"].value_counts().to_dict(),
-            **self._facts(run, trained),
-        }
-        save_detector(trained.detector, run.folder / "detector.keras", run.protocol, facts)
-        for name, table in (("history", trained.history), ("scores", scores)):
-            with atomic_write(run.folder / f"{name}.csv") as unfinished:
-                table.to_csv(unfinished, index=False)
-        write_json(run.folder / FINISHED, facts)
-        run.__dict__["detector"] = trained.detector
-
-    def _facts(self, run: Run, trained) -> dict:
-        return {
-            "seconds_training": round(trained.seconds, 2),
-            "best_epoch": trained.best_epoch,
-            "feature_dtype": trained.feature_dtype,
-            "matmul_dtype": trained.matmul_dtype,
-            "data_hash": self.manifest.digest(),
-            "start_weights_hash": trained.start_digest,
-            "parameters": trained.detector.count_params(),
-            "protocol": run.protocol.to_dict(),
-            "tier": self.tier,
-            "provenance": provenance(),
-        }
-
     def results(self, condition: str, protocol: str = "clean", **changes) -> pd.DataFrame:
-        """Train a model if need be, measure it on every test set and keep the results.
+        """Train a condition if need be, measure it on every test set and keep the results.
 
         Returns
         -------
@@ -226,111 +212,120 @@ class Study:
             save_results(self.folder, rows, run.facts)
         return rows
 
+    def save(self, name: str, table: pd.DataFrame | None = None, figure=None, publish=False):
+        """Write a table as ``tables/NAME.csv`` and a figure as ``figures/NAME.png``.
+
+        Parameters
+        ----------
+        name : str
+        table : DataFrame, optional
+        figure : matplotlib.figure.Figure, optional
+        publish : bool
+            Whether `ddlib.study.report.publish` copies the figure to where it is committed. For
+            charts only, never for pictures of people. ``published.json`` keeps the names.
+        """
+        if table is not None:
+            with atomic_write(self.folder / "tables" / f"{name}.csv") as unfinished:
+                table.to_csv(unfinished, index=False)
+        if figure is not None:
+            from ddlib.viz.style import save_chart
+
+            save_chart(figure, self.folder / "figures" / f"{name}.png")
+            with file_lock(self.folder / PUBLISHED):  # notebooks may run at the same time
+                names = published(self.folder)
+                names = names | {name} if publish else names - {name}
+                write_json(self.folder / PUBLISHED, sorted(names))
+
+    def _train(self, run: Run, training: Manifest, validation: Manifest, scored: Manifest) -> None:
+        from ddlib.models.checkpoint import save_detector
+        from ddlib.models.features import bottleneck_features, score_features
+        from ddlib.models.train import train_detector
+
+        trained = train_detector(training, validation, run.protocol, self.cache, log=self.log)
+        start = time.perf_counter()
+        prefix, tail = trained.parts
+        features = bottleneck_features(
+            prefix, scored, run.protocol, self.cache, feature_dtype=trained.feature_dtype
+        )
+        logits = score_features(tail, features)
+        table = scored.table[["path", "label", "source", "split"]]
+        scores = table.assign(logit=logits, score=probability(logits))
+        facts = {
+            "key": run.key,
+            "tier": self.tier,
+            "protocol": run.protocol.to_dict(),
+            "n_training": training.table["label"].value_counts().to_dict(),
+            "training_hash": training.digest(),
+            "data_hash": self.manifest.digest(),
+            "start_weights_hash": trained.start_digest,
+            "parameters": trained.detector.count_params(),
+            "best_epoch": trained.best_epoch,
+            "feature_dtype": trained.feature_dtype,
+            "seconds_training": round(trained.seconds, 2),
+            "seconds_scoring": round(time.perf_counter() - start, 2),
+            "provenance": provenance(),
+        }
+        save_detector(trained.detector, run.folder / "detector.keras", run.protocol, facts)
+        for name, table in (("history", trained.history), ("scores", scores)):
+            with atomic_write(run.folder / f"{name}.csv") as unfinished:
+                table.to_csv(unfinished, index=False)
+        write_json(run.folder / FINISHED, facts)
+        run.__dict__["detector"] = trained.detector
+
 
 def open_study(
-    data: str | Path = "simulated",
-    runs: str | Path = "runs",
+    data: str | Path = SIMULATED,
+    runs: str | Path | None = None,
     alpha: float | None = None,
     small: bool = False,
     log: Callable[[str], None] = print,
     **changes,
 ) -> Study:
-    """Open the study on the simulated toy tier or on a folder of images.
+    """Open the study on simulated images or on a folder of images.
 
     Parameters
     ----------
     data : "simulated" or path
         The simulated tier, made when first needed, or a folder in any layout that
         `ddlib.data.sources` knows.
-    runs : path
-        Where results go.
+    runs : path, optional
+        Where results go; by default ``runs`` in the checkout, without one in the current folder.
     alpha : float, optional
-        Width multiplier of every model; by default 1.0, on the toy tier 0.25.
+        Width multiplier of every network; by default 1.0, on the simulated tier 0.25.
     small : bool
-        A smaller toy tier and fewer epochs: the check that everything runs, not a result.
+        Fewer images and epochs: the check that everything runs, not a result.
     log : callable
         Gets progress lines.
     **changes
-        Protocol fields to set in every model.
+        Protocol fields to set in every condition.
     """
-    keep_freed_memory()
     tier = tier_name(data, small)
-    folder = Path(runs) / tier
-    if str(data) == "simulated":
-        manifest, excluded = _toy(folder, small), pd.DataFrame(columns=["path", "reason"])
-        fixed = {**SIMULATED_CHANGES, **(SMALL_CHANGES if small else {})}
+    folder = (runs_folder() if runs is None else Path(runs)).resolve() / tier
+    fixed = SMALL_CHANGES if small else {}
+    if str(data) == SIMULATED:
+        manifest = make_simulated(folder / "images", small=small)
+        fixed = SIMULATED_CHANGES | fixed
     else:
-        manifest, excluded = open_folder(Path(data))
-        fixed = {}
+        manifest = open_folder(Path(data))
         if small:
-            manifest, fixed = manifest.sample(600, seed=0), SMALL_CHANGES
-    chosen = {**fixed, **({} if alpha is None else {"alpha": float(alpha)}), **changes}
-    study = Study(tier, manifest, excluded, folder.resolve(), chosen, log)
-    log(f"{tier}: {len(manifest)} images, {len(excluded)} excluded")
+            sample = manifest.sample(min(SMALL_SAMPLE, len(manifest)), seed=0)
+            manifest = replace(sample, excluded=manifest.excluded)
+    if alpha is not None:
+        fixed = fixed | {"alpha": float(alpha)}
+    study = Study(tier, manifest, folder, fixed | changes, log)
+    log(f"{tier}: {len(manifest)} images, {len(manifest.excluded)} excluded; results in {folder}")
     return study
 
 
-def _toy(folder: Path, small: bool) -> Manifest:
-    from ddlib.data.simulate.dataset import make_simulated
-
-    return make_simulated(folder / "images", small=small)
-
-
-def _run_key(protocol: Protocol, *parts: Manifest) -> str:
-    from ddlib.models.train import choose_matmul_dtype
-
-    weights = protocol.weights
-    if weights not in START_WEIGHTS:
-        weights = file_digest(Path(weights))
-    manifests = [part.digest() for part in parts]
-    versions = [PREPARE, FEATURES, TRAIN]
-    return digest(protocol.to_dict(), weights, choose_matmul_dtype(protocol), manifests, versions)
+def published(folder: Path) -> set[str]:
+    """Return the names of the figures of ``runs/<tier>`` that may be committed."""
+    file = Path(folder) / PUBLISHED
+    return set(read_json(file)) if file.is_file() else set()
 
 
-def _score_table(scored: Manifest, logits) -> pd.DataFrame:
-    table = scored.table[["path", "label", "source", "split"]].reset_index(drop=True)
-    return table.assign(logit=logits, score=probability(logits))
-
-
-# Fields of a Protocol that say how a picture is prepared and leave the network's input size alone.
-CHANGEABLE = ("square", "resize", "jpeg_quality", "ela_quality", "ela_inverted")
-
-
-def reprocess_and_score(run, chosen: Manifest, cache: Cache | None = None, **changes) -> np.ndarray:
-    """Return the scores that a trained run gives to pictures prepared in another way.
-
-    Parameters
-    ----------
-    run : ddlib.study.study.Run
-    chosen : Manifest
-        The pictures. Prepared as the run prepares them, they must be ones that it has scored.
-    cache : Cache, optional
-        Where prepared pictures are kept.
-    **changes
-        Preparation fields of the run's protocol to set otherwise: `CHANGEABLE`.
-
-    Returns
-    -------
-    (N,) float64
-        P(fake), in the order of the manifest.
-
-    Raises
-    ------
-    ValueError
-        If a change is no matter of preparation.
-    """
-    from ddlib.models.inference import fastest
-
-    for name, value in changes.items():
-        if name not in CHANGEABLE:
-            raise ValueError(f"{name}={value!r} is no preparation; change {', '.join(CHANGEABLE)}")
-    protocol = replace(run.protocol, **changes)
-    if protocol == run.protocol:
-        return run.scores_of(chosen)["score"].to_numpy()
-    pictures = load_images(chosen, protocol, cache)
-    forward = fastest(run.detector)
-    scores = [forward(batch)[:, 0] for batch in pictures.chunks(64)]
-    return np.concatenate(scores).astype("float64")
+def runs_folder() -> Path:
+    """Return where results go by default: in the checkout, without one in the current folder."""
+    return (checkout() or Path.cwd()) / "runs"
 
 
 def tier_name(data: str | Path, small: bool = False) -> str:
@@ -353,3 +348,11 @@ def tier_name(data: str | Path, small: bool = False) -> str:
 def is_simulated(tier: str) -> bool:
     """Return whether a tier's name is that of the simulated images."""
     return tier.removesuffix("-small") == SIMULATED
+
+
+def _run_key(protocol: Protocol, *parts: Manifest) -> str:
+    weights = protocol.weights
+    if weights not in START_WEIGHTS:
+        weights = file_digest(Path(weights))
+    manifests = [part.digest() for part in parts]
+    return digest(protocol.to_dict(), weights, manifests, [PREPARE, FEATURES, TRAIN])

@@ -1,0 +1,356 @@
+"""Notebooks made here are run as a user runs them: passed parameters, failed, reused, stopped."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from click.testing import CliRunner
+
+import ddlib
+from ddlib.__main__ import main
+from ddlib.cli import runner
+from ddlib.cli.execution import NotebookError
+from ddlib.cli.runner import declared_parameters, find_notebooks, run_notebooks
+
+PARAMETERS = 'data = "simulated"\nruns = "../runs"\nsmall = False\nalpha = None'
+
+
+def write(folder, name, *cells, after=None, text="# Title", parameters=PARAMETERS):
+    """Write a notebook: text, the cell of parameters, and more code cells."""
+    made = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell(parameters)]
+    made[1].metadata["tags"] = ["parameters"]
+    made += [nbformat.v4.new_code_cell(source) for source in cells]
+    notebook = nbformat.v4.new_notebook(cells=made)
+    if after is not None:
+        notebook.metadata["ddlib"] = {"after": after}
+    nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The current folder, with two notebooks."""
+    (tmp_path / "notebooks").mkdir()
+    write(tmp_path, "00_one", "print('alpha is', alpha)")
+    write(tmp_path, "01_two", "print(2)")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """The names of the notebooks in the order they ran, with a stand-in for papermill."""
+    names = []
+
+    def execute(notebook, target, parameters, log_file, stop):
+        names.append(notebook.stem)
+        if "1 / 0" in notebook.read_text():
+            raise NotebookError(f"{notebook.name} failed")
+        target.write_text("{}")
+        return 100.0
+
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    return names
+
+
+def run(*chosen, **options):
+    return run_notebooks(chosen, folder="notebooks", **options)
+
+
+def outputs(path):
+    """Return everything that the cells of an executed copy printed."""
+    cells = nbformat.read(path, as_version=4).cells
+    return "".join(out.get("text", "") for cell in cells for out in cell.get("outputs", []))
+
+
+def test_a_run_keeps_copies_markers_and_logs(place):
+    lines = []
+    before = dict(os.environ)
+    outcomes = run(alpha=1e-05, jobs=1, log=lines.append)
+    assert os.environ == before
+    assert [outcome.name for outcome in outcomes] == ["00_one", "01_two"]
+    assert all(outcome.peak_mb > 10 and outcome.status == "done" for outcome in outcomes)
+    copies = place / "runs" / "simulated" / "notebooks"
+    names = sorted(path.name for path in copies.iterdir())
+    assert names == ["00_one.ipynb", "00_one.json", "01_two.ipynb", "01_two.json"]
+    assert outputs(copies / "00_one.ipynb") == "alpha is 1e-05\n"
+    assert str(place) not in (copies / "00_one.ipynb").read_text()
+    passed = json.loads((copies / "00_one.json").read_text())["parameters"]
+    assert passed == {"data": "simulated", "runs": "../runs", "small": False, "alpha": 1e-05}
+    assert "alpha is 1e-05" in (copies.parent / "logs" / "00_one.txt").read_text()
+    assert lines[0] == "[1/2] 00_one: started"
+    assert re.fullmatch(r"\[1/2\] 00_one: done, [\d.]+ s, [\d,]+ MB", lines[1])
+
+    again = run(alpha=1e-05, log=lines.append)
+    assert [outcome.status for outcome in again] == ["reused", "reused"]
+    assert lines[-1].startswith("[2/2] 01_two: reused")
+
+
+def test_the_kernel_is_this_python_whatever_the_home_holds(place, monkeypatch):
+    decoy = place / "home" / ".local" / "share" / "jupyter" / "kernels" / "python3"
+    startup = place / "home" / ".ipython" / "profile_default" / "startup"
+    decoy.mkdir(parents=True)
+    startup.mkdir(parents=True)
+    spec = {"argv": ["no-such-python", "{connection_file}"], "display_name": "x", "language": "x"}
+    (decoy / "kernel.json").write_text(json.dumps(spec))
+    (startup / "00.py").write_text("raise SystemExit('the start-up file of the user ran')")
+    monkeypatch.setenv("HOME", str(place / "home"))
+    monkeypatch.setenv("JUPYTER_PATH", str(decoy.parents[1]))
+    monkeypatch.setenv("IPYTHONDIR", str(startup.parents[1]))
+    monkeypatch.setenv("KERAS_HOME", "keras")
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    write(
+        place,
+        "00_one",
+        "import os, sys, ddlib",
+        "print(sys.executable, ddlib.__file__, sep='\\n')",
+        "print(os.environ['KERAS_HOME'], os.environ['TF_NUM_INTRAOP_THREADS'], sep='\\n')",
+    )
+    run("one")
+    printed = outputs(place / "runs" / "simulated" / "notebooks" / "00_one.ipynb").splitlines()
+    # cells run in the notebook's folder, so a relative folder of the user's is made absolute
+    assert printed == [sys.executable, ddlib.__file__, str(place / "keras"), "2"]
+
+
+def test_a_failing_cell_is_named_as_the_reader_counts_and_the_copy_is_kept(place):
+    write(place, "00_one", "a = 1", "\n# why\n1 / 0", "print('never')")
+    copies = place / "runs" / "simulated" / "notebooks"
+    (failure,) = run("0", alpha=0.5)
+    told = r"00_one.ipynb, cell 4 of 5 \(`# why`\): ZeroDivisionError: division by zero"
+    assert failure.status == "failed" and re.match(told, failure.error)
+    assert [path.name for path in copies.iterdir()] == ["00_one.failed.ipynb"]
+    cells = nbformat.read(copies / "00_one.failed.ipynb", as_version=4).cells
+    assert cells[0].source == "# Title" and len(cells) == 6  # the injected cell and no banner
+    assert "ZeroDivisionError" in (copies.parent / "logs" / "00_one.txt").read_text()
+
+    write(place, "00_one", "print('corrected')")
+    run("0", alpha=0.5)
+    assert sorted(path.name for path in copies.iterdir()) == ["00_one.ipynb", "00_one.json"]
+
+
+def test_a_kernel_that_dies_is_reported_and_leaves_no_process(place):
+    dying = (
+        "import os, subprocess, sys\n"
+        "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
+    )
+    write(place, "00_one", dying, "import time; time.sleep(1)", "os.write(2, b'last'); os._exit(9)")
+    assert run("0")[0].error.startswith("00_one.ipynb: the kernel died")
+    child = int(outputs(place / "runs" / "simulated" / "notebooks" / "00_one.failed.ipynb"))
+    until(lambda: not is_alive(child))
+    assert "last" in (place / "runs" / "simulated" / "logs" / "00_one.txt").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal to send here")
+def test_ctrl_c_leaves_no_process_and_the_next_run_goes_on(place, executed):
+    (place / "runs").mkdir()
+    wait = "import subprocess\nopen(f'{runs}/begun', 'w')\nsubprocess.run(['sleep', '60'])"
+    write(place, "01_two", wait)
+    # a shell may have started the tests with SIGINT ignored
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from ddlib.cli.runner import run_notebooks; run_notebooks(folder='notebooks')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    until((place / "runs" / "begun").exists)
+    watched = psutil.Process(process.pid)
+    until(lambda: len(watched.children(recursive=True)) >= 3)  # papermill, kernel, sleep
+    family = [child.pid for child in watched.children(recursive=True)]
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
+    until(lambda: not any(is_alive(pid) for pid in family))
+    copies = place / "runs" / "simulated" / "notebooks"
+    assert sorted(path.name for path in copies.iterdir()) == ["00_one.ipynb", "00_one.json"]
+    run()
+    assert executed == ["01_two"]
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def until(happened):
+    end = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_two_notebooks_that_do_not_need_each_other_run_at_once(place):
+    meet = (
+        "import pathlib, time\npathlib.Path(runs, mine).touch()\nend = time.monotonic() + 60\n"
+        "while not pathlib.Path(runs, other).exists():\n    assert time.monotonic() < end"
+    )
+    write(place, "00_one", f"mine, other = 'a', 'b'\n{meet}")
+    write(place, "01_two", f"mine, other = 'b', 'a'\n{meet}", after=[])
+    assert len(run(jobs=2)) == 2
+
+
+def test_each_notebook_waits_for_those_it_comes_after(place, executed, monkeypatch):
+    write(place, "02_three", after=["00_one"])
+    write(place, "03_four", after=["02_three"])
+    write(place, "04_five")
+    fast, begun = runner.execute_notebook, threading.Event()
+
+    def execute(notebook, *rest):
+        if notebook.stem == "01_two":
+            assert begun.wait(60)  # the fourth needs the first and the third only
+        if notebook.stem == "03_four":
+            begun.set()
+        return fast(notebook, *rest)
+
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    outcomes = run(jobs=2)
+    assert executed[:2] == ["00_one", "02_three"] and executed[-1] == "04_five"
+    assert [outcome.name for outcome in outcomes] == sorted(executed)
+
+
+@pytest.mark.parametrize("after", [["01_two"], ["00_none"]])
+def test_a_notebook_comes_after_earlier_ones_only(place, after):
+    write(place, "00_one", after=after)
+    with pytest.raises(ValueError, match=f"00_one.ipynb is to run after '{after[0]}', which is no"):
+        run()
+
+
+def test_what_makes_a_notebook_decides_whether_it_runs_again(place, executed, monkeypatch):
+    def ran(**options):
+        executed.clear()
+        run(jobs=1, **options)
+        return list(executed)
+
+    write(place, "02_three", after=[])
+    assert ran() == ["00_one", "01_two", "02_three"]
+    write(place, "00_one", "print('alpha is', alpha)", text="# Other title")
+    assert ran() == []
+    write(place, "00_one", "print('changed')")
+    assert ran() == ["00_one", "01_two"]  # the second may read what the first left
+    write(place, "01_two", "print(3)", parameters="alpha = 1")
+    assert ran() == ["01_two"]
+    assert ran(alpha=0.5) == ["00_one", "01_two", "02_three"]
+    monkeypatch.setitem(runner.VERSIONS, "TRAIN", 99)
+    assert ran(alpha=0.5) == ["00_one", "01_two", "02_three"]
+    (place / "runs" / "simulated" / "notebooks" / "02_three.ipynb").unlink()
+    assert ran(alpha=0.5) == ["02_three"]
+
+    image = place / "images" / "a.jpg"
+    image.parent.mkdir()
+    image.write_bytes(b"12")
+    assert len(ran(data="images")) == 3 and ran(data="images") == []
+    os.utime(image, ns=(1, 1))
+    assert len(ran(data="images")) == 3
+
+
+def test_a_notebook_that_failed_after_a_change_does_not_count_as_done(place, executed):
+    run("0")
+    write(place, "00_one", "1 / 0")
+    run("0")
+    write(place, "00_one", "print('alpha is', alpha)")
+    assert run("0")[0].status == "done"
+    assert executed == ["00_one"] * 3
+
+
+def test_after_a_failure_nothing_starts_and_what_runs_ends(place, executed, monkeypatch):
+    write(place, "00_one", "1 / 0")
+    write(place, "01_two", after=[])
+    write(place, "02_three", after=[])
+    stand_in, both, failed = runner.execute_notebook, threading.Barrier(2), threading.Event()
+
+    def execute(notebook, *rest):
+        both.wait(60)
+        if notebook.stem == "01_two":
+            assert failed.wait(60)
+        return stand_in(notebook, *rest)
+
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    outcomes = run(jobs=2, log=lambda line: failed.set() if "failed" in line else None)
+    assert [outcome.status for outcome in outcomes] == ["failed", "done", "not started"]
+    assert executed == ["00_one", "01_two"]
+
+
+def test_keep_going_runs_all_but_what_comes_after_the_failed_one(place, executed):
+    write(place, "00_one", "1 / 0")
+    write(place, "01_two", after=["00_one"])
+    write(place, "02_three", after=["01_two"])
+    write(place, "03_four", "1 / 0", after=[])
+    write(place, "04_five", after=[])
+    outcomes = run(jobs=1, keep_going=True)
+    states = ["failed", "not started", "not started", "failed", "done"]
+    assert [outcome.status for outcome in outcomes] == states
+    assert executed == ["00_one", "03_four", "04_five"]
+
+
+def test_the_command_prints_one_json_document_for_ci(place, executed):
+    def call(*words):
+        done = CliRunner().invoke(
+            main, ["run", "--notebooks", "notebooks", "--runs", "runs", *words]
+        )
+        return done.exit_code, done
+
+    status, done = call("--json")
+    document = json.loads(done.stdout)
+    assert status == 0 and Path(document["folder"]) == Path("runs/simulated")
+    assert [row["status"] for row in document["notebooks"]] == ["done", "done"]
+    write(place, "00_one", "1 / 0")
+    status, done = call("--json", "--data", "simulated")
+    rows = {row["name"]: row for row in json.loads(done.stdout)["notebooks"]}
+    assert status == 1 and rows["00_one"]["error"] == "00_one.ipynb failed"
+    assert rows["01_two"]["status"] == "not started"
+    status, done = call()
+    assert status == 1 and "Failed: 00_one.ipynb failed" in done.stderr
+    assert call("--jobs", "0")[0] == 2
+
+
+def test_a_stopped_command_ends_with_130(place, monkeypatch):
+    def execute(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    done = CliRunner().invoke(main, ["run", "--notebooks", "notebooks", "--runs", "runs"])
+    assert done.exit_code == 130 and "Stopped." in done.stderr
+
+
+def test_fresh_removes_an_earlier_run_and_nothing_else(place, executed):
+    run()
+    (place / "runs" / "simulated" / "results.csv").write_text("old")
+    run(fresh=True)
+    assert len(executed) == 4 and not (place / "runs" / "simulated" / "results.csv").exists()
+    mine = place / "runs" / "simulated-small" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(ValueError, match="no folder logs, so it is no earlier run"):
+        run(small=True, fresh=True)
+    assert mine.exists()
+
+
+@pytest.mark.parametrize("choice", ["1", "01", "two", "01_two", "notebooks/01_two.ipynb"])
+def test_a_notebook_is_chosen_by_number_or_name(place, choice):
+    assert [path.stem for path in find_notebooks(place / "notebooks", [choice])] == ["01_two"]
+
+
+@pytest.mark.parametrize(
+    "line", ["x = len('a')", "import os", "x, y = 1, 2", "x = y = 1", "x += 1"]
+)
+def test_the_cell_of_parameters_holds_literals_only(place, line):
+    write(place, "02_bad", parameters=line)
+    with pytest.raises(ValueError, match="02_bad.ipynb: .* is not of the form name = literal"):
+        declared_parameters(place / "notebooks" / "02_bad.ipynb")
+
+
+def test_wrong_input_is_named_before_anything_runs(place):
+    with pytest.raises(ValueError, match="no notebook is called '9'; there are: 00_one, 01_two"):
+        run("9")
+    with pytest.raises(ValueError, match="has a parameter 'colour'; they have alpha, data"):
+        run(colour="blue")
+    with pytest.raises(ValueError, match="no folder 'nowhere'; data is 'simulated' or a folder"):
+        run(data="nowhere")
+    assert not (place / "runs").exists()
