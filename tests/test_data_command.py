@@ -1,4 +1,4 @@
-"""``ddlib data``: what it prints and how it ends."""
+"""``ddlib data`` and ``ddlib cache``: what they print and how they end."""
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ from PIL import Image
 
 from ddlib.__main__ import main
 from ddlib.cli import data
+from ddlib.data.cache import Cache
 
 
 @pytest.fixture
@@ -80,9 +81,12 @@ def test_check_names_some_unless_asked_for_all(run, folder):
 
 def test_errors_are_one_message_without_a_traceback(run, tmp_path):
     told = run("check", tmp_path / "gone")
+    assert told.exit_code == 2
+    assert "gone' does not exist" in told.output
+    (tmp_path / "empty").mkdir()
+    told = run("check", tmp_path / "empty")
     assert told.exit_code == 1
     assert told.output.startswith("Error: ")
-    assert "there is no such folder" in told.output
 
 
 def test_list_shows_what_is_registered_and_what_is_here(run, folder):
@@ -115,8 +119,8 @@ def test_fetch_prints_licence_and_place(run, tmp_path, monkeypatch):
     assert told.output.endswith(f"sd9k: complete in {(tmp_path / 'sd9k').as_posix()}\n")
     monkeypatch.undo()
     told = run("fetch", "nothing", "--data", tmp_path)
-    assert told.exit_code == 1
-    assert "no data set is named 'nothing'" in told.output
+    assert told.exit_code == 2
+    assert "no data set is named nothing; known are 140k" in told.output
 
 
 def test_check_of_the_real_images(real_data):
@@ -125,3 +129,12 @@ def test_check_of_the_real_images(real_data):
     listed = len(pd.read_csv(real_data / "manifest.csv"))
     assert f"{listed} files = " in told.output
     assert "size alone tells real from fake" in told.output
+
+
+def test_the_cache_command_shows_and_clears(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDLIB_CACHE", str(tmp_path))
+    Cache().array("images", {}, (2, 2), "uint8", lambda: [np.zeros((2, 2))])
+    shown = CliRunner().invoke(main, ["cache", "info"]).output
+    assert "images" in shown and "1 arrays" in shown
+    assert "freed" in CliRunner().invoke(main, ["cache", "clear"]).output
+    assert "0 arrays" in CliRunner().invoke(main, ["cache", "info"]).output

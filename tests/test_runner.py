@@ -250,6 +250,14 @@ def test_what_makes_a_notebook_decides_whether_it_runs_again(place, executed, mo
     assert len(ran(data="images")) == 3
 
 
+def test_a_notebook_runs_again_once_those_before_it_have_run(place, executed):
+    run("1")
+    os.utime(place / "runs" / "simulated" / "notebooks" / "01_two.json", ns=(1, 1))
+    run("0")
+    assert [outcome.status for outcome in run()] == ["reused", "done"]
+    assert [outcome.status for outcome in run()] == ["reused", "reused"]
+
+
 def test_a_notebook_that_failed_after_a_change_does_not_count_as_done(place, executed):
     run("0")
     write(place, "00_one", "1 / 0")
@@ -307,7 +315,8 @@ def test_the_command_prints_one_json_document_for_ci(place, executed):
     assert rows["01_two"]["status"] == "not started"
     status, done = call()
     assert status == 1 and "Failed: 00_one.ipynb failed" in done.stderr
-    assert call("--jobs", "0")[0] == 2
+    status, done = call("9")
+    assert status == 2 and "no notebook is called '9'; there are: 00_one, 01_two" in done.stderr
 
 
 def test_a_stopped_command_ends_with_130(place, monkeypatch):

@@ -60,11 +60,7 @@ def locate(names: tuple[str, ...], root: Path) -> None:
 
     Exit status: 0 all found, 1 one is not there.
     """
-    known = load_sources()
-    if unknown := [name for name in names if name not in known]:
-        raise click.UsageError(
-            f"no data set is named {', '.join(unknown)}; known are {', '.join(known)}"
-        )
+    _check_names(names)
     found = find_sets(root)
     for name in names or found:
         where = found[name][0].as_posix() if name in found else f"not under {root.as_posix()}"
@@ -79,14 +75,19 @@ def locate(names: tuple[str, ...], root: Path) -> None:
 @click.option("--sha256", help="What the archive's SHA-256 must be.")
 def fetch_set(name: str, root: Path, url: str | None, sha256: str | None) -> None:
     """Fetch the data set NAME into the data folder; an interrupted fetch is continued."""
-    source = load_sources().get(name)
-    if source:
-        click.echo(f"{name}: {source.what}\nlicence: {source.licence} ({source.page})")
+    _check_names([name])
+    source = load_sources()[name]
+    click.echo(f"{name}: {source.what}\nlicence: {source.licence} ({source.page})")
     click.echo(f"{name}: complete in {fetch(name, root, url, sha256).as_posix()}")
 
 
 @command.command()
-@click.argument("root", envvar="DDLIB_DATA", type=click.Path(path_type=Path), default="data")
+@click.argument(
+    "root",
+    envvar="DDLIB_DATA",
+    default="data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+)
 @click.option("--all", "everything", is_flag=True, help="Name every image that is excluded.")
 def check(root: Path, everything: bool) -> None:
     """Read every image under ROOT and report counts, what was excluded and why, and shortcuts.
@@ -147,6 +148,14 @@ def _report_excluded(excluded: pd.DataFrame, everything: bool) -> int:
 def _plain(text: str) -> str:
     """Return text without escape sequences and newlines: file names may hold anything."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _check_names(names) -> None:
+    known = load_sources()
+    if unknown := [name for name in names if name not in known]:
+        raise click.UsageError(
+            f"no data set is named {', '.join(unknown)}; known are {', '.join(known)}"
+        )
 
 
 def _counts(counts: dict) -> str:

@@ -36,17 +36,8 @@ def execute_notebook(
 ) -> float:
     """Run every cell in the notebook's folder and return the peak memory in MB (10^6 bytes).
 
-    Parameters
-    ----------
-    notebook, target : Path
-        The notebook and its executed copy. The copy of a notebook that fails is
-        ``NAME.failed.ipynb`` beside `target`.
-    parameters : dict
-        Plain values for the cell tagged ``parameters``.
-    log_file : Path
-        Replaced by what the cells print and what libraries below Python write.
-    stop : Event
-        Set by another thread, it ends the notebook's processes.
+    The executed copy is `target`, that of a notebook that fails ``NAME.failed.ipynb`` beside it.
+    What cells print and libraries write goes to `log_file`. Another thread may set `stop`.
 
     Raises
     ------

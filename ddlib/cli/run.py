@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,9 +23,11 @@ import click
 )
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
 @click.option("--small", is_flag=True, help="A small form: checks that everything runs.")
-@click.option("--jobs", type=click.IntRange(1), help="Notebooks that run at once; 3 or 2 usually.")
+@click.option("--jobs", type=click.IntRange(1), help="Notebooks that run at once; usually 2 or 3.")
 @click.option("--fresh", is_flag=True, help="Remove this tier's earlier results first.")
-@click.option("--keep-going", is_flag=True, help="After a failure, run what does not depend on it.")
+@click.option(
+    "--keep-going", is_flag=True, help="After a failure, run what does not come after it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, the outcomes.")
 @click.option(
     "--runs",
@@ -51,10 +54,12 @@ def command(notebooks, data, small, runs, as_json, **options):
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the notebooks, as Ctrl-C does
     start, runs = time.perf_counter(), runs or runs_folder()
-    base = run_folder(data, runs, small)
-    outcomes = run_notebooks(
-        notebooks, data, runs, small, log=lambda line: click.echo(line, err=as_json), **options
-    )
+    log = partial(click.echo, err=as_json)
+    try:
+        base = run_folder(data, runs, small)
+        outcomes = run_notebooks(notebooks, data, runs, small, log=log, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     seconds = round(time.perf_counter() - start, 1)
     if as_json:
         rows = [asdict(outcome) for outcome in outcomes]

@@ -65,34 +65,15 @@ def run_notebooks(
 ) -> list[Outcome]:
     """Run chosen or all notebooks, each once those that it comes after have ended.
 
-    Parameters
-    ----------
-    chosen : sequence of str
-        Numbers or names; none means all.
-    data : "simulated" or path
-        What the notebooks work on: simulated images, or a folder of images.
-    runs : path
-        Results go to ``runs/<tier>``.
-    small : bool
-        The small form, to check that everything runs.
-    fresh : bool
-        Remove ``runs/<tier>`` first.
-    jobs : int, optional
-        How many run at once; by default one per processor, at most 3 on simulated images, where
-        each takes 1.5 GB, and 2 on a folder (2 to 4 GB).
-    keep_going : bool
-        After a failure, still start notebooks that do not come after the failed one.
-    folder : path, optional
-        Where the notebooks are; by default in the checkout, or below the current folder.
-    log : callable
-        Gets a line at the start and the end of each notebook.
-    **options
-        More parameters, such as ``alpha``; None leaves the notebook's own value.
+    The parameters are the options of ``ddlib run``. `options` are more parameters of notebooks,
+    such as ``alpha``; None leaves a notebook's own value. By default one notebook per processor
+    runs at a time, at most 3 on simulated images, where each takes 1.5 GB, and 2 on a folder (2 to
+    4 GB). Without `keep_going` nothing starts after a failure, but what runs is run to its end.
 
     Returns
     -------
     list of Outcome
-        One for each notebook. After a failure those that were running end and are kept.
+        One for each notebook, in their order.
 
     Raises
     ------
@@ -245,11 +226,10 @@ def _run_one(step: Step, base: Path, label: str, log, stop: Event) -> Outcome:
     """Run a notebook and write its marker, or return what a marker with the same key says."""
     name = step.path.stem
     copy, marker = base / "notebooks" / f"{name}.ipynb", base / "notebooks" / f"{name}.json"
-    if copy.is_file() and marker.is_file():
+    if copy.is_file() and marker.is_file() and not _is_outdated(step, marker):
         facts = read_json(marker)
-        if facts["key"] == step.key:
-            log(f"{label}: reused (it took {facts['seconds']:.1f} s)")
-            return Outcome(name, "reused", facts["seconds"], facts["peak_mb"])
+        log(f"{label}: reused (it took {facts['seconds']:.1f} s)")
+        return Outcome(name, "reused", facts["seconds"], facts["peak_mb"])
     log(f"{label}: started")
     marker.unlink(missing_ok=True)  # results that it vouches for may be overwritten now
     start = perf_counter()
@@ -268,14 +248,23 @@ def _run_one(step: Step, base: Path, label: str, log, stop: Event) -> Outcome:
     return outcome
 
 
+def _is_outdated(step: Step, marker: Path) -> bool:
+    """Return whether the key has changed, or a notebook that this one comes after ran later."""
+    earlier = [marker.with_name(f"{name}.json") for name in step.after]
+    times = [file.stat().st_mtime_ns for file in earlier if file.is_file()]
+    ran_later = max(times, default=0) > marker.stat().st_mtime_ns
+    return ran_later or read_json(marker)["key"] != step.key
+
+
 def outcome_table(outcomes: Sequence[Outcome]) -> str:
     """Return the table that closes a run.
 
     Examples
     --------
     >>> print(outcome_table([Outcome("00_start", "done", 1.5, 80.0)]))
+    ... # doctest: +NORMALIZE_WHITESPACE
     notebook status  seconds  peak MB
-    00_start done        1.5       80
+    00_start done    1.5      80
     """
     table = pd.DataFrame([asdict(outcome) for outcome in outcomes]).drop(columns="error")
     table["peak_mb"] = table["peak_mb"].round().astype(int)

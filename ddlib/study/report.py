@@ -17,6 +17,7 @@ from ddlib.study.study import is_simulated, published
 
 NOTEBOOK = "07_reproduction_report"
 REAL = "real"  # the name under which results on real images are committed
+LEARNED_RULE = "did not learn: the 95 % interval of the AUC on validation images reaches 0.5"
 SIMULATED_RULE = "same shape: the study's number and ours are both high, or both low"
 REAL_RULE = (
     "a finding is held: our 95 % interval lies within its bound\n"
@@ -55,7 +56,7 @@ def summary(folder: Path) -> str:
             words["real images (committed)"] = _in_words(real)["ours"]
         words = words[table["verdict"] != "not run"]
         parts += [f"\nProtocol {protocol}: the study's numbers beside ours", format_table(words)]
-    return "\n".join([*parts, f"\n{SIMULATED_RULE if simulated else REAL_RULE}"])
+    return "\n".join([*parts, f"\n{SIMULATED_RULE if simulated else REAL_RULE}", LEARNED_RULE])
 
 
 def findings(results: pd.DataFrame) -> pd.DataFrame:
@@ -116,6 +117,7 @@ def to_html(folder: Path) -> Path:
         jquery_url="",
         widget_renderer_url="",
         mermaid_js_url="",
+        mermaid_layout_elk_js_url="",
     )
     body, _ = exporter.from_filename(str(notebook))
     target = Path(folder) / "report.html"

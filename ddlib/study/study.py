@@ -270,7 +270,7 @@ class Study:
             with atomic_write(run.folder / f"{name}.csv") as unfinished:
                 table.to_csv(unfinished, index=False)
         write_json(run.folder / FINISHED, facts)
-        run.__dict__["detector"] = trained.detector
+        run.detector = trained.detector  # need not be loaded again
 
 
 def open_study(
@@ -303,6 +303,8 @@ def open_study(
     folder = (runs_folder() if runs is None else Path(runs)).resolve() / tier
     fixed = SMALL_CHANGES if small else {}
     if str(data) == SIMULATED:
+        if not (folder / "images").exists():
+            log("making the simulated images, which takes up to a minute")
         manifest = make_simulated(folder / "images", small=small)
         fixed = SIMULATED_CHANGES | fixed
     else:
