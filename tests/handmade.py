@@ -48,7 +48,7 @@ def pictures(root, n=6):
             Image.fromarray(image.clip(0, 255).astype("uint8")).save(root / name)
             label = "real" if source == "ffhq" else "fake"
             files.append({"path": name, "label": label, "source": source, "split": "test"})
-    manifest, _ = build_manifest(files, root)
+    manifest = build_manifest(files, root)
     manifest.save(root / "manifest.csv")
     return manifest
 

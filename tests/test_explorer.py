@@ -1,8 +1,8 @@
-"""The explorer without a browser: what is computed, what controls do, what is said of errors."""
+"""The explorer without a browser: what a state shows, what controls do, what is said of errors."""
 
 import io
 import threading
-import time
+from dataclasses import replace
 
 import handmade
 import numpy as np
@@ -10,29 +10,24 @@ import pytest
 from PIL import Image
 
 from ddlib.data.loader import prepare
+from ddlib.deploy.detector import open_detector
 from ddlib.gradcam import GradCAM
 from ddlib.images.jpeg import recompress
-from ddlib.images.read import ImageError
-from ddlib.models.checkpoint import load_detector
 from ddlib.study.study import open_study
-from ddlib.viz.explorer.drop import Brought, DropZone
-from ddlib.viz.explorer.engine import BAND, Engine, change
+from ddlib.viz.explorer import Explorer, explorer, show
+from ddlib.viz.explorer.explorer import error_message
 from ddlib.viz.explorer.gallery import (
     THUMB,
+    Picture,
     find_models,
-    gallery_table,
     matching,
-    scores_of,
+    model_name,
+    pictures_of,
     thumbnail,
+    trained_models,
 )
-from ddlib.viz.explorer.latest import Latest
-from ddlib.viz.explorer.live import Explorer
-from ddlib.viz.explorer.panels import CAPTION, GAP, HEAD, SCALE, SIDE, Panel, Verdict, draw, outline
-from ddlib.viz.explorer.rows import error_message, layer_choices
-from ddlib.viz.explorer.terms import Picture, Settings
-from ddlib.viz.explorer.twin import show, static_grid
-
-PANELS = slice(8 + HEAD + CAPTION, 8 + HEAD + CAPTION + SIDE)
+from ddlib.viz.explorer.panels import SIDE, Panel, outline
+from ddlib.viz.explorer.render import State, answers, layer_choices, render
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +38,13 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(study):
-    return find_models(study.folder)
+    return {model_name(file): str(file) for file in find_models(study.folder)}
 
 
-@pytest.fixture(scope="module")
-def engine():
-    return Engine()
+@pytest.fixture
+def state(study, models):
+    path = study.manifest.root / "stylegan-0.png"
+    return State(Picture(path.name, path, 1.0, "fake", "stylegan"), models["clean-gan"])
 
 
 @pytest.fixture
@@ -58,390 +54,286 @@ def shown(study):
     return found
 
 
-def fake(study, number=0):
-    return Picture(f"stylegan-{number}.png", study.manifest.root / f"stylegan-{number}.png")
-
-
-def only(models):
-    return {"clean-gan": models["clean-gan"]}
-
-
-def pixels(png):
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
-
-
-def bring(zone, name, content, piece=4_000_000):
-    """Do to a zone what a page does with one file."""
-    told = {"names": [name], "size": len(content)}
+def bring(explorer, name, content, piece=4_000_000):
+    """Do what the page does with one file."""
+    zone = explorer.controls.box.children[2].children[-1]
     for start in range(0, len(content), piece):
         part = [memoryview(content)[start : start + piece]]
-        zone._handle_custom_msg({**told, "start": start}, part)
+        zone._handle_custom_msg({"name": name, "size": len(content), "start": start}, part)
 
 
-class TestEngine:
-    def test_score_and_map_are_those_of_the_detector_itself(self, study, models, engine):
-        detector, protocol, _ = load_detector(models["clean-gan"])
-        given = prepare(np.asarray(Image.open(fake(study).where)), protocol)
-        (view,) = engine.views(fake(study), only(models), Settings(layer="conv_1"))
-        assert view.score == pytest.approx(float(detector.predict(given[None], verbose=0)[0, 0]))
-        expected = GradCAM(detector)(given[None], "fake", "conv_1")
-        np.testing.assert_allclose(view.maps.raw, expected.raw, rtol=1e-4, atol=1e-6)
+class TestRender:
+    def test_score_and_map_are_those_of_the_detector_itself(self, state):
+        detector = open_detector(state.model)
+        given = prepare(np.asarray(Image.open(state.picture.where)), detector.protocol)
+        (view,) = answers(replace(state, layer="conv_1"))
+        model = detector.keras_model()
+        assert view.score == pytest.approx(float(model.predict(given[None], verbose=0)[0, 0]))
+        np.testing.assert_allclose(
+            view.maps.raw, GradCAM(model)(given[None], "fake", "conv_1").raw, rtol=1e-4, atol=1e-6
+        )
 
-    def test_the_map_points_at_the_grid_and_real_evidence_elsewhere(self, study, models, engine):
-        (view,) = engine.views(fake(study), only(models), Settings())
+    @pytest.mark.parametrize("name", ["mobilenet025", "mobilenet075"])
+    @pytest.mark.parametrize("height", [300, 200])
+    def test_a_shipped_detector_says_what_predict_says_of_the_same_file(
+        self, name, height, models, tmp_path, rng
+    ):
+        file = tmp_path / "mine.jpg"
+        Image.fromarray(rng.integers(0, 256, (height, 260, 3), dtype=np.uint8)).save(file)
+        expected = open_detector(name).predict(file)
+        for where in (file, file.read_bytes()):
+            (view,) = answers(State(Picture(file.name, where), models[name]))
+            assert view.score == expected.score and view.verdict == expected.verdict
+
+    def test_the_band_is_the_cards_and_without_a_card_there_is_one_threshold(self, state, models):
+        views, panels = render(replace(state, second=models["mobilenet025"]))
+        assert panels[1].band == (0.5, 0.5) and "fake from 0.50" in panels[1].title
+        low, high = open_detector("mobilenet025").reject_band
+        assert panels[2].band == (low, high)
+        assert f"unsure from {low:.2f} to {high:.2f}" in panels[2].title
+        assert [view.verdict for view in views] == [panel.word for panel in panels[1:]]
+
+    def test_the_map_points_at_the_grid(self, state):
+        (view,) = answers(state)
         heat = view.maps.heat[0]
         quarter = heat[heat.shape[0] // 2 :, : heat.shape[1] // 2]
         assert view.verdict == "fake" and quarter.sum() > 0.8 * heat.sum()
 
-    def test_recolouring_never_reaches_the_model(self, study, models, monkeypatch):
-        engine = Engine()
-        first = engine.answer(fake(study), models, Settings())
-        monkeypatch.setattr(GradCAM, "_passes", None)  # calling the model would raise
-        for settings in (
-            *(Settings(opacity=0.9), Settings(colormap="jet"), Settings(outline=False)),
-            *(Settings(layer="mean"), Settings(layer="conv_1"), Settings(ela=True)),
+    def test_what_only_changes_the_drawing_never_reaches_the_network(self, state, monkeypatch):
+        first = render(state)[1][1].image
+        monkeypatch.setattr(GradCAM, "__call__", None)  # calling the network would raise
+        for field, value in (
+            ("opacity", 0.9),
+            ("colormap", "jet"),
+            ("outline", False),
+            ("layer", "mean"),
+            ("layer", "conv_1"),
         ):
-            assert engine.answer(fake(study), models, settings).png != first.png
+            changed = render(replace(state, **{field: value}))[1][1].image
+            assert changed.shape == first.shape and (changed != first).any(), field
+        assert render(replace(state, ela=90))[1][2].caption == "ELA, quality 90"
         with pytest.raises(TypeError):
-            engine.answer(fake(study), models, Settings(target="real"))
+            render(replace(state, target="real"))
 
-    def test_resaving_and_resizing_change_what_the_model_sees(self, study, models, engine):
-        same, small, coarse = (
-            engine.views(fake(study), only(models), settings)[0]
-            for settings in (Settings(), Settings(resize=16), Settings(resave=5))
+    def test_resizing_comes_before_jpeg_and_both_change_what_the_model_sees(self, state):
+        (same,), (small,), (both,) = (
+            answers(each)
+            for each in (state, replace(state, side=32), replace(state, side=32, jpeg=5))
         )
-        assert small.score < same.score - 0.2  # the grid does not survive
-        assert coarse.score != same.score
-        assert small.untouched_score == same.score == same.untouched_score
+        assert small.score < same.score - 0.1  # the grid does not survive
+        assert small.score_before == both.score_before == same.score == same.score_before
+        image = Image.open(state.picture.where).resize((32, 32), Image.Resampling.BILINEAR)
+        expected = prepare(recompress(np.asarray(image), 5), both.detector.protocol)
+        np.testing.assert_array_equal(both.seen, expected)
 
-    def test_change_is_resize_then_jpeg_and_keeps_the_shape(self, rng):
-        image = rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)
-        assert change(image) is image
-        assert change(image, resize=20).shape == (20, 40, 3)
-        np.testing.assert_array_equal(change(image, 40, 30), recompress(image, 30))
-        with pytest.raises(ValueError, match="resize=3 is too small"):
-            change(image, resize=3)
+    def test_a_file_written_anew_is_read_anew(self, study, state, tmp_path):
+        file = handmade.keep_model(tmp_path, "clean-gan", handmade.detector(), study.manifest)
+        before = answers(replace(state, model=str(file)))[0].score
+        handmade.keep_model(tmp_path, "clean-gan", handmade.detector(0, 0), study.manifest)
+        assert answers(replace(state, model=str(file)))[0].score == 0.5 != before
 
-    def test_a_file_written_anew_is_read_anew(self, study, models, tmp_path):
-        folder = tmp_path / "run"
-        path = handmade.keep_model(folder, "clean-gan", handmade.detector(), study.manifest)
-        engine = Engine()
-        before = engine.views(fake(study), {"m": path}, Settings())[0].score
-        handmade.keep_model(folder, "clean-gan", handmade.detector(0, 0), study.manifest)
-        assert engine.views(fake(study), {"m": path}, Settings())[0].score == 0.5 != before
-
-    def test_an_ela_model_shows_what_it_is_given(self, study, tmp_path, engine):
-        model = handmade.detector()
-        path = handmade.keep_model(
-            tmp_path, "clean-gan+ela", model, study.manifest, jpeg_quality=None
+    def test_an_ela_model_shows_what_it_is_given(self, study, state, tmp_path):
+        file = handmade.keep_model(
+            tmp_path, "clean-gan+ela", handmade.detector(), study.manifest, jpeg_quality=None
         )
-        (view,) = engine.views(fake(study), {"m": path}, Settings())
-        _, protocol, _ = load_detector(path)
-        image = np.asarray(Image.open(fake(study).where))
-        np.testing.assert_array_equal(view.ela, prepare(image, protocol))
-        np.testing.assert_array_equal(view.seen, image)
+        _, (seen, _, given) = render(replace(state, model=str(file)))
+        image = np.asarray(Image.open(state.picture.where))
+        np.testing.assert_array_equal(given.image, prepare(image, open_detector(file).protocol))
+        np.testing.assert_array_equal(seen.image, image)
 
-    def test_without_evidence_the_picture_is_left_alone_and_it_is_said(self, study, models, engine):
-        settings = Settings(target="real")  # every weight here speaks for fake
-        (view,) = engine.views(fake(study), only(models), settings)
-        assert not view.maps.has_evidence[0]
-        drawn = pixels(engine.answer(fake(study), only(models), settings).png)
-        left, right = (drawn[PANELS, x : x + SIDE] for x in (GAP, 2 * GAP + SIDE))
-        np.testing.assert_array_equal(left, right)
-
-    def test_two_models_stand_side_by_side(self, study, models, engine):
-        one = pixels(engine.answer(fake(study), only(models), Settings()).png)
-        two = pixels(engine.answer(fake(study), models, Settings()).png)
-        assert two.shape == (one.shape[0], one.shape[1] + SIDE + GAP, 3)
-        np.testing.assert_array_equal(two[:, : one.shape[1]], one)
+    def test_without_evidence_the_picture_is_left_alone_and_it_is_said(self, state):
+        _, (seen, found) = render(replace(state, target="real"))  # every weight speaks for fake
+        assert found.caption.startswith("No evidence for real") and found.scale is None
+        assert seen.png == Panel(found.image, "").png
 
     @pytest.mark.parametrize(
-        ("settings", "words"),
+        ("changes", "words"),
         [
-            (Settings(layer="conv_9"), "no layer 'conv_9'"),
-            (Settings(target="cat"), "target='cat' is not known"),
-            (Settings(colormap="mud"), "colormap='mud'"),
-            (Settings(resave=0), "quality=0 is out of range"),
+            ({"layer": "conv_9"}, "clean-gan has no layer 'conv_9'; choose from conv_1"),
+            ({"target": "cat"}, "target='cat' is not known"),
+            ({"colormap": "mud"}, "colormap='mud'"),
+            ({"jpeg": 101}, "quality=101 is out of range"),
+            ({"picture": None}, "No picture passes"),
+            ({"model": "none.keras"}, "none.keras is missing"),
         ],
     )
-    def test_settings_out_of_range_are_named(self, study, models, engine, settings, words):
+    def test_what_cannot_be_shown_is_named(self, state, changes, words):
         with pytest.raises(ValueError, match=words):
-            engine.answer(fake(study), models, settings)
+            render(replace(state, **changes))
 
-    def test_layers_run_from_output_to_input_with_their_resolution(self, models, engine):
-        words, values = zip(
-            *layer_choices(engine.load(models["clean-gan"]).cam.layers), strict=True
-        )
+    def test_layers_run_from_output_to_input_with_their_resolution(self, state):
+        words, values = zip(*layer_choices(open_detector(state.model)), strict=True)
         assert values == ("", "mean", "conv_1")
         assert words[0] == "last: conv_2 (16 x 16)" and words[2] == "conv_1 (64 x 64)"
 
 
-class TestPanels:
-    @pytest.mark.parametrize("score", [0.0, 0.25, 1.0])
-    def test_the_marker_stands_at_the_score(self, score):
-        said = Verdict("model", "unsure", score, "", BAND)
-        grey = np.full((8, 8, 3), 128, np.uint8)
-        bar = np.asarray(draw([Panel("", grey, header=said)]))[8 + 58 + 7].sum(1)
-        dark = np.flatnonzero(bar < 150)
-        assert dark.mean() - GAP == pytest.approx(score * SIDE, abs=2)
-
-    @pytest.mark.parametrize(("n", "columns", "rows"), [(1, 1, 1), (3, 3, 1), (4, 3, 2)])
-    def test_a_fourth_panel_begins_a_row(self, n, columns, rows):
-        grey = np.full((8, 8, 3), 128, np.uint8)
-        width, height = draw([Panel("words", grey)] * n).size
-        assert width == columns * SIDE + (columns + 1) * GAP
-        assert height == 8 + rows * (CAPTION + SIDE + SCALE)
-
-    def test_long_words_are_cut_to_the_panel(self):
-        grey = np.full((8, 8, 3), 255, np.uint8)
-        drawn = np.asarray(draw([Panel("long " * 50, grey), Panel("", grey)]))
-        between = slice(GAP + SIDE, None)
-        assert (drawn[:, between] == 255).all()
-
-    def test_an_outline_has_black_and_white_so_that_it_shows_on_any_colour(self):
-        inside = np.zeros((20, 20), bool)
-        inside[5:15, 5:15] = True
-        for shade in (0, 128, 255):
-            drawn = outline(np.full((20, 20, 3), shade, np.uint8), inside)
-            assert {0, 255} <= set(drawn.ravel().tolist())
-            assert (drawn[8:12, 8:12] == shade).all() and (drawn[:2] == shade).all()
-        everywhere = outline(np.full((20, 20, 3), 7, np.uint8), np.ones((20, 20), bool))
-        assert (everywhere[5:15, 5:15] == 7).all()
+def test_a_panel_says_in_words_what_it_shows_and_escapes_them():
+    grey = np.full((8, 8, 3), 128, np.uint8)
+    panel = Panel(grey, "map", "<i>", "unsure", "P(fake) 0.4", 0.4, (0.25, 0.75), ("jet", "1 unit"))
+    assert panel.lines == ["<i>", "unsure P(fake) 0.4", "map", "colours from 0 to 1 unit"]
+    for part in ("&lt;i&gt;", "left: 40.0%", "--low: 25.0%; --high: 75.0%", "unsure", "1 unit"):
+        assert part in panel.html
+    assert Image.open(io.BytesIO(panel.png)).size == (SIDE, SIDE)
 
 
-class TestLatest:
-    def test_overtaken_requests_are_dropped_and_the_last_one_is_answered(self):
-        gate, started, answers = threading.Event(), threading.Event(), []
-
-        def work(request):
-            started.set()
-            gate.wait(10)
-            return request
-
-        worker = Latest(work, lambda done: answers.append(done.result), pause=0)
-        worker.submit(0)
-        started.wait(10)
-        for request in range(1, 50):
-            worker.submit(request)
-        gate.set()
-        assert worker.wait(10)
-        assert answers == [0, 49] and worker.dropped == 48
-
-    def test_an_error_is_handed_on_and_the_next_request_still_works(self):
-        answers = []
-        worker = Latest(lambda x: 1 // x, answers.append, pause=0)
-        for request in (0, 1):
-            worker.submit(request)
-            assert worker.wait(10)
-        assert isinstance(answers[0].error, ZeroDivisionError) and answers[0].result is None
-        assert answers[1].result == 1 and answers[1].error is None
-
-    def test_all_work_is_on_one_thread(self):
-        seen = []
-        worker = Latest(lambda _: seen.append(threading.get_ident()), lambda done: None, pause=0)
-        for _ in range(3):
-            worker.submit(0)
-            assert worker.wait(10)
-        assert len(set(seen)) == 1 and threading.get_ident() not in seen
-
-    def test_waiting_gives_up(self):
-        worker = Latest(lambda _: time.sleep(0.5), lambda done: None)
-        worker.submit(0)
-        assert not worker.wait(0.01)
+def test_an_outline_has_black_and_white_so_that_it_shows_on_any_colour():
+    inside = np.zeros((20, 20), bool)
+    inside[5:15, 5:15] = True
+    for shade in (0, 128, 255):
+        drawn = outline(np.full((20, 20, 3), shade, np.uint8), inside)
+        assert {0, 255} <= set(drawn.ravel().tolist())
+        assert (drawn[8:12, 8:12] == shade).all() and (drawn[:2] == shade).all()
 
 
 class TestGallery:
-    def test_models_come_in_the_studys_order_and_only_when_finished(self, study, tmp_path):
+    def test_models_come_in_the_studys_order_and_only_when_finished(self, tmp_path):
         for name in ("paper-gan", "clean-gan+sd", "clean-gan", "clean-gan-seed=1", "clean-gan+ela"):
             (tmp_path / "models" / name).mkdir(parents=True)
             (tmp_path / "models" / name / "detector.keras").touch()
             if name != "clean-gan+ela":
                 (tmp_path / "models" / name / "finished.json").touch()
         names = ["clean-gan", "clean-gan+sd", "paper-gan", "clean-gan-seed=1"]
-        assert list(find_models(tmp_path)) == names
+        assert [model_name(file) for file in trained_models(tmp_path)] == names
+        assert [model_name(file) for file in find_models(tmp_path)][4:] == [
+            "mobilenet025",
+            "mobilenet075",
+        ]
 
     def test_filters(self, study, models):
-        scores = scores_of(models["clean-gan+sd"])
-        table = gallery_table(study.manifest, scores)
-        assert len(matching(table)) == 12
-        assert set(matching(table, source="ffhq")["label"]) == {"real"}
-        some = matching(table, label="fake", scores=(0.6, 1.0))
-        assert len(some) and (some["score"] >= 0.6).all()
-        wrong = matching(table, decision="wrong")
-        right = matching(table, decision="right")
+        pictures = pictures_of(study.manifest, models["clean-gan+sd"])
+        assert len(matching(pictures)) == 12
+        assert {each.label for each in matching(pictures, source="ffhq")} == {"real"}
+        wrong, right = (matching(pictures, decision=word) for word in ("wrong", "right"))
         assert len(wrong) + len(right) == 12
-        assert ((wrong["score"] >= 0.5) != (wrong["label"] == "fake")).all()
+        assert all((each.score >= 0.5) != (each.label == "fake") for each in wrong)
 
-    def test_without_scores_there_are_no_decisions(self, study):
-        table = gallery_table(study.manifest)
-        assert set(table["decision"]) == {""}
-        assert len(matching(table)) == 12
-        assert len(matching(table, scores=(0.0, 0.9))) == 0
+    def test_without_scores_there_are_no_decisions(self, study, models):
+        pictures = pictures_of(study.manifest, models["mobilenet025"])
+        assert len(pictures) == 12 and {each.decision for each in pictures} == {""}
 
     def test_a_picture_that_cannot_be_read_has_a_thumbnail_all_the_same(self, tmp_path):
         small = thumbnail(Picture("gone.png", tmp_path / "gone.png"))
-        assert Image.open(io.BytesIO(small)).size == (THUMB,) * 2
+        assert Image.open(io.BytesIO(small)).size == (THUMB, THUMB)
 
 
-class TestDropZone:
-    @pytest.fixture
-    def zone(self):
-        zone, brought = DropZone(description="Drop"), []
-        zone.on_files(brought.append)
-        return zone, brought
-
-    @pytest.mark.parametrize("piece", [1, 4, 10, 99])
-    def test_pieces_make_a_file_once_and_the_next_file_begins_anew(self, zone, piece):
-        zone, brought = zone
-        for content in (b"0123456789", b"abc"):
-            bring(zone, "mine.png", content, piece)
-        assert [each.one() for each in brought] == [
-            ("mine.png", b"0123456789"),
-            ("mine.png", b"abc"),
-        ]
-
-    def test_a_file_that_broke_off_is_named_and_does_not_spoil_the_next(self, zone):
-        zone, brought = zone
-        told = {"names": ["gone.png"], "size": 10}
-        zone._handle_custom_msg({**told, "start": 0}, [b"0123"])
-        assert not brought
-        zone._handle_custom_msg(told, [])
-        with pytest.raises(ValueError, match="gone.png could not be read; bring a picture file"):
-            brought[0].one()
-        zone._handle_custom_msg({**told, "start": 0}, [b"0123"])  # and this one just stops
-        bring(zone, "mine.png", b"whole")
-        assert brought[1].one() == ("mine.png", b"whole")
-
-    @pytest.mark.parametrize(
-        ("names", "size", "words"),
-        [
-            ([], 0, "is no file; drop a picture file"),
-            (["a.png", "b.png"], 3, r"2 files \(a.png, b.png\); bring one"),
-            (list("abcd"), 3, r"4 files \(a, b, c, ...\)"),
-            (["scan.tif"], 250_000_000, "scan.tif has 250 MB; allowed are 100 MB"),
-        ],
-    )
-    def test_what_cannot_be_taken_is_named(self, names, size, words):
-        with pytest.raises(ValueError, match=words):
-            Brought(names, size, b"").one()
-
-
-class TestControls:
+class TestExplorer:
     def test_it_begins_with_a_picture_a_verdict_and_thumbnails(self, shown):
         c = shown.controls
-        assert "clean-gan: <b>real</b>" in c.verdict.value and c.error.value == ""
-        assert pixels(c.image.value).ndim == 3
+        assert "ffhq-0.png. clean-gan: real, P(fake)" in c.verdict.value and c.error.value == ""
+        assert [box.layout.display for box in c.panels] == ["", ""] + ["none"] * 3
         assert all(thumb.value for thumb in c.thumbs)
         assert "12 of 12" in c.count.value and c.picks[0].description.startswith("▶")
 
-    def test_every_control_that_is_not_a_picture_has_words(self, shown):
+    def test_every_control_has_words(self, shown):
         c = shown.controls
-        others = (c.model, c.file, c.position, c.own, c.reset, c.save)
-        for control in (*others, *c.filters, *c.of_answer):
+        for control in (*c.fields.values(), c.position, c.previous, c.next, c.reset, c.save):
             assert control.description and control.tooltip
-        for control in (c.source, c.label, c.decision, c.second, c.layer):
-            assert control.index == 0  # a choice of None would show nothing
+        assert all(c.fields[name].index == 0 for name in ("source", "label", "second", "layer"))
+
+    def test_each_control_sets_its_field_and_the_state_moves_the_controls(self, shown):
+        for name, control in shown.controls.fields.items():
+            assert control.value == getattr(shown.state, name)
+        shown.controls.fields["opacity"].value = 0.9
+        assert shown.state.opacity == 0.9
+        shown.set(target="real", jpeg=50)
+        assert shown.controls.fields["target"].value == "real"
+        assert shown.controls.fields["jpeg"].value == 50
+
+    def test_the_newest_state_wins_and_those_it_overtakes_are_dropped(self, shown, monkeypatch):
+        gate, asked = threading.Event(), []
+
+        def slow(state):
+            asked.append(state.opacity)
+            assert gate.wait(10)
+            return render(state)
+
+        monkeypatch.setattr(explorer, "render", slow)
+        for opacity in np.arange(0, 1, 0.05).round(2).tolist():
+            shown.set(opacity=opacity)
+        gate.set()
+        assert shown.wait() and asked[-1] == 0.95 and len(asked) <= 2
 
     def test_next_previous_and_a_thumbnail_go_to_their_picture(self, shown):
         c = shown.controls
-        for act, name in (
-            *((c.next, "ffhq-1"), (c.previous, "ffhq-0"), (c.previous, "stylegan-5")),
-            *((c.next, "ffhq-0"), (c.picks[6], "stylegan-0")),
+        for button, name in (
+            (c.next, "ffhq-1"),
+            (c.previous, "ffhq-0"),
+            (c.previous, "stylegan-5"),
+            (c.next, "ffhq-0"),
+            (c.picks[6], "stylegan-0"),
         ):
-            act.click()
+            button.click()
             assert shown.wait() and name in c.verdict.value
-        assert c.picks[6].description.startswith("▶")
-
-    def test_moving_a_slider_turns_its_change_on(self, shown):
-        c = shown.controls
-        c.position.value = 7
-        assert shown.wait()
-        before = c.verdict.value
-        c.resize.value = 16
-        assert shown.wait()
-        assert c.resize_on.value and c.verdict.value != before
+        assert c.picks[6].description.startswith("▶") and c.position.value == 7
 
     def test_filters_that_nothing_passes_say_so_and_reset_puts_all_back(self, shown):
-        c = shown.controls
-        start = c.image.value
-        c.opacity.value, c.target.value, c.second.value = 0.1, "real", "clean-gan+sd"
-        c.source.value, c.label.value = "ffhq", "fake"
+        c, start = shown.controls, shown.state
+        shown.set(opacity=0.1, target="real", source="ffhq")
+        assert shown.wait() and "6 of 12" in c.count.value
+        shown.set(label="fake")
         assert shown.wait() and "No picture passes" in c.error.value and c.next.disabled
         c.reset.click()
-        assert shown.wait() and c.error.value == "" and not c.next.disabled
-        assert c.image.value == start and c.source.value == "" == c.second.value
+        assert shown.wait() and shown.state == start and c.error.value == ""
+        assert not c.next.disabled and c.fields["source"].value == "any"
 
-    def test_a_picture_of_ones_own_and_back(self, shown):
-        c = shown.controls
-        content = (shown.study.manifest.root / "stylegan-0.png").read_bytes()
-        bring(c.own, "mine <3.png", content)
+    def test_a_layer_stays_chosen_where_the_other_model_has_it_too(self, shown, models):
+        shown.set(model=models["mobilenet025"])
         assert shown.wait()
-        assert "mine &lt;3.png. clean-gan: <b>fake</b>" in c.verdict.value
+        shown.set(layer="conv_pw_5")
+        shown.set(model=models["mobilenet075"], decision="right")
+        assert shown.wait() and shown.state.layer == "conv_pw_5"
+        assert shown.state.decision == "any"  # it has no scores, so nothing to filter by
+        assert shown.controls.fields["decision"].disabled
+
+    @pytest.mark.parametrize("piece", [1000, 4_000_000])
+    def test_a_picture_of_ones_own_and_back(self, shown, piece):
+        c, content = shown.controls, (shown.study.manifest.root / "stylegan-0.png").read_bytes()
+        bring(shown, "mine <3.png", content, piece)
+        assert shown.wait()
+        assert "mine &lt;3.png. clean-gan: fake" in c.verdict.value
         assert not any(pick.description.startswith("▶") for pick in c.picks)
+        shown.set(source="stylegan")  # the gallery changes, the picture stays
+        assert shown.wait() and "mine" in c.verdict.value
         c.picks[0].click()
-        assert shown.wait() and "ffhq-0.png" in c.verdict.value
+        assert shown.wait() and "stylegan-0.png" in c.verdict.value
 
     def test_a_bad_file_gives_a_sentence_and_no_stale_picture(self, shown):
         c = shown.controls
-        bring(c.own, "notes.txt", b"no picture at all")
+        bring(shown, "notes.txt", b"no picture at all")
         assert shown.wait()
-        assert "Notes.txt: the content is no image known here" in c.error.value
-        assert c.image.layout.visibility == "hidden" and c.save.disabled
+        assert "Notes.txt: the content is" in c.error.value
+        assert {box.layout.display for box in c.panels} == {"none"} and c.save.disabled
         c.next.click()
-        assert shown.wait() and c.error.value == "" and c.image.layout.visibility == "visible"
+        assert shown.wait() and c.error.value == "" and c.panels[0].layout.display == ""
 
-    def test_what_is_not_one_file_gets_a_sentence_and_the_picture_stays(self, shown):
-        c = shown.controls
-        before = c.image.value
-        c.own._handle_custom_msg({"names": ["a.png", "b.png"], "size": 9}, [])
-        assert c.error.value.count("These are 2 files (a.png, b.png); bring one at a time.")
-        assert shown.wait() and c.image.value == before
-        assert c.image.layout.visibility != "hidden"
-
-    def test_a_model_file_is_added_or_refused_with_a_sentence(self, shown, tmp_path):
-        c = shown.controls
-        c.file.value = str(tmp_path / "none.keras")
-        assert "none.keras is missing" in c.error.value
-        path = handmade.keep_model(
-            tmp_path, "clean-gan", handmade.detector(0, 0), shown.study.manifest
-        )
-        path.with_name("scores.csv").unlink()
-        c.file.value = str(path)
-        assert shown.wait() and c.model.value == str(path)
-        assert "<b>unsure</b>, P(fake) 0.500" in c.verdict.value and c.decision.disabled
-
-    def test_saving_writes_what_is_shown(self, shown):
+    def test_saving_writes_what_is_shown_and_offers_it(self, shown):
         shown.controls.save.click()
         (file,) = (shown.study.folder / "explorer").glob("*.png")
-        assert file.read_bytes() == shown.controls.image.value
-        assert file.name in shown.controls.said.value and "download=" in shown.controls.said.value
+        said = shown.controls.said.value
+        assert file.name == "ffhq-0-clean-gan.png" in said and 'download="' in said
+        assert "clean-gan: fake from 0.50" in Image.open(file).text["Description"]
 
-    def test_exported_pages_get_the_picture_instead_of_the_controls(self, shown):
+    def test_exported_pages_get_the_picture_beside_the_controls(self, shown):
         bundle = shown._repr_mimebundle_()
         assert "application/vnd.jupyter.widget-view+json" in bundle and "image/png" in bundle
 
+    def test_without_a_trained_model_the_shipped_ones_are_offered(self, study, tmp_path):
+        words = Explorer(replace(study, folder=tmp_path)).controls.fields["model"].options
+        assert [name for name, _ in words] == ["mobilenet025", "mobilenet075"]
 
-def test_the_static_twin_is_shown_where_nobody_can_answer(study):
+
+def test_a_static_figure_is_shown_where_nobody_can_move_a_control(study):
     figure = show(study)
     assert len([ax for ax in figure.axes if ax.images]) == 6 * 3
     texts = " ".join(ax.get_title(loc="center") for ax in figure.axes)
     assert "clean-gan+sd" in texts and "fake 0." in texts and "is real" in texts
-    with pytest.raises(ValueError, match="no trained model is called 'clean-cat'"):
-        static_grid(study, ["clean-cat"])
-
-
-def test_without_a_trained_model_it_says_what_to_run(study, tmp_path):
-    from dataclasses import replace
-
-    with pytest.raises(FileNotFoundError, match="run notebook 02"):
-        Explorer(replace(study, folder=tmp_path))
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ImageError("a.jpg: empty; remove it"), "A.jpg: empty; remove it."),
-        (KeyError("gone"), "This did not work (KeyError: gone)."),
+        (ValueError("a.jpg: empty; remove it"), "A.jpg: empty; remove it."),
+        (KeyError("gone"), "This did not work (KeyError: 'gone')."),
         (ValueError(""), "This did not work (ValueError: )."),
     ],
 )

@@ -11,6 +11,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -21,30 +22,33 @@ from ddlib.mobilenet import build_detector
 from ddlib.models.checkpoint import save_detector
 from ddlib.models.provenance import provenance
 from ddlib.protocol import preset
-from ddlib.viz.explorer.engine import Engine
-from ddlib.viz.explorer.terms import Picture, Settings
+from ddlib.viz.explorer.gallery import Picture
+from ddlib.viz.explorer.render import State, render
 
 ROOT = Path(__file__).resolve().parents[2]
 REPEATS = 15
 
 
-def moves(pictures: list[Picture], one: dict, two: dict) -> dict:
-    """Return what a person may do: name -> list of (picture, models, settings), each new."""
-    first = pictures[0]
+def moves(pictures: list[Picture], one: str, two: str) -> dict[str, list[State]]:
+    """Return what a person may do: name -> states, each of them new."""
+    first = State(pictures[0], one)
+    both = replace(first, second=two)
+    steps = range(REPEATS)
     return {
-        "opacity": [(first, one, Settings(opacity=i / 20)) for i in range(REPEATS)],
-        "layer": [(first, one, Settings(layer=f"conv_pw_{i}")) for i in range(1, 14)],
-        "new picture": [(picture, one, Settings()) for picture in pictures[1 : REPEATS + 1]],
-        "JPEG quality": [(first, one, Settings(resave=30 + i)) for i in range(REPEATS)],
-        "opacity, two models": [(first, two, Settings(opacity=i / 20)) for i in range(REPEATS)],
-        "JPEG quality, two models": [(first, two, Settings(resave=60 + i)) for i in range(REPEATS)],
+        "opacity": [replace(first, opacity=i / 20) for i in steps],
+        "layer": [replace(first, layer=f"conv_pw_{i}") for i in range(1, 14)],
+        "new picture": [replace(first, picture=picture) for picture in pictures[1 : REPEATS + 1]],
+        "JPEG quality": [replace(first, jpeg=30 + i) for i in steps],
+        "opacity, two models": [replace(both, opacity=i / 20) for i in steps],
+        "JPEG quality, two models": [replace(both, jpeg=60 + i) for i in steps],
     }
 
 
-def milliseconds(engine: Engine, asked) -> float:
-    """Return the wall time of one answer."""
+def milliseconds(state: State) -> float:
+    """Return the wall time of one answer, encoded as the page gets it."""
     start = time.perf_counter()
-    engine.answer(*asked)
+    for panel in render(state)[1]:
+        _ = panel.png, panel.html
     return 1000 * (time.perf_counter() - start)
 
 
@@ -66,12 +70,11 @@ def main() -> None:
             )
             for seed in (0, 1)
         ]
-        engine, one = Engine(), {"a": paths[0]}
-        two = {**one, "b": paths[1]}
-        engine.answer(pictures[0], two, Settings())  # loads and traces both models
+        one, two = map(str, paths)
+        milliseconds(State(pictures[0], one, two))  # loads and traces both models
         rows = []
         for name, asked in moves(pictures, one, two).items():
-            times = [milliseconds(engine, what) for what in asked]
+            times = [milliseconds(state) for state in asked]
             rows.append(
                 {"move": name, "median_ms": statistics.median(times), "largest_ms": max(times)}
             )

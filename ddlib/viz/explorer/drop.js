@@ -4,47 +4,44 @@ const PIECE = 4_000_000;
 
 async function send(model, files) {
   const [file] = files;
-  const told = { names: files.map((each) => each.name), size: file?.size ?? 0 };
-  if (files.length !== 1 || told.size > model.get("largest")) {
-    model.send(told); // without content: the kernel says what is wrong
-    return;
-  }
+  const refuse = (error) => model.send({ error });
+  const [size, most] = [file?.size, model.get("largest")].map((n) => `${Math.round(n / 1e6)} MB`);
+  if (!file) return refuse("What was dropped is no file; drop a picture file of this computer.");
+  if (files.length > 1) return refuse(`These are ${files.length} files; bring one at a time.`);
+  if (file.size > model.get("largest"))
+    return refuse(`${file.name} has ${size}; allowed are ${most}. Make the picture smaller.`);
   try {
-    for (let start = 0; start === 0 || start < told.size; start += PIECE) {
+    for (let start = 0; start === 0 || start < file.size; start += PIECE) {
       const piece = await file.slice(start, start + PIECE).arrayBuffer();
-      model.send({ ...told, start }, undefined, [piece]);
+      model.send({ name: file.name, size: file.size, start }, undefined, [piece]);
     }
   } catch {
-    model.send(told); // a folder, or a file that is gone
+    refuse(`${file.name} could not be read; bring a picture file, not a folder.`);
   }
 }
 
 function render({ model, el }) {
   const zone = document.createElement("button");
   const input = document.createElement("input");
-  zone.type = "button";
-  zone.className = "ddlib-drop";
+  Object.assign(zone, { type: "button", className: "ddlib-drop" });
+  Object.assign(input, { type: "file", accept: "image/*,.heic,.heif", hidden: true });
   zone.textContent = model.get("description");
-  Object.assign(input, { type: "file", accept: model.get("accept"), hidden: true });
   let sent = Promise.resolve(); // one file after the other, so that their pieces do not mix
-  const take = (list) => {
-    const files = [...list];
-    sent = sent.then(() => send(model, files));
-  };
+  const take = (files) => (sent = sent.then(() => send(model, files)));
   const over = (event, is) => {
     event.preventDefault(); // else the browser opens the file in place of the page
     zone.classList.toggle("ddlib-over", is);
   };
   zone.onclick = () => input.click();
   input.onchange = () => {
-    take(input.files);
+    take([...input.files]);
     input.value = ""; // the same file may be chosen again
   };
   zone.ondragenter = zone.ondragover = (event) => over(event, true);
   zone.ondragleave = (event) => over(event, false);
   zone.ondrop = (event) => {
     over(event, false);
-    take(event.dataTransfer.files);
+    take([...event.dataTransfer.files]);
   };
   el.append(zone, input);
 }

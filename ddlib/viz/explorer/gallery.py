@@ -1,97 +1,97 @@
-"""The pictures and models that the explorer offers: found in a study's folder, filtered."""
+"""The models and pictures that the explorer offers: a study's own, and the shipped detectors."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ddlib.data.manifest import Manifest
+from ddlib.deploy.detector import list_detectors
 from ddlib.images.jpeg import encode_jpeg
 from ddlib.images.read import ImageError, center_crop, read_image, resize
 from ddlib.protocol import CONDITIONS, PROTOCOLS
-from ddlib.viz.explorer.terms import Picture
-
-PAGE = 8  # thumbnails side by side
-
 
 THUMB = 84  # pixels
+ANY = "any"  # a filter that lets all pictures pass
 
 
-def find_models(folder: Path) -> dict[str, Path]:
-    """Return name -> file of the trained detectors in a study's folder, in the study's order.
+@dataclass(frozen=True)
+class Picture:
+    """An image of a manifest, or one that the user brought."""
 
-    Only finished ones count: training writes ``finished.json`` last.
-    """
-    found = {
-        file.parent.name: file.parent / "detector.keras"
-        for file in sorted((Path(folder) / "models").glob("*/finished.json"))
-        if (file.parent / "detector.keras").is_file()
-    }
-    studied = [f"{name}-{model}" for name in reversed(PROTOCOLS) for model in CONDITIONS]
-    order = [name for name in studied if name in found]
-    return {name: found[name] for name in [*order, *(n for n in found if n not in order)]}
+    name: str
+    where: Path | bytes  # its file, or its content
+    crop_share: float = 1.0  # of the centred square, what is kept
+    label: str = ""  # "real" or "fake"; empty where it is not known, as is `source`
+    source: str = ""
+    score: float = field(default=np.nan, compare=False)  # what a model gave when it was tested
 
+    @property
+    def origin(self) -> str:
+        """What is known of it, in words."""
+        return f"It is {self.label}, from {self.source}" if self.label else "Own picture"
 
-def missing_models(models) -> list[str]:
-    """Return the study's models, clean and paper, that are not among these names."""
-    studied = [f"{name}-{model}" for name in reversed(PROTOCOLS) for model in CONDITIONS]
-    return [name for name in studied if name not in models]
-
-
-def scores_of(model: Path) -> pd.Series | None:
-    """Return path -> P(fake) as kept beside a study's detector, or None for another file."""
-    file = Path(model).with_name("scores.csv")
-    if not file.is_file():
-        return None
-    return pd.read_csv(file, float_precision="round_trip").set_index("path")["score"]
+    @property
+    def decision(self) -> str:
+        """Whether the score is "right" or "wrong" at 0.5; empty where there is none."""
+        if np.isnan(self.score):
+            return ""
+        return "right" if (self.score >= 0.5) == (self.label == "fake") else "wrong"
 
 
-def gallery_table(manifest: Manifest, scores: pd.Series | None = None) -> pd.DataFrame:
-    """Return the test pictures (all, if there are none) with their scores and decisions.
+def trained_models(folder: Path) -> list[Path]:
+    """Return the .keras files of the finished runs in a study's folder, in the study's order."""
+    studied = [f"{name}-{condition}" for name in reversed(PROTOCOLS) for condition in CONDITIONS]
+    finished = sorted((Path(folder) / "models").glob("*/finished.json"))  # written last
+    found = {file.parent.name: file.with_name("detector.keras") for file in finished}
+    ordered = dict.fromkeys([name for name in studied if name in found] + list(found))
+    return [found[name] for name in ordered if found[name].is_file()]
 
-    Returns
-    -------
-    DataFrame
-        path, label, source, crop_share, score (NaN where unknown), and decision at 0.5: "right",
-        "wrong", or nothing.
-    """
+
+def find_models(folder: Path) -> list[Path]:
+    """Return the trained models of a study's folder, then the detectors of the package."""
+    shipped = [each.folder / f"{name}.keras" for name, each in list_detectors().items()]
+    return trained_models(folder) + shipped
+
+
+def model_name(file: Path | str) -> str:
+    """Return what a model is called: the folder of a run, or the name of the file."""
+    file = Path(file)
+    return file.parent.name if file.name == "detector.keras" else file.stem
+
+
+def pictures_of(manifest: Manifest, model: Path | str) -> list[Picture]:
+    """Return the test images (all, if there are none), with the scores beside a model's file."""
     chosen = manifest.select(split="test")
-    table = (chosen if len(chosen) else manifest).table[["path", "label", "source", "crop_share"]]
-    score = np.full(len(table), np.nan) if scores is None else scores.reindex(table["path"])
-    table = table.assign(score=np.asarray(score, float)).reset_index(drop=True)
-    right = (table["score"] >= 0.5) == (table["label"] == "fake")
-    words = np.where(table["score"].isna(), "", np.where(right, "right", "wrong"))
-    return table.assign(decision=words)
+    table = (chosen if len(chosen) else manifest).table
+    file, score = Path(model).with_name("scores.csv"), np.nan
+    if file.is_file():
+        scores = pd.read_csv(file, float_precision="round_trip").set_index("path")["score"]
+        score = scores.reindex(table["path"]).to_numpy()
+    columns = ["path", "crop_share", "label", "source", "score"]
+    return [
+        Picture(path, manifest.root / path, float(share), label, source, float(score))
+        for path, share, label, source, score in table.assign(score=score)[columns].to_numpy()
+    ]
 
 
-def matching(
-    table: pd.DataFrame,
-    source: str | None = None,
-    label: str | None = None,
-    decision: str | None = None,
-    scores: tuple[float, float] = (0.0, 1.0),
-) -> pd.DataFrame:
-    """Return the rows that pass every filter; None lets all pass, and so do scores of 0 to 1."""
-    keep = pd.Series(True, index=table.index)
-    for column, wanted in {"source": source, "label": label, "decision": decision}.items():
-        if wanted is not None:
-            keep &= table[column] == wanted
-    if tuple(scores) != (0.0, 1.0):
-        keep &= table["score"].between(*scores)
-    return table[keep].reset_index(drop=True)
+def matching(pictures: list[Picture], source=ANY, label=ANY, decision=ANY) -> list[Picture]:
+    """Return the pictures that pass every filter."""
+    for name, wanted in (("source", source), ("label", label), ("decision", decision)):
+        if wanted != ANY:
+            pictures = [picture for picture in pictures if getattr(picture, name) == wanted]
+    return pictures
 
 
-def picture_of(root: Path, row) -> Picture:
-    """Return a table's row as a `Picture`."""
-    return Picture(row.path, Path(root) / row.path, float(row.crop_share), row.label, row.source)
-
-
+@lru_cache(256)
 def thumbnail(picture: Picture) -> bytes:
     """Return a small JPEG of a picture's centre, or a grey one if it cannot be read."""
     try:
-        image = resize(center_crop(read_image(picture.where), picture.crop), THUMB)
+        image = resize(center_crop(read_image(picture.where), picture.crop_share), THUMB)
     except ImageError:
         image = np.full((THUMB, THUMB, 3), 200, np.uint8)
     return encode_jpeg(image, 85)

@@ -1,0 +1,221 @@
+"""The explorer's behaviour: a control changes the state, the state decides what is shown.
+
+The controls follow a new `State` at once; one thread works on the newest, and its answer comes back
+through the event loop. Whatever goes wrong ends as a sentence in the page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import html
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ddlib.images.overlay import overlay
+from ddlib.protocol import LABELS
+from ddlib.viz.explorer import gallery
+from ddlib.viz.explorer.controls import PAGE, Controls, DropZone
+from ddlib.viz.explorer.render import State, answers, layer_choices, render
+from ddlib.viz.pictures import image_grid, sample_right_and_wrong
+from ddlib.viz.style import headless, save_chart, to_png
+
+
+class Explorer:
+    """Controls around a picture; display it as the last line of a cell.
+
+    Parameters
+    ----------
+    study : ddlib.study.study.Study
+        Its test images and trained models are offered, after them the detectors of the package.
+    models : sequence of path
+        More .keras files, each with the .json that describes it beside it.
+    """
+
+    def __init__(self, study, models: Sequence[str | Path] = ()):
+        self.study, self.state, self.panels = study, State(), []  # panels: the newest answer
+        files = [str(file) for file in [*models, *gallery.find_models(study.folder)]]
+        zone = DropZone(
+            take=lambda name, content: self.set(picture=gallery.Picture(name, content)),
+            refuse=lambda error: self._say("Nothing was taken.", error),
+        )
+        named = [(gallery.model_name(file), file) for file in files]
+        self.controls = c = Controls(named, sorted(study.manifest.table["source"].unique()), zone)
+        self._worker, self._work = ThreadPoolExecutor(1), Future()
+        self._on_loop = lambda call, *arguments: call(*arguments)
+        with suppress(RuntimeError):  # outside a kernel no loop runs; in one, controls belong to it
+            self._on_loop = asyncio.get_running_loop().call_soon_threadsafe
+        for name, control in c.fields.items():
+            control.observe(lambda change, name=name: self.set(**{name: change["new"]}), "value")
+        c.position.observe(lambda change: self._go(change["new"]), "value")
+        c.previous.on_click(lambda button: self._go(c.position.value - 1))
+        c.next.on_click(lambda button: self._go(c.position.value + 1))
+        for pick in c.picks:
+            pick.on_click(lambda pick: self._go(self._first + c.picks.index(pick) + 1))
+        c.save.on_click(lambda button: self._save())
+        c.reset.on_click(lambda button: self._become(State(model=files[0])))
+        self._say("The model is loading.")
+        self._become(State(model=files[0]))
+
+    def set(self, **changes) -> None:
+        """Change fields of the state, as the controls do."""
+        self._become(replace(self.state, **changes))
+
+    def wait(self, seconds: float = 60) -> bool:
+        """Return True once the newest state is answered, False when the seconds are over first."""
+        return not wait([self._work], seconds).not_done
+
+    def _repr_mimebundle_(self, **options):
+        """Give notebooks the controls, and exported pages, which have no kernel, the picture."""
+        self.wait()
+        bundle = self.controls.box._repr_mimebundle_(**options)
+        if self.panels:
+            bundle["image/png"] = base64.b64encode(to_png(self._figure())).decode()
+        return bundle
+
+    def _become(self, state: State) -> None:
+        """Take a state, make the controls follow it, and have it answered."""
+        if state == self.state:
+            return  # a control that followed
+        if state.model != self.state.model:
+            self._all = gallery.pictures_of(self.study.manifest, state.model)
+        if not any(picture.decision for picture in self._all):
+            state = replace(state, decision=gallery.ANY)
+        self._found = gallery.matching(self._all, state.source, state.label, state.decision)
+        own = state.picture is not None and not state.picture.label
+        if not own and state.picture not in self._found:
+            state = replace(state, picture=self._found[0] if self._found else None)
+        self.state = state
+        page = self._follow()
+        self._work.cancel()  # overtaken, unless it has begun
+        self._work = self._worker.submit(self._answer, self.state, page)
+
+    def _follow(self) -> list[gallery.Picture]:
+        """Make the controls say what the state says; return the pictures that have thumbnails."""
+        c, n = self.controls, len(self._found)
+        for name, control in c.fields.items():
+            control.value = getattr(self.state, name)
+        c.position.max = max(n, c.position.max)  # in this order nothing is cut off
+        if self.state.picture in self._found:
+            c.position.value = self._found.index(self.state.picture) + 1
+        c.position.max = max(n, 1)
+        self._first = (c.position.value - 1) // PAGE * PAGE
+        page = self._found[self._first : self._first + PAGE]
+        for control in (c.position, c.previous, c.next):
+            control.disabled = not self._found
+        scored = any(picture.decision for picture in self._all)
+        c.fields["decision"].disabled = not scored
+        numbers = "; numbers are P(fake)" if scored else ""
+        c.count.value = f"{n} of {len(self._all)} pictures{numbers}"
+        for number, (thumb, pick) in enumerate(zip(c.thumbs, c.picks, strict=True)):
+            shown = "visible" if number < len(page) else "hidden"
+            thumb.layout.visibility = pick.layout.visibility = shown
+        for number, (pick, picture) in enumerate(zip(c.picks, page, strict=False), self._first):
+            words = f"{picture.score:.2f}" if scored else f"{number + 1}"
+            pick.description = f"▶ {words}" if picture == self.state.picture else words
+            pick.tooltip = f"{picture.name}. {picture.origin}"
+        return page
+
+    def _go(self, position: int) -> None:
+        """Show a picture of the gallery, counted from 1, round the ends."""
+        if self._found:
+            self.set(picture=self._found[(position - 1) % len(self._found)])
+
+    def _answer(self, state: State, page: list[gallery.Picture]) -> None:
+        """Compute what a state shows; runs on the thread."""
+        start = time.perf_counter()
+        try:
+            views, self.panels = render(state)
+            images = [panel.png for panel in self.panels]
+        except Exception as error:  # told in the page: nobody waits for what a thread raises
+            self.panels = []
+            self._on_loop(self._show, state, [], [], [], error_message(error))
+        else:
+            took = f"Answered in {1000 * (time.perf_counter() - start):.0f} ms."
+            self._on_loop(self._show, state, views, self.panels, images, took)
+        for thumb, picture in zip(self.controls.thumbs, page, strict=False):
+            if state is self.state:
+                self._on_loop(setattr, thumb, "value", gallery.thumbnail(picture))
+
+    def _show(self, state: State, views: list, panels: list, images: list, note: str) -> None:
+        """Put an answer on the screen, or the sentence about why there is none."""
+        c = self.controls
+        for number, box in enumerate(c.panels):
+            box.layout.display = "" if number < len(panels) else "none"
+        for box, panel, png in zip(c.panels, panels, images, strict=False):
+            words, image = box.children
+            words.value, image.value = panel.html, png
+        c.save.disabled, c.said.value = not views, note if views else ""
+        if not views:
+            self._say("No answer.", note)
+            return
+        says = [f"{view.name}: {view.verdict}, P(fake) {view.score:.3f}" for view in views]
+        self._say(f"{state.picture.name}. {'; '.join(says)}. {state.picture.origin}.")
+        choices, layer = layer_choices(views[0].detector), c.fields["layer"]
+        if list(layer.options) != choices:
+            wanted = self.state.layer
+            layer.options = choices  # selects the first
+            layer.value = wanted if wanted in dict(choices).values() else ""
+
+    def _figure(self):
+        """Return the panels with their words as one figure."""
+        titles = ["\n".join(panel.lines) for panel in self.panels]
+        images = [panel.image for panel in self.panels]
+        figure = image_grid(images, titles, min(3, len(images)))
+        figure.set_figheight(figure.get_figheight() + 0.2 * len(images))  # four lines each
+        return figure
+
+    def _save(self) -> None:
+        """Write the figure into the study's folder, and offer it to the browser."""
+        picture, model = Path(self.state.picture.name).stem, gallery.model_name(self.state.model)
+        name = re.sub(r"[^\w.+-]+", "-", f"{picture}-{model}.png")
+        path = save_chart(self._figure(), self.study.folder / "explorer" / name)
+        data = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        link = f'<a download="{name}" href="{data}">Download it</a>'
+        self.controls.said.value = f"Saved as {html.escape(str(path))}. {link}"
+
+    def _say(self, status: str, error: str = "") -> None:
+        """Write the line that a screen reader reads out, and the one where errors go."""
+        alert = f'<div class="ddlib-error" role="alert">{html.escape(error)}</div>'
+        self.controls.verdict.value = f'<div role="status">{html.escape(status)}</div>'
+        self.controls.error.value = alert if error else ""
+
+
+def show(study):
+    """Return the explorer of a study, or its static figure where nobody can move a control."""
+    return static_grid(study) if headless() else Explorer(study)
+
+
+def static_grid(study, n: int = 6):
+    """Return a figure of what the explorer shows: n images, two models' maps and verdicts.
+
+    The images are drawn so that right and wrong decisions of the first model are in balance.
+    """
+    files = [str(file) for file in gallery.find_models(study.folder)[:2]]
+    pictures = gallery.pictures_of(study.manifest, files[0])
+    labels = [LABELS[picture.label] for picture in pictures]
+    scores = [picture.score if picture.decision else 0.5 for picture in pictures]
+    places = sample_right_and_wrong(labels, scores, 4 * n)
+    images, titles = [], []
+    for place in places[:: max(1, len(places) // n)][:n]:
+        views = answers(State(pictures[place], files[0], files[-1]))
+        images += [views[0].seen, *(overlay(view.seen, view.maps.heat[0]) for view in views)]
+        titles.append(f"{pictures[place].source}\nis {pictures[place].label}")
+        for view in views:
+            empty = "" if view.maps.has_evidence[0] else ", empty map"
+            titles.append(f"{view.name}\n{view.verdict} {view.score:.2f}{empty}")
+    title = "Evidence for fake at the last convolution; the number is P(fake)"
+    return image_grid(images, titles, 6, title + (" (simulated)" if study.simulated else ""))
+
+
+def error_message(error: Exception) -> str:
+    """Return an error as a sentence, without a traceback."""
+    text = str(error)
+    if not isinstance(error, ValueError | OSError) or not text:
+        text = f"This did not work ({type(error).__name__}: {text})"
+    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

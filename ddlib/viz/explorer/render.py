@@ -1,0 +1,185 @@
+"""What the explorer shows, computed without widgets: `render(state)` gives the panels.
+
+Each step is cached: reading the file, changing the picture, the network's forward and backward pass
+(which gives every layer at once). A step runs again only if something before it changed, so
+opacity, colours and layer never reach the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ddlib.data.loader import prepare
+from ddlib.deploy.detector import Detector, open_detector
+from ddlib.ela import ela_map
+from ddlib.gradcam import MEAN, HeatMaps
+from ddlib.images.jpeg import recompress
+from ddlib.images.overlay import overlay, upsample
+from ddlib.images.read import center_crop, decode_image, read_image, resize
+from ddlib.metrics.calibration import verdicts
+from ddlib.viz.explorer.gallery import ANY, Picture, model_name
+from ddlib.viz.explorer.panels import SIDE, Panel, enlarge, outline
+
+HOT = 0.5  # the outline is drawn where the heat is at least this share of its peak
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that decides what the explorer shows; each control sets one field."""
+
+    picture: Picture | None = None  # None where no picture passes the filters
+    model: str = ""  # the .keras file of the detector that answers
+    second: str = ""  # another one, or empty
+    target: str = "fake"  # whose evidence is mapped: "fake" or "real"
+    layer: str = ""  # a layer's name, "mean", or empty for the last convolution
+    opacity: float = 0.5
+    colormap: str = "inferno"
+    outline: bool = True
+    ela: int = 0  # JPEG quality of an Error Level Analysis to show; 0 for none
+    side: int = 0  # make the shorter side this many pixels before the model sees it; 0 as it is
+    jpeg: int = 0  # then save as JPEG of this quality; 0 for not at all
+    source: str = ANY  # filters of the gallery
+    label: str = ANY  # "real" or "fake"
+    decision: str = ANY  # "right" or "wrong"
+
+    @property
+    def changes(self) -> str:
+        """What is done to the picture before the model sees it, in words."""
+        steps = [f"resized to {self.side} px"] if self.side else []
+        return ", ".join(steps + ([f"JPEG {self.jpeg}"] if self.jpeg else []))
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One model's answer to one picture."""
+
+    name: str
+    detector: Detector
+    seen: np.ndarray  # (S, S, 3) uint8, the prepared picture before any ELA
+    given: np.ndarray  # what the network takes
+    score: float  # calibrated P(fake)
+    score_before: float  # the same of the picture as it is, unchanged
+    verdict: str  # "real", "unsure" or "fake"
+    maps: HeatMaps  # of the layer asked for
+
+
+def render(state: State) -> tuple[list[View], list[Panel]]:
+    """Return what the models say, and the panels: the input, each model's map, then ELA maps.
+
+    A ValueError says why there is no answer: no picture, one that cannot be read, no detector.
+    """
+    views = answers(state)
+    first, picture = views[0], state.picture
+    caption = f"Input, {state.changes or 'as it is'}, {len(first.seen)} px"
+    panels = [Panel(first.seen, caption, picture.name, remark=picture.origin)]
+    panels += [_heat_panel(view, state) for view in views]
+    if state.ela:
+        levels = _error_levels(first.detector, picture, state.side, state.jpeg, state.ela)
+        return views, [*panels, Panel(levels, f"ELA, quality {state.ela}")]
+    for view in views:
+        if view.detector.protocol.ela_quality is not None:
+            panels.append(Panel(view.given, f"ELA: what {view.name} sees"))
+    return views, panels
+
+
+def answers(state: State) -> list[View]:
+    """Return what each model says, without drawing it."""
+    if state.picture is None:
+        raise ValueError("No picture passes these filters; widen one of them")
+    files = dict.fromkeys(file for file in (state.model, state.second) if file)
+    return [_answer(file, state) for file in files]
+
+
+def layer_choices(detector: Detector) -> list[tuple[str, str]]:
+    """Return (words, value) for every layer that can be shown, from output to input."""
+    layers = detector.grad_cam.layers
+    words = [(f"{name} ({h} x {w})", name) for name, (h, w) in reversed(layers.items())]
+    return [(f"last: {words[0][0]}", ""), (f"mean of {len(words)} layers", MEAN), *words[1:]]
+
+
+def _answer(file: str, state: State) -> View:
+    name, path = model_name(file), Path(file)
+    detector = _open(file, path.stat().st_mtime_ns if path.is_file() else 0)
+    layer = state.layer or list(detector.grad_cam.layers)[-1]
+
+    def explain(side: int, jpeg: int):
+        seen, given, maps = _explain(detector, state.picture, side, jpeg, state.target)
+        if layer not in maps:
+            raise ValueError(f"{name} has no layer {layer!r}; choose from {', '.join(maps)}")
+        logit = maps[layer].logits[0]
+        if detector.card.tflite_sha256:  # as `ddlib predict` does; converting would take seconds
+            logit = detector.scorer(workers=1).logit(given)
+        return seen, given, maps[layer], float(detector.scores(logit))
+
+    seen, given, maps, score = explain(state.side, state.jpeg)
+    before = explain(0, 0)[-1] if state.changes else score
+    verdict = str(verdicts(score, detector.reject_band))
+    return View(name, detector, seen, given, score, before, verdict, maps)
+
+
+def _heat_panel(view: View, state: State) -> Panel:
+    low, high = band = view.detector.reject_band
+    limits = f"unsure from {low:.2f} to {high:.2f}" if low < high else f"fake from {high:.2f}"
+    before = f" (before: {view.score_before:.3f})" if state.changes else ""
+    said = (f"{view.name}: {limits}", view.verdict, f"P(fake) {view.score:.3f}{before}")
+    maps, evidence, image = view.maps, f"evidence for {state.target}", enlarge(view.seen)
+    if not maps.has_evidence[0]:
+        caption = f"No {evidence} at {maps.layer}"
+        return Panel(image, caption, *said, view.score, band)
+    heat = upsample(maps.heat[0], SIDE)
+    image = overlay(image, heat, state.opacity, state.colormap)
+    if state.outline:
+        image = outline(image, heat >= HOT)
+    height, width = maps.raw[0].shape
+    caption = f"{evidence.capitalize()}, {maps.layer} ({height} x {width})"
+    unit = "of each layer's peak" if maps.layer == MEAN else "logit a cell"
+    scale = (state.colormap, f"{maps.raw[0].max():.2g} {unit}")
+    return Panel(image, caption, *said, view.score, band, scale)
+
+
+@lru_cache(4)
+def _open(file: str, _written: int) -> Detector:
+    """Return a detector, opened again once its file is written again."""
+    return open_detector(file)
+
+
+@lru_cache(8)
+def _read(picture: Picture) -> np.ndarray:
+    if isinstance(picture.where, bytes):
+        return decode_image(picture.where, picture.name)
+    return read_image(picture.where)
+
+
+@lru_cache(16)
+def _change(picture: Picture, side: int, jpeg: int) -> np.ndarray:
+    """Do to a picture what happens on its way: made smaller (antialiased), saved as JPEG."""
+    image = _read(picture)
+    if side:
+        scale = side / min(image.shape[:2])
+        size = [round(length * scale) for length in image.shape[1::-1]]
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    return recompress(image, jpeg) if jpeg else image
+
+
+@lru_cache(32)
+def _explain(detector: Detector, picture: Picture, side: int, jpeg: int, target: str):
+    """Return the prepared picture before any ELA, what the network takes, and maps by layer."""
+    image, protocol = _change(picture, side, jpeg), detector.protocol
+    seen = given = prepare(image, protocol.without_ela(), picture.crop_share)
+    if protocol.ela_quality is not None:
+        given = prepare(image, protocol, picture.crop_share)
+    return seen, given, detector.grad_cam(given[None], target, layer="all")
+
+
+@lru_cache(16)
+def _error_levels(detector: Detector, picture: Picture, side: int, jpeg: int, quality: int):
+    """Return the ELA map; of the picture before it is resized, which hides its JPEG history."""
+    image, protocol = _change(picture, side, jpeg), detector.protocol
+    if protocol.square == "crop":
+        image = center_crop(image, picture.crop_share)
+    return resize(ela_map(image, quality), protocol.image_size)
