@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from ddlib.data import loader
-from ddlib.data.batches import class_weights, epoch_order, training_batches, validation_batches
+from ddlib.data.batches import (
+    block_key,
+    class_weights,
+    epoch_order,
+    training_batches,
+    validation_batches,
+)
 from ddlib.data.cache import Cache
-from ddlib.data.loader import block_key, load_images, prepare, prepare_file
+from ddlib.data.loader import load_images, prepare, prepare_file
 from ddlib.data.manifest import Manifest
 from ddlib.images.jpeg import recompress
 from ddlib.images.read import read_image, resize

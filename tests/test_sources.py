@@ -341,7 +341,9 @@ class TestFetch:
             fetch("ciplab", tmp_path)
 
     def test_sets_that_nobody_serves(self, tmp_path):
-        with pytest.raises(SourceError, match="utkface has no address to fetch it from.*put it into .*utkface"):
+        with pytest.raises(
+            SourceError, match="utkface has no address to fetch it from.*put it into .*utkface"
+        ):
             fetch("utkface", tmp_path)
 
 

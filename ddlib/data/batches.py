@@ -1,4 +1,4 @@
-"""Training and validation batches of images or features, the same for every way to train."""
+"""Rows of images or features from the cache, and training and validation batches of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,56 @@ import itertools
 
 import numpy as np
 
-from ddlib.protocol import Protocol
+from ddlib._io import digest
+from ddlib.data.cache import Rows
+from ddlib.data.manifest import Manifest
+from ddlib.protocol import PREPARE, Protocol
+
+
+def gather_blocks(manifest: Manifest, load_block) -> Rows:
+    """Return rows in the manifest's order from one stored array for each source and split.
+
+    ``load_block(block)`` gets the manifest of one source and split and returns its array.
+    """
+    if not len(manifest):
+        raise ValueError("the manifest is empty: there is nothing to load")
+    array_of = np.full(len(manifest), -1)
+    row_of = np.full(len(manifest), -1)
+    arrays = []
+    groups = manifest.table.groupby(["source", "split"], sort=True).indices
+    for number, positions in enumerate(groups.values()):
+        arrays.append(load_block(Manifest(manifest.root, manifest.table.iloc[positions])))
+        array_of[positions], row_of[positions] = number, np.arange(len(positions))
+    if (array_of < 0).any():
+        path = manifest.table["path"][int(np.argmin(array_of))]
+        raise ValueError(f"{path} has no source or no split; every row of a manifest needs both")
+    return Rows(arrays, array_of, row_of)
+
+
+def block_key(block: Manifest, protocol: Protocol) -> dict:
+    """Return what decides the prepared images of one source and split, as plain values."""
+    table = block.table
+    return {
+        "source": table["source"].iloc[0],
+        "split": table["split"].iloc[0],
+        "files": digest(list(table["sha256"]), [float(share) for share in table["crop_share"]]),
+        "preparation": protocol.preparation(),
+        "version": PREPARE,
+    }
+
+
+def evenly_spaced(images, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of up to `most` images, spread evenly, and those images.
+
+    Parameters
+    ----------
+    images : (N, S, S, 3) array or `ddlib.data.cache.Rows`
+    most : int
+    """
+    positions = np.linspace(0, len(images) - 1, min(len(images), most)).astype(int)
+    if isinstance(images, Rows):
+        return positions, images.take(positions)
+    return positions, np.asarray(images)[positions]
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import digest, ordered_parallel_map
-from ddlib.data.batches import dataset
+from ddlib._io import ordered_parallel_map
+from ddlib.data.batches import block_key, dataset, gather_blocks
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.ela import ela_map, uint8_overflow
 from ddlib.images.jpeg import recompress
 from ddlib.images.read import center_crop, read_image, resize
-from ddlib.protocol import PREPARE, Protocol
+from ddlib.protocol import Protocol
 
 _CHUNK = 8  # images that a thread prepares before it hands them on
 
@@ -81,38 +81,6 @@ def load_images(manifest: Manifest, protocol: Protocol, cache: Cache | None = No
     return gather_blocks(manifest, load_block)
 
 
-def gather_blocks(manifest: Manifest, load_block) -> Rows:
-    """Return rows in the manifest's order from one stored array for each source and split.
-
-    ``load_block(block)`` gets the manifest of one source and split and returns its array.
-    """
-    if not len(manifest):
-        raise ValueError("the manifest is empty: there is nothing to load")
-    array_of = np.full(len(manifest), -1)
-    row_of = np.full(len(manifest), -1)
-    arrays = []
-    groups = manifest.table.groupby(["source", "split"], sort=True).indices
-    for number, positions in enumerate(groups.values()):
-        arrays.append(load_block(Manifest(manifest.root, manifest.table.iloc[positions])))
-        array_of[positions], row_of[positions] = number, np.arange(len(positions))
-    if (array_of < 0).any():
-        path = manifest.table["path"][int(np.argmin(array_of))]
-        raise ValueError(f"{path} has no source or no split; every row of a manifest needs both")
-    return Rows(arrays, array_of, row_of)
-
-
-def block_key(block: Manifest, protocol: Protocol) -> dict:
-    """Return what decides the prepared images of one source and split, as plain values."""
-    table = block.table
-    return {
-        "source": table["source"].iloc[0],
-        "split": table["split"].iloc[0],
-        "files": digest(list(table["sha256"]), [float(share) for share in table["crop_share"]]),
-        "preparation": protocol.preparation(),
-        "version": PREPARE,
-    }
-
-
 def keras_dataset(manifest: Manifest, protocol: Protocol, batch_size: int, shuffle: bool):
     """Return a `tf.data.Dataset` of (image, label), both float32, as `Manifest.dataset` says."""
     if not len(manifest):
@@ -130,20 +98,6 @@ def keras_dataset(manifest: Manifest, protocol: Protocol, batch_size: int, shuff
     steps = -(-len(labels) // batch_size)
     data = dataset(batches, images.shape[1:], images.dtype, steps)
     return data.map(lambda image, label, _: (image, _as_float(label)))
-
-
-def evenly_spaced(images, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of up to `most` images, spread evenly, and those images.
-
-    Parameters
-    ----------
-    images : (N, S, S, 3) array or `ddlib.data.cache.Rows`
-    most : int
-    """
-    positions = np.linspace(0, len(images) - 1, min(len(images), most)).astype(int)
-    if isinstance(images, Rows):
-        return positions, images.take(positions)
-    return positions, np.asarray(images)[positions]
 
 
 def _as_float(labels):

@@ -27,14 +27,11 @@ from ddlib.data.manifest import (
     exclude,
     read_table,
 )
+from ddlib.images.read import list_images
 from ddlib.protocol import LABELS
 
 DEFAULT = "default"
 MANIFEST = "manifest.csv"
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-    + (".heic", ".heif", ".avif")
-)
 _REQUIRED = ("path", "label", "source", "split")
 _OPTIONAL = ("identity", "crop_share", "sha256")
 _WILDCARDS = re.compile(r"\*\*|\*|\{[^}]*\}")
@@ -258,23 +255,6 @@ def fetch(name: str, root, url: str | None = None, sha256: str | None = None) ->
     if missing := _missing(source, folder):
         raise SourceError(f"{name}: incomplete, {missing}; run it again or fetch it by hand")
     return folder
-
-
-def list_images(root) -> list[str]:
-    """Return the paths of all files below `root` that are named like images, in a fixed order.
-
-    Paths are relative to `root` with forward slashes. Hidden files and folders are passed over.
-    """
-    root, found = os.fspath(root), []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name[0] != "."]
-        below = os.path.relpath(folder, root).replace(os.sep, "/")
-        front = "" if below == "." else f"{below}/"
-        for name in names:
-            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-            if name[0] != "." and suffix in SUFFIXES:
-                found.append(front + name)
-    return sorted(found)
 
 
 def _missing(source: Source, folder: Path) -> str:

@@ -33,12 +33,11 @@ from ddlib.data.manifest import Manifest
 from ddlib.data.subsets import training_manifest, validation_manifest
 from ddlib.ela import ela_map
 from ddlib.gradcam import GradCAM
-from ddlib.models.train import build_from_protocol
 from ddlib.models.complexity import cost
 from ddlib.models.features import split_backbone
 from ddlib.models.inference import compiled
 from ddlib.models.provenance import provenance
-from ddlib.models.train import train
+from ddlib.models.train import build_from_protocol, train
 from ddlib.protocol import CONDITIONS, Protocol
 from ddlib.study.study import Study, open_study
 from tests.benchmarks import baseline

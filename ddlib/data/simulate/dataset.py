@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ddlib._io import file_lock, write_json
+from ddlib._io import cpu_count, file_lock, write_json
 from ddlib.data.manifest import Manifest
 from ddlib.data.simulate.cats import cat
 from ddlib.data.simulate.generators import camera, gan_decoder, sd_decoder, vq_decoder
@@ -122,7 +121,7 @@ def make_simulated(
     settings = {"version": SIMULATE, "seed": seed, "confounded": confounded, "counts": counts}
     with file_lock(root):
         if _settings_of(root) != settings:
-            _make(root, settings, workers or os.cpu_count() or 1, progress)
+            _make(root, settings, workers or cpu_count(), progress)
     return Manifest.load(root / "manifest.csv", root)
 
 
