@@ -1,8 +1,8 @@
 # Two commands do everything on a fresh machine: `make reproduce` and `make test`.
 # `make help` (or just `make`) lists the rest.
 
-# The first of these that is Python 3.10 to 3.13 is used; name one to choose: PYTHON=python3.12
-PYTHON ?= python3 python3.13 python3.12 python3.11 python3.10
+# The first of these that is Python 3.11 to 3.13 is used; name one to choose: PYTHON=python3.12
+PYTHON ?= python3 python3.13 python3.12 python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
@@ -11,7 +11,7 @@ STAMP := $(VENV)/.finished
 
 # Started first, so that the cores finish together.
 LONGEST := tests/test_notebooks.py tests/test_explorer_browser.py
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 on = $(filter-out 0 no false,$(1))
 TIER := $(if $(DATA),--data "$(DATA)") $(if $(call on,$(SMALL)),--small)
 OPTIONS := $(TIER) $(if $(ALPHA),--alpha $(ALPHA)) $(if $(call on,$(FRESH)),--fresh) $(if $(JOBS),--jobs $(JOBS))
@@ -51,7 +51,7 @@ bench: $(STAMP)  ## Measure the speed against the study's way (a quiet machine, 
 
 lock: pyproject.toml  ## Write requirements.lock anew from pyproject.toml (UPGRADE=1: newest versions)
 	@[ -x $(BIN)/uv ] || $(MAKE) $(STAMP)
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 \
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-emit-index-url --quiet \
 	  --custom-compile-command "make lock" $(if $(call on,$(UPGRADE)),--upgrade) \
 	  --output-file requirements.lock
@@ -65,7 +65,7 @@ $(STAMP): pyproject.toml requirements.lock
 	  if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then python=$$name; break; fi; \
 	done; \
 	if [ -z "$$python" ]; then \
-	  echo "ddlib needs Python 3.10 to 3.13, and none of these is one: $(PYTHON)." >&2; \
+	  echo "ddlib needs Python 3.11 to 3.13, and none of these is one: $(PYTHON)." >&2; \
 	  echo "Install one, or name it: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.12" >&2; \
 	  exit 1; \
 	fi; \
