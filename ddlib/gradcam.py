@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-from scipy.special import expit
 
 from ddlib.data.loader import prepare
 from ddlib.images.overlay import mean_map, normalise, upsample
 from ddlib.images.read import read_images, resize
+from ddlib.metrics.calibration import probability
 from ddlib.models.layer_outputs import LayerOutputs, check_finite, spatial_layers
 
 SIGNS = {"fake": 1, "real": -1}
@@ -139,7 +139,7 @@ class GradCAM:
         raw = {name: np.maximum(SIGNS[target] * part, 0) for name, part in evidence.items()}  # relu
         if layer in (MEAN, ALL):
             raw[MEAN] = mean_map([normalise(part)[0] for part in raw.values()], images.shape[1:3])
-        scores = expit(logits.astype(np.float64)).astype(np.float32)
+        scores = probability(logits).astype(np.float32)
         maps = {}
         for name in raw if layer == ALL else [layer]:
             heat, has_evidence = normalise(raw[name])

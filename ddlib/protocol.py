@@ -119,12 +119,12 @@ class Protocol:
 
     def to_dict(self) -> dict:
         """Return the fields as plain values that JSON can hold."""
-        return {**asdict(self), "pixel_range": list(self.pixel_range)}
+        return asdict(self) | {"pixel_range": list(self.pixel_range)}
 
     @classmethod
     def from_dict(cls, values: dict) -> Protocol:
         """Rebuild a protocol from `to_dict`'s output."""
-        return cls(**{**values, "pixel_range": tuple(values["pixel_range"])})
+        return cls(**(values | {"pixel_range": tuple(values["pixel_range"])}))
 
     def preparation(self) -> dict:
         """Return the fields that decide what a prepared image looks like."""

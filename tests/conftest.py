@@ -54,3 +54,30 @@ def tiny(tmp_path_factory):
     assert len(manifest) == 60
     assert not len(excluded)
     return manifest
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """An empty cache of prepared images and features for the tests of one file."""
+    from ddlib.data.cache import Cache
+
+    return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def small_recipe():
+    """A recipe for the pictures of `tiny`: two epochs that take seconds."""
+    from ddlib.images.perturb import Augmentation
+    from ddlib.models.finetuning import recipe
+
+    return recipe(
+        0.25,
+        epochs=2,
+        augmentation=Augmentation(resize=0, zoom=0, blur=0, jpeg=0.5, lowest_quality=80),
+        window=48,
+        image_size=64,
+        weights=None,
+        batch_size=8,
+        dense_units=16,
+        dropout=0.0,
+    )

@@ -71,7 +71,11 @@ class TestBuild:
         assert reasons["a.png"].startswith("listed twice")
         assert reasons["copy.png"] == "exact duplicate of a.png"
         assert "1 x 1 pixels is too small" in reasons["small.png"]
-        for name, said in {"gone": "opened", "text": "not a known image format", "zero": "empty"}.items():
+        for name, said in {
+            "gone": "opened",
+            "text": "not a known image format",
+            "zero": "empty",
+        }.items():
             assert said in reasons[reasons.index.str.startswith(name)].iloc[0]
         assert "cut short" in reasons["cut.png"]
 

@@ -8,41 +8,21 @@ import numpy as np
 import pytest
 import toydetector
 
-from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.subsets import test_sets as sets_for_testing
 from ddlib.deploy.detector import open_detector
 from ddlib.deploy.export import convert
 from ddlib.deploy.model_card import Card, choose_thresholds
 from ddlib.deploy.release import _check_half_precision, release, round_weights, write_release
-from ddlib.images.perturb import Augmentation
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
-from ddlib.models.finetuning import recipe
-
-SMALL = recipe(
-    0.25,
-    epochs=2,
-    augmentation=Augmentation(resize=0, zoom=0, blur=0, jpeg=0.5, lowest_quality=80),
-    window=48,
-    image_size=64,
-    weights=None,
-    batch_size=8,
-    dense_units=16,
-    dropout=0.0,
-)
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return Cache(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="module")
-def released(tiny, cache, tmp_path_factory):
+def released(tiny, cache, small_recipe, tmp_path_factory):
     """The folder of a detector that was trained and written."""
     folder = tmp_path_factory.mktemp("released")
-    release(tiny, SMALL, folder, "mine", cache, default=True, log=len)
+    release(tiny, small_recipe, folder, "mine", cache, default=True, log=len)
     return folder / "mine"
 
 

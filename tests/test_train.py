@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from ddlib.data.batches import training_batches, validation_batches
-from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.mobilenet import build_detector
 from ddlib.models.features import (
@@ -34,11 +33,6 @@ TINY = preset(
     trainable_layers=30,
     label_smoothing=0.0,
 )
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return Cache(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

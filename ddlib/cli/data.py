@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
+from ddlib.cli.shared import printable
 from ddlib.data.manifest import ManifestError, Reason, check_manifest
 from ddlib.data.sources import fetch, find_sets, load_sources, open_folder
 from ddlib.metrics.format import format_table
@@ -139,15 +140,10 @@ def _report_excluded(excluded: pd.DataFrame, everything: bool) -> int:
         click.echo(f"{'problem' if needs_mending else 'note'}: {len(rows)} excluded ({kind})")
         shown = rows if everything or needs_mending else rows.head(SHOWN)
         for row in shown.itertuples():
-            click.echo(f"  {_plain(row.path)}: {_plain(row.reason)}")
+            click.echo(f"  {printable(row.path)}: {printable(row.reason)}")
         if len(rows) > len(shown):
             click.echo(f"  and {len(rows) - len(shown)} more (--all names them)")
     return problems
-
-
-def _plain(text: str) -> str:
-    """Return text without escape sequences and newlines: file names may hold anything."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _check_names(names) -> None:

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import click
 
+from ddlib.cli.shared import data_option
+
 TEMPLATE = "ddlib"
 # Voila's page asks another server for icons that it has itself; this one asks nobody.
 _INDEX = """{%- extends 'lab/index.html.j2' -%}
@@ -30,7 +32,7 @@ _INDEX = """{%- extends 'lab/index.html.j2' -%}
 
 
 @click.command("explore")
-@click.option("--data", envvar="DDLIB_DATA", default="simulated", show_default=True)
+@data_option
 @click.option("--runs", default="runs", show_default=True, help="Where the trained models are.")
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
 @click.option("--small", is_flag=True, help="The tier that --small made.")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import click
 
+from ddlib.cli.shared import printable
+
 NOTE = "A score is evidence, not proof."
 COLUMNS = ("file", "score", "verdict", "region", "width", "height", "format", "jpeg_quality")
 COLUMNS += ("warnings", "error")
@@ -66,7 +68,7 @@ def command(paths, which, form, face, cam, workers) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     if not found:
-        raise click.UsageError(f"there is no image in {', '.join(map(_plain, paths))}")
+        raise click.UsageError(f"there is no image in {', '.join(map(printable, paths))}")
     raise SystemExit(1 if unread else 0)
 
 
@@ -97,9 +99,9 @@ def _table(about: dict):
 
     def write(row) -> None:
         score = "      -" if row.score is None else f"{row.score:7.3f}"
-        text = f": {_plain(row.error)}" if row.error else ""
+        text = f": {printable(row.error)}" if row.error else ""
         text += f"  ({'; '.join(row.warnings)})" if row.warnings else ""
-        click.echo(f" {score}  {row.verdict or 'error':<7}  {_plain(row.file)}{text}")
+        click.echo(f" {score}  {row.verdict or 'error':<7}  {printable(row.file)}{text}")
 
     return begin, write, lambda: None
 
@@ -110,7 +112,7 @@ def _csv(about: dict):
 
     def write(row) -> None:
         score = None if row.score is None else round(row.score, 6)
-        texts = {"file": _plain(row.file), "warnings": "; ".join(row.warnings)}
+        texts = {"file": printable(row.file), "warnings": "; ".join(row.warnings)}
         writer.writerow(row.to_dict() | texts | {"score": score})
 
     return writer.writeheader, write, lambda: None
@@ -147,8 +149,3 @@ def _with_overlays(rows, folder: Path) -> Iterator:
             stem = Path(row.file).stem[:100]
             explanation.save(folder / f"{number:05d}-{stem}-{explanation.target}.png")
         yield row
-
-
-def _plain(text) -> str:
-    """Return text that any terminal can show: names may hold anything."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

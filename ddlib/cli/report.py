@@ -4,15 +4,11 @@ from pathlib import Path
 
 import click
 
+from ddlib.cli.shared import data_option
+
 
 @click.command("report")
-@click.option(
-    "--data",
-    envvar="DDLIB_DATA",
-    default="simulated",
-    show_default=True,
-    help="'simulated' or a folder.",
-)
+@data_option
 @click.option("--runs", help="Where results are; by default runs/ of the checkout, else ./runs.")
 @click.option("--small", is_flag=True, help="The tier that --small made.")
 @click.option("--publish", metavar="NAME", help="Also copy tables and charts to figures/ as NAME.")

@@ -11,16 +11,12 @@ from pathlib import Path
 
 import click
 
+from ddlib.cli.shared import data_option
+
 
 @click.command("run")
 @click.argument("notebooks", nargs=-1)
-@click.option(
-    "--data",
-    envvar="DDLIB_DATA",
-    default="simulated",
-    show_default=True,
-    help="'simulated', or a folder of images (also: DDLIB_DATA).",
-)
+@data_option
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
 @click.option("--small", is_flag=True, help="A small form: checks that everything runs.")
 @click.option("--jobs", type=click.IntRange(1), help="Notebooks that run at once; usually 2 or 3.")

@@ -6,16 +6,12 @@ from pathlib import Path
 
 import click
 
+from ddlib.cli.shared import data_option
+
 
 @click.command("train")
 @click.argument("name")
-@click.option(
-    "--data",
-    envvar="DDLIB_DATA",
-    default="simulated",
-    show_default=True,
-    help="'simulated' or a folder.",
-)
+@data_option
 @click.option(
     "--out",
     required=True,

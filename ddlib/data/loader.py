@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ddlib._io import ordered_parallel_map
-from ddlib.data.batches import block_key, dataset, gather_blocks
+from ddlib.data.batches import block_key, dataset, epoch_order, gather_blocks
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.ela import ela_map, uint8_overflow
@@ -90,7 +90,7 @@ def keras_dataset(manifest: Manifest, protocol: Protocol, batch_size: int, shuff
     def batches():
         order = np.arange(len(labels))
         if shuffle:
-            order = np.random.default_rng([protocol.seed, next(epochs)]).permutation(len(labels))
+            order, _ = epoch_order(len(labels), next(epochs), protocol.seed, flip=False)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             yield images.take(rows), labels[rows], np.ones(len(rows))

@@ -10,7 +10,7 @@ import hashlib
 import os
 import posixpath
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -31,7 +31,7 @@ class ManifestError(ValueError):
     """A table of images that cannot be used; the message names the rows and what to do."""
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why a file is not part of a manifest."""
 
     BROKEN = "broken"  # missing, damaged, too small, or not the listed content

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-import tomllib
 
 from ddlib.data.cache import Cache
 from ddlib.data.download import FetchError, fetch_archive, fetch_git, fetch_kaggle
@@ -290,7 +290,7 @@ def _listed(root: Path) -> pd.DataFrame:
         fitting = (layout.match(f"{above}{path}") for layout in known if layout.source == source)
         matches.append(next(filter(None, fitting), {"identity": None, "crop_share": 1.0}))
     found = pd.DataFrame(matches, columns=["identity", "crop_share"], index=rows.index)
-    return rows.assign(**{name: found[name] for name in found if name not in rows})
+    return rows.join(found[found.columns.difference(rows.columns)])
 
 
 def _folder_names(root: Path) -> str:

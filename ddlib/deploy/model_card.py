@@ -19,7 +19,7 @@ from ddlib.data.manifest import Manifest
 from ddlib.data.subsets import test_sets
 from ddlib.metrics import calibration
 from ddlib.metrics.calibration import probability, threshold_at_fnr, threshold_at_fpr, verdicts
-from ddlib.metrics.format import summary
+from ddlib.metrics.format import summary, to_markdown
 from ddlib.metrics.score_table import score_table
 from ddlib.protocol import FAKE, REAL, Protocol
 
@@ -200,5 +200,4 @@ def _table(numbers: list[dict]) -> str:
     table = summary(rows).reset_index()
     table["test set"] += rows["trained_on"].map(UNSEEN)
     table["unsure"] = rows["unsure"].map("{:.0%}".format)
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return to_markdown(table)

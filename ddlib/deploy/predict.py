@@ -29,12 +29,13 @@ from ddlib.images.read import (
     center_crop,
     decode_image,
     list_images,
+    list_sources,
     probe_bytes,
     read_bytes,
-    read_images,
     resize,
 )
 from ddlib.metrics.calibration import verdicts
+from ddlib.traces.jpeg_history import block_means
 
 MIN_JPEG_QUALITY = 60  # from here down the traces of generators are lost
 # A smooth image has 0.5 (see `fine_detail`), any enlarged twofold up to 0.51; of thirteen sets of
@@ -113,21 +114,8 @@ def predict(source, detector: Detector, face: bool = False):
     """Do as `ddlib.deploy.detector.Detector.predict` does."""
     is_folder = isinstance(source, (str, os.PathLike)) and Path(source).is_dir()
     several = isinstance(source, (list, tuple)) or is_folder or getattr(source, "ndim", 3) == 4
-    images = _images(source)
-    if not images:
-        raise ValueError("there is no image: the list or folder is empty")
-    rows = list(predict_files(images, detector, detector.scorer(), face))
+    rows = list(predict_files(list_sources(source), detector, detector.scorer(), face))
     return rows if several else rows[0]
-
-
-def _images(source) -> list:
-    """Return a path or an array (H, W, 3) for each image of a source."""
-    if isinstance(source, (list, tuple)):
-        return [image for each in source for image in _images(each)]
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        return [path / name for name in list_images(path)] if path.is_dir() else [path]
-    return [image for _, image in read_images(source)]
 
 
 def predict_files(
@@ -228,15 +216,10 @@ def fine_detail(image: np.ndarray) -> float:
     """
     side = len(image) // 4 * 4
     grey = image[:side, :side].mean(2)
-    half = _block_means(grey)
-    coarse = np.abs(half - np.kron(_block_means(half), np.ones((2, 2)))).mean()
+    half = block_means(grey, 2)
+    coarse = np.abs(half - np.kron(block_means(half, 2), np.ones((2, 2)))).mean()
     fine = np.abs(grey - np.kron(half, np.ones((2, 2)))).mean()
     return float(fine / coarse) if coarse else 0.0
-
-
-def _block_means(grey: np.ndarray) -> np.ndarray:
-    half = len(grey) // 2
-    return grey.reshape(half, 2, half, 2).mean((1, 3))
 
 
 def find_files(paths: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Path]:

@@ -242,27 +242,37 @@ def read_images(source) -> list[tuple[str | None, np.ndarray]]:
     ValueError
         If the source is none of these or holds no image. `ImageError`, if a file cannot be read.
     """
-    found = list(_each_image(source))
+    return [
+        (str(each), read_image(each)) if isinstance(each, Path) else (None, each)
+        for each in list_sources(source)
+    ]
+
+
+def list_sources(source) -> list[Path | np.ndarray]:
+    """Return a path or an array (H, W, 3) uint8 for each image of a source; no file is read.
+
+    Parameters and errors are those of `read_images`.
+    """
+    found = list(_each_source(source))
     if not found:
         raise ValueError("there is no image: the array, list or folder is empty")
     return found
 
 
-def _each_image(source) -> Iterator[tuple[str | None, np.ndarray]]:
+def _each_source(source) -> Iterator[Path | np.ndarray]:
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        for file in [path / name for name in list_images(path)] if path.is_dir() else [path]:
-            yield str(file), read_image(file)
+        yield from [path / name for name in list_images(path)] if path.is_dir() else [path]
     elif isinstance(source, Image.Image):
-        yield None, _to_rgb(ImageOps.exif_transpose(source), "PIL image")
+        yield _to_rgb(ImageOps.exif_transpose(source), "PIL image")
     elif isinstance(source, (list, tuple)):
         for each in source:
-            yield from _each_image(each)
+            yield from _each_source(each)
     elif len(getattr(source, "shape", ())) in (3, 4):
         images = np.asarray(source)
         for image in images if images.ndim == 4 else [images]:
             check_image(image)
-            yield None, image
+            yield image
     else:
         raise ValueError(
             f"{getattr(source, 'shape', type(source).__name__)} is not an image; give a path, a "

@@ -105,6 +105,20 @@ def format_table(table: pd.DataFrame) -> str:
     return table.to_string(index=False, justify="left")
 
 
+def to_markdown(table: pd.DataFrame) -> str:
+    """Return a table as Markdown.
+
+    Examples
+    --------
+    >>> print(to_markdown(pd.DataFrame({"n": [1], "set": ["GAN faces"]})))
+    | n | set |
+    | --- | --- |
+    | 1 | GAN faces |
+    """
+    lines = [list(table), ["---"] * table.shape[1], *table.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
 def _metadata_auc(row: dict) -> str:
     if pd.isna(row["metadata_auc"]):
         return ""

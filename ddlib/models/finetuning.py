@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from ddlib._io import ordered_parallel_map
-from ddlib.data.batches import class_weights, dataset, validation_batches
+from ddlib.data.batches import class_weights, dataset, epoch_order, validation_batches
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
@@ -130,7 +130,7 @@ def augmented_batches(images, labels: np.ndarray, recipe: Recipe):
 
     def batches() -> Iterator:
         epoch = next(epochs)
-        order = np.random.default_rng([protocol.seed, epoch]).permutation(len(labels))
+        order, _ = epoch_order(len(labels), epoch, protocol.seed, flip=False)
         windows = ordered_parallel_map(window_of, ((row, epoch) for row in order.tolist()))
         for start in range(0, len(order), protocol.batch_size):
             rows = order[start : start + protocol.batch_size]

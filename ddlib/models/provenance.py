@@ -22,7 +22,7 @@ def provenance() -> dict:
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": commit(),
         "machine": machine(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "peak_memory_mb": peak_memory_mb(),
     }
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from ddlib._io import atomic_write, read_json, write_json
-from ddlib.metrics.format import condition_name, display_name, format_table, with_interval
+from ddlib.metrics.format import (
+    condition_name,
+    display_name,
+    format_table,
+    to_markdown,
+    with_interval,
+)
 from ddlib.metrics.intervals import difference
 from ddlib.models.provenance import checkout
 from ddlib.study.reference import STANDS_FOR, TOLERANCE, compare_with_study, has_learned
@@ -96,9 +102,7 @@ def study_table(real: pd.DataFrame, simulated: pd.DataFrame, protocol: str = "cl
     )
     table = real[["test set", "measure", "condition", "study"]].copy()
     table["ours, real images"], table["ours, simulated images"] = real["ours"], simulated["ours"]
-    table = table.replace("", "not run")
-    lines = [list(table), ["---"] * table.shape[1], *table.values.tolist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return to_markdown(table.replace("", "not run"))
 
 
 def to_html(folder: Path) -> Path:

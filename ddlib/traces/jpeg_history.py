@@ -9,6 +9,7 @@ from ddlib.ela import ela_difference
 from ddlib.images.jpeg import recompress
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in JPEG
+BLOCK = 8  # pixels, the unit in which JPEG works
 
 
 def fixed_point(image: np.ndarray, quality: int = 90, most: int = 200) -> tuple[np.ndarray, int]:
@@ -72,15 +73,16 @@ def edge_correlation(image: np.ndarray, quality: int = 90) -> float:
     """
     from scipy.stats import spearmanr
 
-    edges = _block_means(np.hypot(*np.gradient(image @ LUMA)))  # grey levels per pixel
-    error = _block_means(ela_difference(image, quality).mean(axis=2))
+    gradient = np.hypot(*np.gradient(image @ LUMA))  # grey levels per pixel
+    change = ela_difference(image, quality).mean(axis=2)
+    edges, error = (block_means(values, BLOCK).ravel() for values in (gradient, change))
     if np.ptp(edges) == 0 or np.ptp(error) == 0:
         return float("nan")
     return float(spearmanr(edges, error).statistic)
 
 
-def _block_means(values: np.ndarray, block: int = 8) -> np.ndarray:
-    """Return the means of all whole squares of `block` pixels, JPEG's unit, as one row."""
+def block_means(values: np.ndarray, block: int) -> np.ndarray:
+    """Return the means of all whole squares of `block` pixels: (H, W) -> (H // b, W // b)."""
     rows, columns = (n // block for n in values.shape)
     values = values[: rows * block, : columns * block]
-    return values.reshape(rows, block, columns, block).mean(axis=(1, 3)).ravel()
+    return values.reshape(rows, block, columns, block).mean(axis=(1, 3))

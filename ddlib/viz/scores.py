@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.roc_auc import auc, check_scores
@@ -45,6 +44,8 @@ def score_histogram(sets: dict, threshold: float = 0.5, bins: int = 25, title: s
         Of equal width on [0, 1].
     title : str, optional
     """
+    import seaborn as sns  # loaded for two charts only: it takes a second
+
     columns, rows = min(2, len(sets)), -(-len(sets) // 2)
     title = title or "Where the scores of reals and fakes lie"
     figure, axes = chart(0.9 + 1.75 * rows, rows, columns, title)
@@ -92,6 +93,8 @@ def roc(sets: dict, title: str = "Fakes found against reals called fake"):
 @with_style
 def confusion(counts: dict, title: str = "What the detector calls reals and fakes"):
     """Return the four counts of `ddlib.metrics.score_table` (tn, fp, fn, tp) as a square."""
+    import seaborn as sns
+
     cells = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
     reals, fakes = cells.sum(axis=1)
     shares = cells / np.maximum([[reals], [fakes]], 1)
