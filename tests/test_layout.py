@@ -115,6 +115,15 @@ def test_no_file_holds_a_path_of_one_machine_or_a_registry_address():
         assert not found, f"{name} holds {found.group()!r}"
 
 
+def test_every_benchmark_finds_what_it_imports():
+    names = [path.stem for path in sorted((ROOT / "tests" / "benchmarks").glob("[a-z]*.py"))]
+    code = "import importlib\n" + "".join(
+        f"importlib.import_module('tests.benchmarks.{name}')\n" for name in names
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert len(names) > 4 and run.returncode == 0, run.stderr
+
+
 def code_cells(path):
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 

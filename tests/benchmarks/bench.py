@@ -37,7 +37,7 @@ from ddlib.models.complexity import cost
 from ddlib.models.features import split_backbone
 from ddlib.models.inference import compiled
 from ddlib.models.provenance import provenance
-from ddlib.models.train import build_from_protocol, train
+from ddlib.models.train import build_from_protocol, train_detector
 from ddlib.protocol import CONDITIONS, Protocol
 from ddlib.study.study import Study, open_study
 from tests.benchmarks import baseline
@@ -74,7 +74,7 @@ def row(what: str, study: float, ours: float, unit: str, goal: float, note: str 
 def bench_pipeline(study: Study) -> list[dict]:
     """Decode and resize: ImageDataGenerator, one thread, nearest; ours, and kept for later."""
     chosen = study.manifest.select(split="train").sample(400)
-    # in a process that keeps no freed memory: ddlib's setting is not the study's
+    # in a process of its own, where nothing ran before
     size = study.protocol("gan", "paper").image_size
     theirs = in_child("baseline", chosen, size) / len(chosen)
     rows = []
@@ -150,7 +150,7 @@ def bench_training(study: Study) -> list[dict]:
     sets = training_sets(study, protocol)
     epoch = baseline.fit_epoch(*sets, protocol)
     with tempfile.TemporaryDirectory() as folder:
-        own = seconds(lambda: train(*sets, protocol, Cache(folder), log=lambda line: None))
+        own = seconds(lambda: train_detector(*sets, protocol, Cache(folder), log=lambda line: None))
     floor = floor_seconds(protocol, *map(len, sets), product_rate())
     note = f"the study's way: one epoch ({epoch:.1f} s) times {protocol.epochs}; "
     note += f"floor of our way {floor:.0f} s"
@@ -170,7 +170,7 @@ def bench_study(study: Study) -> list[dict]:
             theirs += baseline.fit_epoch(*sets, protocol) * protocol.epochs
             theirs += baseline.predict_each(scored.sample(100), protocol) * len(scored)
             floor += floor_seconds(protocol, *map(len, sets), rate)
-            own += seconds(lambda model=model: cold.evaluate(model))
+            own += seconds(lambda model=model: cold.results(model))
     note = "the study's way: one epoch of each model times its epochs, and model.predict of 100 "
     note += f"images, one by one, times {len(scored)}; floor of our training {floor:.0f} s"
     return [row("whole study, four models", theirs, own, "study", 8, note)]

@@ -13,7 +13,7 @@ from ddlib.data.cache import Cache
 from ddlib.data.manifest import Manifest
 from ddlib.data.subsets import training_manifest, validation_manifest
 from ddlib.models.provenance import peak_memory_mb
-from ddlib.models.train import train
+from ddlib.models.train import train_detector
 from ddlib.protocol import preset
 
 
@@ -25,7 +25,9 @@ def main() -> None:
     few = training_manifest(manifest, protocol)
     times = -(-int(n) // len(few))
     many = Manifest(root, pd.concat([few.table] * times).iloc[: int(n)])
-    train(many, validation_manifest(manifest, protocol), protocol, Cache(cache, 60), log=len)
+    train_detector(
+        many, validation_manifest(manifest, protocol), protocol, Cache(cache, 60), log=len
+    )
     print(peak_memory_mb() / 1000)
 
 

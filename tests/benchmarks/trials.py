@@ -22,12 +22,12 @@ from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.data.sources import open_folder
+from ddlib.deploy.export import keras_logits
 from ddlib.images.jpeg import recompress
 from ddlib.images.perturb import Augmentation
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
 from ddlib.models.finetuning import finetune, recipe
-from ddlib.models.inference import compiled, logit_model
 from ddlib.models.provenance import provenance
 from ddlib.protocol import VERSIONS
 
@@ -51,11 +51,8 @@ def run(name: str, manifest: Manifest, alpha: float, epochs: int, cache: Cache) 
         training, valid, plan, cache, log=lambda line: print(f"  {line}", flush=True)
     )
     pictures = load_images(valid, plan.protocol, cache).take(slice(None))
-    forward = compiled(logit_model(trained.detector))
-    clean, saved = (
-        np.concatenate([forward(part[i : i + 50])[:, 0] for i in range(0, len(part), 50)])
-        for part in (pictures, np.stack([recompress(picture, 70) for picture in pictures]))
-    )
+    resaved = np.stack([recompress(picture, 70) for picture in pictures])
+    clean, saved = (keras_logits(trained.detector, part) for part in (pictures, resaved))
     return {
         "trial": name,
         **scores_of(valid, probability(clean)),
