@@ -5,8 +5,10 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from ddlib.study.report import update_readme
 
@@ -44,3 +46,24 @@ def test_without_its_marks_the_readme_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="begin table"):
         update_readme(tmp_path / "README.md", ROOT / "figures")
     assert (tmp_path / "README.md").read_text() == "# no table"
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DDLIB_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for folder in ("real", "fake/gan", "fake/midjourney"):
+        (tmp_path / "my-faces" / folder).mkdir(parents=True)
+        for number in range(20):
+            image = rng.normal(120, 20, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(image).save(tmp_path / "my-faces" / folder / f"{number}.png")
+    Image.fromarray(image).save("portrait.jpg")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    quick = 'preset("clean", alpha=0.25, weights=None, image_size=64, epochs=1)'
+    assert block.count('preset("clean")') == 1  # ImageNet weights and full width take minutes
+    names = {}
+    exec(block.replace('preset("clean")', quick), names)
+    assert 0 <= names["answer"].score <= 1 and Path("portrait-cam.png").is_file()
+    assert list(names["table"]["test_set"]) == ["all", "gan", "midjourney", "real"]
+    assert names["table"]["n_real"][0] == 4 and names["table"]["n_fake"][0] == 8

@@ -119,13 +119,13 @@ def spectrum(spectra: dict, title: str = "Averaged spectra of the residuals"):
     for ax, (name, values) in zip(panels.values(), spectra.items(), strict=False):
         drawn = ax.imshow(values, extent=(-0.5, 0.5, 0.5, -0.5), **scale)
         ax.set(visible=True, xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
-        ax.set_title(display_name(name), fontsize=9)
+        ax.set_title(_wrap(display_name(name), 18), fontsize=9)
         ax.grid(False)
         profile.plot(*radial_profile(values), marker="", label=display_name(name))
     panels["0, 0"].set(xlabel="horizontal frequency", ylabel="vertical frequency")
     figure.colorbar(drawn, ax=list(panels.values()), label="log10 power", shrink=0.8, aspect=14)
     profile.set(xlabel="frequency (cycles per pixel)", ylabel="mean log10 power", xlim=(0, 0.5))
-    legend(figure, columns=4)
+    legend(figure, columns=3)
     return figure
 
 
