@@ -168,6 +168,9 @@ def test_works_in_jupyterlab_and_in_notebook_7(program, where, folders, chromium
     page = chromium.new_page(viewport={"width": 1200, "height": 900})
     with browser.jupyter(program, tmp_path, port) as address:
         page.goto(f"{address}{where}/explorer.ipynb?token=secret", timeout=1000 * browser.READY)
+        # told to run before its kernel is there, JupyterLab asks which kernel: Python 3 is chosen
+        asks = page.locator(".jp-Dialog")
+        page.add_locator_handler(asks, lambda dialog: dialog.locator(".jp-mod-accept").click())
         idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
         for _ in range(6):
             page.wait_for_selector(idle, timeout=1000 * browser.READY)
