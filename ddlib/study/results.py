@@ -8,6 +8,7 @@ import pandas as pd
 
 from ddlib._io import atomic_write, file_lock, read_json, write_json
 from ddlib.data.manifest import Manifest
+from ddlib.metrics.roc_auc import auc
 from ddlib.metrics.score_table import score_table
 from ddlib.protocol import CONDITIONS, PROTOCOLS
 from ddlib.traces.shortcuts import metadata_baseline, metadata_reaches_model
@@ -20,35 +21,37 @@ COLUMNS += ["threshold", "seed", "alpha", "image_size", "seconds", "result_id"]
 _KEY = ["protocol", "condition", "test_set"]
 
 
-def evaluate_run(run, tier: str, test_sets: dict[str, Manifest]) -> pd.DataFrame:
+def evaluate_run(
+    run, tier: str, test_sets: dict[str, Manifest], validation: Manifest
+) -> pd.DataFrame:
     """Measure a run on every test set at threshold 0.5; columns are `COLUMNS`.
 
     ``metadata_auc`` is what a classifier reaches that sees only size, format and JPEG quality
     (`metadata_baseline`); ``metadata_auc_reaches_model`` says whether it reaches the model.
-    ``valid_auc`` is the AUC on the validation images: where its interval does not lie above 0.5,
-    the network did not learn.
+    ``valid_auc`` is the AUC on the condition's own validation images: where its interval does not
+    lie above 0.5, the network did not learn.
     """
+    valid_auc = auc(validation.labels, run.scores_of(validation)["score"])
+    names = ("valid_auc", "valid_auc_low", "valid_auc_high")
+    shared = {
+        "tier": tier,
+        "protocol": run.protocol.name,
+        "condition": run.protocol.condition,
+        "seed": run.protocol.seed,
+        "alpha": run.protocol.alpha,
+        "image_size": run.protocol.image_size,
+        "seconds": run.facts["seconds_training"],
+        **dict(zip(names, valid_auc, strict=True)),
+    }
     rows = []
     for name, chosen in test_sets.items():
         measured = score_table(chosen.labels, run.scores_of(chosen)["score"].to_numpy())
-        row = {
-            "tier": tier,
-            "protocol": run.protocol.name,
-            "condition": run.protocol.condition,
-            "test_set": name,
-            "seed": run.protocol.seed,
-            "alpha": run.protocol.alpha,
-            "image_size": run.protocol.image_size,
-            "seconds": run.facts["seconds_training"],
-            "result_id": f"{run.name}-{name}-{run.key[:8]}",
-        }
-        names = ("valid_auc", "valid_auc_low", "valid_auc_high")
-        row |= dict(zip(names, run.valid_auc, strict=True))
+        row = {"test_set": name, "result_id": f"{run.name}-{name}-{run.key[:8]}"}
         if has_both_classes(chosen):
             baseline = metadata_baseline(chosen)
             reaches = metadata_reaches_model(measured["auc"], baseline)
             row |= {"metadata_auc": baseline["auc"], "metadata_auc_reaches_model": reaches}
-        rows.append(row | measured)
+        rows.append(shared | row | measured)
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 

@@ -24,7 +24,6 @@ from ddlib.data.manifest import Manifest
 from ddlib.data.simulate.dataset import make_simulated
 from ddlib.data.sources import open_folder
 from ddlib.metrics.calibration import probability
-from ddlib.metrics.roc_auc import auc
 from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, preset
 from ddlib.study.results import evaluate_run, save_results
@@ -98,12 +97,6 @@ class Run:
     def facts(self) -> dict:
         """What was measured while training: seconds, best epoch, counts, provenance."""
         return read_json(self.folder / FINISHED)
-
-    @cached_property
-    def valid_auc(self) -> tuple[float, float, float]:
-        """AUC on the validation images and its 95 % interval: (auc, low, high)."""
-        valid = self.scores[self.scores["split"] == "valid"]
-        return auc(valid["label"] == "fake", valid["score"])
 
     def scores_of(self, chosen: Manifest) -> pd.DataFrame:
         """Return the scores of the images of a manifest, in its order."""
@@ -207,7 +200,8 @@ class Study:
             A row for each test set, columns as in ``runs/<tier>/results.csv``.
         """
         run = self.train(condition, protocol, **changes)
-        rows = evaluate_run(run, self.tier, self.test_sets)
+        validation = subsets.validation_manifest(self.manifest, run.protocol)
+        rows = evaluate_run(run, self.tier, self.test_sets, validation)
         if not changes:
             save_results(self.folder, rows, run.facts)
         return rows
