@@ -1,6 +1,7 @@
 """Every chart draws, says what it shows and puts its numbers where they belong."""
 
 import io
+from itertools import combinations
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -12,46 +13,26 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ddlib import metrics, viz
+from ddlib.protocol import CONDITIONS
 from ddlib.study.reference import compare_with_study, reference_table
 from ddlib.traces.spectrum import mean_spectrum, radial_profile
 from ddlib.viz.pictures import NO_EVIDENCE
-from ddlib.viz.style import STYLE, save_chart
+from ddlib.viz.style import COLORS, OTHERS, STYLE, WIDTH, save_chart
 
 LABELS = np.repeat([0, 1], [30, 40])
 SCORES = np.concatenate([np.linspace(0, 0.7, 30), np.linspace(0.3, 1, 40)])
 SETS = {"gan": (LABELS, SCORES), "my cats": ([1, 1, 1], [0.1, 0.9, 0.9])}
 IMAGES = np.random.default_rng(0).integers(0, 256, size=(5, 24, 24, 3), dtype=np.uint8)
-LOSS, ACCURACY = ([0.6, 0.4, 0.2], [0.7, 0.5, 0.55]), ([0.6, 0.7, 0.9], [0.6, 0.75, 0.7])
-EPOCHS = pd.DataFrame(
-    {
-        "epoch": [1, 2, 3],
-        "loss": LOSS[0],
-        "val_loss": LOSS[1],
-        "accuracy": ACCURACY[0],
-        "val_accuracy": ACCURACY[1],
-    }
-)
-STEPS = pd.DataFrame(
-    {"randomised": ["logit", "conv1"], "similarity": [0.6, 0.1], "low": [0.5, 0], "high": [0.7, 1]}
-)
-COSTS = pd.DataFrame(
-    {
-        "detector": ["large", "small"],
-        "megabytes": [8.0, 2.5],
-        "percent": [np.nan, 1.5],
-        "percent_low": [np.nan, 0.5],
-        "percent_high": [np.nan, 3.0],
-    }
-)
+LOSS = ([0.6, 0.4, 0.2], [0.7, 0.5, 0.55])
+EPOCHS = pd.DataFrame({"epoch": [1, 2, 3], "loss": LOSS[0], "val_loss": LOSS[1]})
+EPOCHS = EPOCHS.assign(accuracy=[0.6, 0.7, 0.9], val_accuracy=[0.6, 0.75, 0.7])
+STEPS = pd.DataFrame({"randomised": ["logit", "conv1"], "target": "fake", "n": 5})
+STEPS = STEPS.assign(similarity=[0.6, -0.1], similarity_low=[0.5, -0.4], similarity_high=[0.7, 0])
+COSTS = pd.DataFrame({"detector": ["large", "small"], "megabytes": [8.0, 2.5]})
+COSTS = COSTS.assign(percent=[np.nan, 1.5], percent_low=[np.nan, 0.5], percent_high=[np.nan, 3.0])
 PANELS = {"megabytes": "MB", "percent": "%"}
-QUALITY = pd.DataFrame(
-    {
-        "quality": [95, 30, 70],
-        "accuracy": [0.9, 0.6, 0.8],
-        "accuracy_low": [0.8, 0.5, 0.7],
-        "accuracy_high": [1, 0.7, 0.9],
-    }
-)
+QUALITY = pd.DataFrame({"quality": [95, 30, 70], "accuracy": [0.9, 0.6, 0.8], "region": "face"})
+QUALITY = QUALITY.assign(accuracy_low=[0.8, 0.5, 0.7], accuracy_high=[1, 0.7, 0.9])
 
 
 def results():
@@ -67,15 +48,10 @@ def results():
 
 def perturbed(**columns):
     """As `ddlib.deploy.robustness.sweep` returns it: as is, JPEG 90 and 30, blur 1."""
-    table = pd.DataFrame(
-        {
-            "perturbation": ["none", "jpeg", "jpeg", "blur"],
-            "strength": [np.nan, 90, 30, 1],
-            "accuracy": [0.95, 0.9, 0.6, 0.7],
-            "flips": [0, 0.05, 0.4, 0.3],
-            **columns,
-        }
-    )
+    table = pd.DataFrame({"perturbation": ["none", "jpeg", "jpeg", "blur"]})
+    table = table.assign(strength=[np.nan, 90, 30, 1], n_real=30, n_fake=30, detector="gan+sd")
+    table = table.assign(accuracy=[0.95, 0.9, 0.6, 0.7], flips=[0, 0.05, 0.4, 0.3])
+    table = table.assign(**columns)
     for name in ("accuracy", "flips"):
         table[f"{name}_low"], table[f"{name}_high"] = table[name] - 0.1, table[name] + 0.1
     return table
@@ -83,20 +59,25 @@ def perturbed(**columns):
 
 def curve(start, end):
     scores = np.linspace([start] * 4, [end] * 4, 11).T + np.array([[-0.1], [0.1], [0], [0]])
-    return {"heat map": SimpleNamespace(shares=np.linspace(0, 1, 11), scores=scores)}
+    line = SimpleNamespace(shares=np.linspace(0, 1, 11), scores=scores)
+    return {"heat map": line, "random": line}
+
+
+def quality_curve():
+    words = {"xlabel": "JPEG quality", "ylabel": "accuracy", "title": "Accuracy, n=5"}
+    return viz.curves(QUALITY, "quality", "accuracy", "region", **words)
 
 
 CHARTS = {
     "training_history": lambda: viz.training_history(EPOCHS),
-    "curves": lambda: viz.curves(QUALITY, "quality", "accuracy", xlabel="JPEG quality"),
+    "curves": quality_curve,
     "deletion_insertion": lambda: viz.deletion_insertion(curve(0.9, 0.2), curve(0.2, 0.9)),
-    "randomization": lambda: viz.randomization(STEPS),
-    "score_histogram": lambda: viz.score_histogram(SETS, bins=10),
-    "roc": lambda: viz.roc({"sd": (LABELS, SCORES)}),
+    "randomised": lambda: viz.result_dots(STEPS, "similarity", "target", "randomised"),
+    "score_histogram": lambda: viz.score_histogram(SETS),
     "confusion": lambda: viz.confusion({"tn": 9008, "fp": 992, "fn": 181, "tp": 9819}),
     "reliability": lambda: viz.reliability({"before": metrics.reliability(LABELS, SCORES, 5)}),
     "thresholds": lambda: viz.thresholds([0, 0, 1, 1], [0.1, 0.6, 0.3, 0.9], {"half": 0.5}),
-    "robustness": lambda: viz.robustness(perturbed()),
+    "robustness": lambda: viz.robustness(pd.concat([perturbed(), perturbed(detector="mine")])),
     "result_dots": lambda: viz.result_dots(results()),
     "compare_with_study": lambda: viz.compare_with_study_chart(compare_with_study(results())),
     "bars": lambda: viz.bars(COSTS, "detector", PANELS, {"percent": 1}),
@@ -105,6 +86,9 @@ CHARTS = {
     "ela_pairs": lambda: viz.ela_pairs(IMAGES, IMAGES, title="Pairs"),
     "overlay_grid": lambda: viz.overlay_grid(IMAGES, [np.eye(3)] * 5, title="Heat"),
 }
+# Of what a chart without n shows: one run, files, spectra, single images; the study gives no n.
+WITHOUT_N = {"training_history", "compare_with_study", "bars", "spectrum"}
+WITHOUT_N |= {"image_grid", "ela_pairs", "overlay_grid"}
 
 
 def words(figure):
@@ -125,10 +109,44 @@ def test_every_chart_shows_itself_with_a_text_for_those_who_cannot_see_it(name):
         assert picture.width == pytest.approx(1.5 * shown["width"], abs=2)  # sharp on any screen
         assert len(picture.convert("L").getcolors()) > 3
         assert picture.info["Description"] == shown["alt"]
-    assert dict(mpl.rcParams) == before
+    assert dict(mpl.rcParams) == before and figure.get_figwidth() == WIDTH
     assert shown["alt"] and figure.get_suptitle() in shown["alt"]
+    for each in figure.legends:
+        assert all(text.get_text() in shown["alt"] for text in each.get_texts())
     sizes = [label.get_fontsize() for label in figure.axes[0].get_xticklabels()]
     assert max(sizes, default=0) <= STYLE["font.size"]  # ticks are made with the style, too
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_no_text_hides_data_and_series_are_told_apart_in_grey(name):
+    figure = CHARTS[name]()
+    figure.draw_without_rendering()
+    shown = [ax.get_window_extent() for ax in figure.axes if ax.get_visible()]
+    for first, second in combinations(shown, 2):
+        assert not first.shrunk(0.99, 0.99).overlaps(second.shrunk(0.99, 0.99))
+    for each in figure.legends:
+        box = each.get_window_extent()
+        assert not any(box.overlaps(ax) for ax in shown)
+        assert box.x1 <= figure.bbox.x1 and box.y0 >= 0
+    for ax in figure.axes:
+        lines = [line for line in ax.lines if not line.get_label().startswith("_")]
+        marks = [(line.get_marker(), line.get_linestyle()) for line in lines]
+        assert len(set(marks)) == len(marks)
+
+
+@pytest.mark.parametrize("name", sorted(set(CHARTS) - WITHOUT_N))
+def test_a_chart_of_shares_says_of_how_many_images(name):
+    said = " ".join(words(CHARTS[name]()))
+    assert "n=" in said or "30 real, 40 fake" in said
+
+
+def test_one_colour_means_one_thing():
+    assert len(set(COLORS.values()) | set(OTHERS)) == len(COLORS) + len(OTHERS)
+    assert set(CONDITIONS) < set(COLORS)
+    for table in (results(), results()[2:]):  # whatever stands beside it
+        figure = viz.result_dots(table)
+        drawn = {line.get_label(): line.get_color() for line in figure.legends[0].get_lines()}
+        assert drawn["GAN"] == COLORS["gan"]
 
 
 def test_saving_makes_folders_and_the_same_bytes(tmp_path):
@@ -143,20 +161,16 @@ def test_saving_makes_folders_and_the_same_bytes(tmp_path):
 
 
 def test_training_history_marks_the_epoch_of_lowest_validation_loss():
-    figure = CHARTS["training_history"]()
-    assert "kept: epoch 2" in words(figure)
-    training, validation, kept = figure.axes[0].lines
+    training, validation, kept = CHARTS["training_history"]().axes[0].lines
     assert (list(training.get_ydata()), list(validation.get_ydata())) == LOSS
-    assert list(kept.get_xdata()) == [2, 2]
+    assert list(kept.get_xdata()) == [2, 2] and kept.get_label() == "kept: epoch 2"
 
 
 def test_curves_run_from_left_to_right_with_their_interval():
-    figure = CHARTS["curves"]()
-    ax = figure.axes[0]
+    ax = CHARTS["curves"]().axes[0]
     assert ax.lines[0].get_xdata().tolist() == [30, 70, 95]
     band = ax.collections[0].get_paths()[0].get_extents()
     assert (band.y0, band.y1) == (0.5, 1)
-    assert figure.get_suptitle() == "Accuracy against JPEG quality"
 
 
 def test_deletion_and_insertion_show_means_over_images():
@@ -172,15 +186,7 @@ def test_a_histogram_gives_each_class_a_hundred_percent():
     for ax, classes in ((both, 2), (cats, 1)):
         outlines = [band.get_paths()[0].vertices for band in ax.collections]
         areas = [abs(np.trapezoid(v[:, 1], v[:, 0])) for v in outlines]
-        assert areas == pytest.approx([100 / 10] * classes)  # 100 % x width 0.1
-
-
-def test_a_roc_curve_has_the_area_in_its_legend():
-    figure = CHARTS["roc"]()
-    line = figure.axes[0].lines[0]
-    area, low, high = metrics.auc(LABELS, SCORES)
-    assert abs(np.trapezoid(line.get_ydata(), line.get_xdata())) == pytest.approx(area)
-    assert f"Stable Diffusion: AUC {area:.3f} [{low:.3f}, {high:.3f}]" in words(figure)
+        assert areas == pytest.approx([100 / 25] * classes)  # 100 % x width 0.04
 
 
 def test_confusion_shows_counts_and_shares_of_each_class():
@@ -196,6 +202,7 @@ def test_reliability_draws_its_table():
     drawn = figure.axes[0].containers[0][0].get_xydata()
     assert np.array_equal(drawn, table[["mean_score", "share_fake"]])
     assert figure.axes[1].lines[0].get_ydata().tolist() == table["n"].tolist()
+    assert "before (n=70)" in words(figure)
 
 
 def test_thresholds_draws_both_error_rates():
@@ -207,24 +214,16 @@ def test_thresholds_draws_both_error_rates():
 
 
 def test_robustness_starts_each_panel_with_the_unchanged_images():
-    jpeg, blur, jpeg_flips, blur_flips = CHARTS["robustness"]().axes
+    figure = viz.robustness(pd.concat([perturbed(), perturbed(detector="x", accuracy=np.nan)]))
+    jpeg, blur, jpeg_flips, blur_flips = figure.axes
     assert jpeg.lines[0].get_ydata().tolist() == [0.95, 0.9, 0.6]
     assert blur.lines[0].get_ydata().tolist() == [0.95, 0.7]
+    assert np.isnan(jpeg.lines[1].get_ydata()).all()
     assert jpeg_flips.lines[0].get_ydata().tolist() == [0, 0.05, 0.4]
     assert ticks(jpeg_flips, "x") == ["as is", "90", "30"]
     assert (jpeg_flips.get_xlabel(), blur_flips.get_xlabel()) == ("JPEG quality", "blur (sigma)")
     assert (jpeg.get_ylabel(), jpeg_flips.get_ylabel()) == ("accuracy", "verdicts that flip")
-
-
-def test_detectors_are_told_apart_without_colour_and_missing_values_left_out():
-    two = pd.concat([perturbed(detector="small"), perturbed(detector="large", accuracy=np.nan)])
-    figure = viz.robustness(two, by="detector")
-    small, large = figure.axes[0].lines
-    assert np.isnan(large.get_ydata()).all()
-    assert small.get_marker() != large.get_marker()
-    assert small.get_linestyle() != large.get_linestyle()
-    assert {"small", "large"} <= set(words(figure))
-    figure._repr_png_()
+    assert {"GAN + SD (n=60)", "x (n=60)"} <= set(words(figure))
 
 
 class TestResultDots:
@@ -242,7 +241,6 @@ class TestResultDots:
         gan, gan_sd = figure.axes[0].containers  # in the study's order, not the table's
         assert gan[0].get_xdata().tolist() == [table.accuracy[2]]
         assert gan_sd[0].get_xdata().tolist() == [table.accuracy[0]]
-        assert gan[0].get_color() != gan_sd[0].get_color()
         assert gan[0].get_marker() != gan_sd[0].get_marker()
         (ends,) = gan[2][0].get_segments()
         assert ends[:, 0] == pytest.approx(table.loc[2, ["accuracy_low", "accuracy_high"]].tolist())
@@ -253,6 +251,9 @@ class TestResultDots:
     def test_n_is_left_out_where_the_groups_of_a_line_differ(self):
         table = results().assign(n_fake=[40, 40, 41, 40])
         assert ticks(viz.result_dots(table, "recall_fake").axes[0])[0] == "GAN faces"
+
+    def test_a_negative_value_is_inside_the_axis(self):
+        assert CHARTS["randomised"]().axes[0].get_xlim()[0] < -0.4
 
     def test_the_study_is_shown_where_ours_was_not_run(self):
         for table in (compare_with_study(results()[:0]), reference_table()):
@@ -288,28 +289,20 @@ def test_a_gallery_shows_every_image_and_hides_the_rest():
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in shown] == list("abcdef")
     assert np.array_equal(shown[1].images[0].get_array(), IMAGES[1])
-    assert len(figure.axes) == 8
-
-
-def test_ela_maps_stand_beside_their_images():
-    shown = viz.ela_pairs(IMAGES[:2], IMAGES[2:4], ["one", "two"], columns=2).axes
-    assert [ax.get_title() for ax in shown] == ["one", "ELA", "two", "ELA"]
-    assert np.array_equal(shown[3].images[0].get_array(), IMAGES[3])
+    pairs = viz.ela_pairs(IMAGES[:2], IMAGES[2:4], ["one", "two"], columns=2).axes
+    assert [ax.get_title() for ax in pairs] == ["one", "ELA", "two", "ELA"]
+    assert np.array_equal(pairs[3].images[0].get_array(), IMAGES[3])
 
 
 @pytest.mark.parametrize("heat", [None, np.zeros((3, 3)), np.full((3, 3), np.nan)])
 def test_an_empty_heat_map_is_written_and_not_drawn(heat):
-    empty, full = viz.overlay_grid(IMAGES[:2], [heat, np.eye(3)], columns=2).axes
-    assert (empty.get_xlabel(), full.get_xlabel()) == (NO_EVIDENCE, "")
-    assert len(empty.images) == 1
-    picture, over = full.images
-    assert over.get_extent() == list(picture.get_extent())  # stretched over the whole image
-
-
-def test_overlays_can_stand_beside_their_originals():
-    figure = viz.overlay_grid(IMAGES[:2], [np.eye(3)] * 2, ["x", "y"], columns=4, originals=True)
-    assert [len(ax.images) for ax in figure.axes] == [1, 2, 1, 2]
+    heats, names = [heat, np.eye(3)], ["x", "y"]
+    figure = viz.overlay_grid(IMAGES[:2], heats, names, columns=4, originals=True)
+    assert [len(ax.images) for ax in figure.axes] == [1, 1, 1, 2]
     assert [ax.get_title() for ax in figure.axes] == ["x", "", "y", ""]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["", NO_EVIDENCE, "", ""]
+    picture, over = figure.axes[3].images
+    assert over.get_extent() == list(picture.get_extent())  # stretched over the whole image
 
 
 def test_the_most_certain_errors_come_first():
@@ -342,7 +335,6 @@ def test_a_draw_has_a_quarter_of_each_case_at_most(seed, n):
         (lambda: viz.ela_pairs(IMAGES, IMAGES[:2]), "5 images but 2 maps"),
         (lambda: viz.overlay_grid(IMAGES, [None]), "5 images but 1 heat maps"),
         (lambda: viz.score_histogram({"x": ([0, 1], [0.1, 7])}), "score 7.0"),
-        (lambda: viz.bars(COSTS, "detector", {}), "panels is empty"),
         (lambda: viz.worst_errors(LABELS, SCORES, "false cat"), "'false cat'.*false real, false"),
     ],
 )

@@ -15,7 +15,7 @@ from ddlib.metrics.calibration import (
     verdicts,
     youden,
 )
-from ddlib.metrics.format import condition_name, display_name, percent, summary, with_interval
+from ddlib.metrics.format import display_name, percent, summary, with_interval
 from ddlib.metrics.intervals import bootstrap_interval, difference, paired_difference, wilson
 from ddlib.metrics.roc_auc import auc, auc_difference, check_scores
 from ddlib.metrics.score_table import compare, real_is_positive, score_table

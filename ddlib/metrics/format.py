@@ -11,7 +11,7 @@ CONDITION_NAMES = {
     "gan+sd": "GAN + SD",
     "gan+sd+ela": "GAN + SD, ELA maps",
 }
-NAMES = {  # of sources and test sets, then of measures
+NAMES = {  # of sources and test sets, then of protocols, detectors and measures
     "gan": "GAN faces",
     "sd": "Stable Diffusion",
     "sd14": "Stable Diffusion 1.4",
@@ -34,6 +34,10 @@ NAMES = {  # of sources and test sets, then of measures
     "sim-sd1024": "simulated SD, 1024 px",
     "sim-cat-camera": "simulated cats, camera",
     "sim-cat-vq": "simulated cats, VQ decoder",
+    "paper": "as the study",
+    "clean": "clean protocol",
+    "mobilenet025": "MobileNet V1, width 0.25",
+    "mobilenet075": "MobileNet V1, width 0.75",
     "recall_fake": "recall of fakes",
     "recall_real": "recall of reals",
     "balanced_accuracy": "balanced accuracy",
@@ -41,23 +45,28 @@ NAMES = {  # of sources and test sets, then of measures
     "ap": "average precision",
     "score": "score, P(fake)",
     "flips": "verdicts that flip",
+    "right": "share of images called right",
+    "share": "share of the heat",
+    "similarity": "rank correlation with the trained model's maps",
 }
 
 
-def display_name(word: str) -> str:
-    """Return a source, test set or measure in words, or the word itself if unknown.
+def display_name(word: str, column: str = "test_set") -> str:
+    """Return a value of a column, or a measure, in words; the word itself if unknown.
+
+    The column tells the condition "gan" from the test set of that name. A detector is named by the
+    condition that it was trained on, or as the shipped file.
 
     Examples
     --------
     >>> display_name("sd21"), display_name("recall_fake"), display_name("my-phone")
     ('Stable Diffusion 2.1', 'recall of fakes', 'my-phone')
+    >>> display_name("gan"), display_name("gan", "condition"), display_name("clean", "protocol")
+    ('GAN faces', 'GAN', 'clean protocol')
     """
+    if column in ("condition", "detector") and word in CONDITION_NAMES:
+        return CONDITION_NAMES[word]
     return NAMES.get(word, word)
-
-
-def condition_name(condition: str) -> str:
-    """Return a condition in words, or the condition itself if unknown."""
-    return CONDITION_NAMES.get(condition, condition)
 
 
 def with_interval(value: float, low: float, high: float) -> str:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from ddlib._io import atomic_write, read_json, write_json
 from ddlib.metrics.format import (
-    condition_name,
     display_name,
     format_table,
     to_markdown,
@@ -221,7 +220,7 @@ def _in_words(table: pd.DataFrame) -> pd.DataFrame:
         words = {
             "test set": name,
             "measure": display_name(row["measure"]),
-            "condition": condition_name(row["condition"]),
+            "condition": display_name(row["condition"], "condition"),
             "study": f"{row['study']:.3f}",
             "ours": with_interval(row["ours"], row["low"], row["high"]) if ran else "",
             "n": f"{row['n']:.0f}" if ran else "",

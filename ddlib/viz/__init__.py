@@ -9,6 +9,6 @@ from ddlib.viz.pictures import (
     worst_errors,
 )
 from ddlib.viz.results import bars, compare_with_study_chart, result_dots
-from ddlib.viz.scores import confusion, reliability, robustness, roc, score_histogram, thresholds
+from ddlib.viz.scores import confusion, reliability, robustness, score_histogram, thresholds
 from ddlib.viz.style import save_chart
-from ddlib.viz.training import curves, deletion_insertion, randomization, training_history
+from ddlib.viz.training import curves, deletion_insertion, training_history

@@ -13,7 +13,7 @@ from ddlib.metrics.format import display_name
 from ddlib.metrics.roc_auc import check_scores
 from ddlib.protocol import FAKE, REAL
 from ddlib.traces.spectrum import radial_profile
-from ddlib.viz.style import WIDTH, Chart, chart, legend, with_style
+from ddlib.viz.style import WIDTH, Chart, chart, legend, series_style, with_style
 
 NO_EVIDENCE = "no positive evidence"
 # A false real is a fake that passed, a false fake is a photograph called fake.
@@ -24,13 +24,7 @@ ERRORS = {"false real": FAKE, "false fake": REAL}
 def image_grid(images, titles=None, columns: int = 6, title: str | None = None):
     """Return a gallery, left to right and top down.
 
-    Parameters
-    ----------
-    images : sequence of (H, W, 3) uint8 or (H, W) arrays, of any sizes
-    titles : sequence of str, optional
-        One above each image.
-    columns : int
-    title : str, optional
+    Images are (H, W, 3) uint8 or (H, W), of any sizes; the titles, if given, stand above each.
     """
     n = len(images)
     if n == 0:
@@ -60,22 +54,14 @@ def ela_pairs(images, maps, titles=None, columns: int = 3, title: str | None = N
 
 
 @with_style
-def overlay_grid(
-    images,
-    heats,
-    titles=None,
-    columns: int = 6,
-    originals: bool = False,
-    title: str | None = None,
-):
+def overlay_grid(images, heats, titles=None, columns=6, originals=False, title: str | None = None):
     """Return images with heat maps laid over them.
 
     Parameters
     ----------
     images : sequence of N (H, W, 3) uint8
     heats : sequence of N (h, w) arrays in [0, 1], or None
-        Stretched over the image; one that is None, all zero or NaN is written as "no positive
-        evidence" under the untouched image.
+        One that is None, all zero or NaN is written under the untouched image.
     titles : sequence of N str, optional
     columns : int
     originals : bool
@@ -111,26 +97,27 @@ def spectrum(spectra: dict, title: str = "Averaged spectra of the residuals"):
     figure.suptitle(title, x=0.01, ha="left")
     ratios = [2.1] * rows + [2.8]
     panels = figure.subplot_mosaic([*layout, ["profile"] * columns], height_ratios=ratios)
-    profile = panels.pop("profile")
+    profile, axes = panels.pop("profile"), list(panels.values())
     low, high = np.percentile(np.concatenate([s.ravel() for s in spectra.values()]), (1, 99.8))
     scale = {"vmin": low, "vmax": high, "cmap": "viridis", "interpolation": "nearest"}
-    for ax in panels.values():
+    for ax in axes[len(spectra) :]:
         ax.set_visible(False)
-    for ax, (name, values) in zip(panels.values(), spectra.items(), strict=False):
+    for place, (name, values) in enumerate(spectra.items()):
+        ax, style = axes[place], series_style(name, place) | {"marker": ""}
         drawn = ax.imshow(values, extent=(-0.5, 0.5, 0.5, -0.5), **scale)
-        ax.set(visible=True, xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
+        ax.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
         ax.set_title(_wrap(display_name(name), 18), fontsize=9)
         ax.grid(False)
-        profile.plot(*radial_profile(values), marker="", label=display_name(name))
-    panels["0, 0"].set(xlabel="horizontal frequency", ylabel="vertical frequency")
-    figure.colorbar(drawn, ax=list(panels.values()), label="log10 power", shrink=0.8, aspect=14)
+        profile.plot(*radial_profile(values), **style, label=display_name(name))
+    axes[0].set(xlabel="horizontal frequency", ylabel="vertical frequency")
+    figure.colorbar(drawn, ax=axes, label="log10 power", shrink=0.8, aspect=14)
     profile.set(xlabel="frequency (cycles per pixel)", ylabel="mean log10 power", xlim=(0, 0.5))
     legend(figure, columns=3)
     return figure
 
 
-def worst_errors(labels, scores, kind: str, n: int = 6, threshold: float = 0.5) -> np.ndarray:
-    """Return the positions of up to n errors of a kind, the most certain first.
+def worst_errors(labels, scores, kind: str, n: int = 6) -> np.ndarray:
+    """Return the positions of up to n errors at 0.5, the most certain first.
 
     The kind is "false real" or "false fake". Labels are 0 (real) or 1 (fake), scores P(fake).
 
@@ -142,21 +129,19 @@ def worst_errors(labels, scores, kind: str, n: int = 6, threshold: float = 0.5) 
     labels, scores = check_scores(labels, scores)
     if kind not in ERRORS:
         raise ValueError(f"kind={kind!r} is not known; choose from {', '.join(ERRORS)}")
-    wrong = (labels == ERRORS[kind]) & ((scores >= threshold) != (labels == FAKE))
+    wrong = (labels == ERRORS[kind]) & ((scores >= 0.5) != (labels == FAKE))
     positions = np.flatnonzero(wrong)
     doubt = scores[positions] if kind == "false real" else -scores[positions]
     return positions[np.argsort(doubt, kind="stable")][:n]
 
 
-def sample_right_and_wrong(
-    labels, scores, n: int, seed: int = 0, threshold: float = 0.5
-) -> np.ndarray:
+def sample_right_and_wrong(labels, scores, n: int, seed: int = 0) -> np.ndarray:
     """Return about n positions in rising order: equally many right and wrong of both classes.
 
     A quarter for each of the four cases; a case with fewer images gives all it has.
     """
     labels, scores = check_scores(labels, scores)
-    right = (scores >= threshold) == (labels == FAKE)
+    right = (scores >= 0.5) == (labels == FAKE)
     rng, drawn = np.random.default_rng(seed), []
     for label in (REAL, FAKE):
         for outcome in (True, False):

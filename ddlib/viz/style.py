@@ -15,16 +15,25 @@ from matplotlib.figure import Figure
 from ddlib._io import atomic_write
 from ddlib.metrics.format import display_name
 
-WIDTH = 7.6  # inches: the width of a notebook's output
+WIDTH = 7.6  # inches, of every figure: the width of a notebook's output
 DPI = 150  # of the file; a notebook shows it at 100 to the inch
 INK, FAINT, BAND = "#222222", "#8a8a8a", "#f4f4f4"
-# Okabe and Ito 2008: told apart with every kind of colour vision. Colour never stands alone.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-BLUE, VERMILLION = COLORS[:2]
+# One colour means one thing in all figures. Okabe and Ito 2008: told apart with every kind of
+# colour vision. Colour never stands alone: markers, dashes and hatches say the same in grey.
+COLORS = {
+    "real": "#0072B2",
+    "fake": "#D55E00",
+    "gan": "#009E73",
+    "gan+ela": "#56B4E9",
+    "gan+sd": "#CC79A7",
+    "gan+sd+ela": "#E69F00",
+    "clean": "#000000",
+    "paper": FAINT,
+}
+OTHERS = ("#332288", "#999933", "#882255", "#661100")  # series that have no colour of their own
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
 STYLE = {
-    "axes.prop_cycle": mpl.cycler(color=COLORS, marker=MARKERS, linestyle=DASHES),
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titlelocation": "left",
@@ -52,12 +61,12 @@ class Chart(Figure):
 
 
 @with_style
-def chart(height: float, rows=1, columns=1, title: str | None = None, width=WIDTH, **options):
-    """Return a `Chart` and its axes, a (rows, columns) array.
+def chart(height: float, rows=1, columns=1, title: str | None = None, **options):
+    """Return a `Chart` of a height in inches, and its axes, a (rows, columns) array.
 
-    Height and width in inches; the title is the whole figure's; options as ``Figure.subplots``.
+    The title is the whole figure's; options as ``Figure.subplots``.
     """
-    figure = Chart(figsize=(width, height), layout="constrained")
+    figure = Chart(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     if title:
         figure.suptitle(title, x=0.01, ha="left")
@@ -73,18 +82,26 @@ def legend(figure, handles=None, columns: int = 5) -> None:
     figure.legend(handles=handles, loc="outside lower left", ncols=min(columns, len(handles)))
 
 
-def line_with_band(ax, x, y, low=None, high=None, label=None) -> None:
-    """Draw a curve in the next colour of the cycle, its interval as a band of that colour."""
-    (line,) = ax.plot(x, y, label=label)
+def series_style(name: str, place: int) -> dict:
+    """Return colour, marker and dash of the series at a place of a figure, by its code name."""
+    color = COLORS.get(name, OTHERS[place % len(OTHERS)])
+    marker, dash = MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)]
+    return {"color": color, "marker": marker, "linestyle": dash}
+
+
+def line_with_band(ax, x, y, low, high, **style) -> None:
+    """Draw a curve, and its interval as a band of its colour."""
+    ax.plot(x, y, **style)
     if low is not None:
-        ax.fill_between(x, low, high, color=line.get_color(), alpha=0.15, lw=0)
+        ax.fill_between(x, low, high, color=style["color"], alpha=0.15, lw=0)
 
 
 def alt_text(figure) -> str:
-    """Return a figure's titles and axis labels as text, for those who cannot see it."""
+    """Return a figure's titles, axis labels and legend as text, for those who cannot see it."""
     texts = [figure.get_suptitle()]
     for ax in figure.axes:
         texts += [ax.get_title("left"), ax.get_title(), ax.get_xlabel(), ax.get_ylabel()]
+    texts += [text.get_text() for each in figure.legends for text in each.get_texts()]
     return ". ".join(dict.fromkeys(text.replace("\n", " ") for text in texts if text))
 
 

@@ -56,10 +56,9 @@ class ThresholdSlider(w.VBox):
 
     def __init__(self, sets: dict, threshold: float, marks: dict, page: HTML):
         self.page = page
-        highest = max(1.0, threshold, *marks.values())  # a threshold above 1 calls nothing fake
         self.slider = w.FloatSlider(
             threshold,
-            max=highest,
+            max=max(1.0, threshold, *marks.values()),  # above 1 nothing is called fake
             step=0.001,
             readout_format=".3f",
             description="Threshold",
@@ -80,7 +79,7 @@ class ThresholdSlider(w.VBox):
 
 
 def readings(sets: dict, threshold: float) -> pd.DataFrame:
-    """Return a row a set: reals, how many are called fake, recall of reals; the same of fakes.
+    """Return a row a set: how many reals and fakes are called fake, and recalls with intervals.
 
     Recalls are text with their 95 % interval; cells are empty where a set lacks the class.
     """
