@@ -16,6 +16,11 @@ on = $(filter-out 0 no false,$(1))
 TIER := $(if $(DATA),--data "$(DATA)") $(if $(call on,$(SMALL)),--small)
 OPTIONS := $(TIER) $(if $(ALPHA),--alpha $(ALPHA)) $(if $(call on,$(FRESH)),--fresh) $(if $(JOBS),--jobs $(JOBS))
 
+EXTRAS := test face browser build
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-emit-index-url --quiet --custom-compile-command "make lock" \
+  $(if $(call on,$(UPGRADE)),--upgrade)
+
 .DEFAULT_GOAL := help
 .PHONY: help reproduce test lint lab explore report bench lock clean
 
@@ -51,10 +56,11 @@ bench: $(STAMP)  ## Measure the speed against the study's way (a quiet machine, 
 
 lock: pyproject.toml  ## Write requirements.lock anew from pyproject.toml (UPGRADE=1: newest versions)
 	@[ -x $(BIN)/uv ] || $(MAKE) $(STAMP)
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-emit-index-url --quiet \
-	  --custom-compile-command "make lock" $(if $(call on,$(UPGRADE)),--upgrade) \
-	  --output-file requirements.lock
+	@$(COMPILE) $(EXTRAS:%=--extra %) --output-file requirements.lock
+
+# What one more extra needs, in the versions of requirements.lock where both name a package.
+requirements-%.lock: pyproject.toml requirements.lock
+	@$(COMPILE) --extra $* --constraints requirements.lock --output-file $@
 
 clean:  ## Remove the environment and caches; results in runs/ and images in data/ stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist build
@@ -66,7 +72,8 @@ $(STAMP): pyproject.toml requirements.lock
 	done; \
 	if [ -z "$$python" ]; then \
 	  echo "ddlib needs Python 3.11 to 3.13, and none of these is one: $(PYTHON)." >&2; \
-	  echo "Install one, or name it: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.12" >&2; \
+	  echo "Install one (uv python install 3.13), or name it:" \
+	    "make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.12" >&2; \
 	  exit 1; \
 	fi; \
 	echo "Making the environment in $(VENV) with $$("$$python" --version) (about a minute)"; \

@@ -15,13 +15,7 @@ FEATURES = 1  # bottleneck features
 TRAIN = 2  # trained weights and scores
 SIMULATE = 3  # simulated images
 INVENTORY = 1  # facts about files
-VERSIONS = {
-    "PREPARE": PREPARE,
-    "FEATURES": FEATURES,
-    "TRAIN": TRAIN,
-    "SIMULATE": SIMULATE,
-    "INVENTORY": INVENTORY,
-}
+VERSIONS = [PREPARE, FEATURES, TRAIN, SIMULATE, INVENTORY]
 
 REAL = 0
 FAKE = 1
@@ -29,9 +23,24 @@ LABELS = {"real": REAL, "fake": FAKE}
 CONDITIONS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
 PROTOCOLS = ("paper", "clean")
 START_WEIGHTS = ("imagenet", None, "highpass")
-SCHEDULES = ("constant", "cosine")
-SQUARES = ("crop", "squeeze")
-RESIZES = ("antialias", "nearest", "none")
+_CHOICES = {
+    "name": PROTOCOLS,
+    "condition": CONDITIONS,
+    "square": ("crop", "squeeze"),
+    "resize": ("antialias", "nearest", "none"),
+    "schedule": ("constant", "cosine"),
+}
+_RANGES = {
+    "image_size": (32, 1024),
+    "gan_fraction": (0.01, 1.0),
+    "dropout": (0.0, 0.95),
+    "label_smoothing": (0.0, 0.5),
+    "batch_norm_momentum": (0.0, 0.999),
+    "jpeg_quality": (1, 100),
+    "ela_quality": (1, 100),
+    **dict.fromkeys(("batch_size", "epochs", "patience", "threads"), (1, 10**6)),
+    **dict.fromkeys(("trainable_layers", "dense_units"), (1, 10**6)),
+}
 
 
 @dataclass(frozen=True)
@@ -79,28 +88,14 @@ class Protocol:
 
     def __post_init__(self):
         """Reject values that no later step could use."""
-        _one_of("name", self.name, PROTOCOLS)
-        _one_of("condition", self.condition, CONDITIONS)
-        _one_of("square", self.square, SQUARES)
-        _one_of("resize", self.resize, RESIZES)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        _within("image_size", self.image_size, 32, 1024)
-        _within("gan_fraction", self.gan_fraction, 0.01, 1.0)
-        _within("dropout", self.dropout, 0.0, 0.95)
-        _within("label_smoothing", self.label_smoothing, 0.0, 0.5)
-        _within("batch_norm_momentum", self.batch_norm_momentum, 0.0, 0.999)
-        for quality in ("jpeg_quality", "ela_quality"):
-            if getattr(self, quality) is not None:
-                _within(quality, getattr(self, quality), 1, 100)
-        for count in (
-            "batch_size",
-            "epochs",
-            "patience",
-            "trainable_layers",
-            "dense_units",
-            "threads",
-        ):
-            _within(count, getattr(self, count), 1, 10**6)
+        for name, allowed in _CHOICES.items():
+            check_choice(name, getattr(self, name), allowed)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None and name in ("jpeg_quality", "ela_quality"):
+                continue
+            if not low <= value <= high:
+                raise ValueError(f"{name}={value!r} is out of range; allowed is {low} to {high}")
         if ("ela" in self.condition.split("+")) != (self.ela_quality is not None):
             raise ValueError(
                 f"condition {self.condition!r} and ela_quality={self.ela_quality} disagree: "
@@ -156,8 +151,8 @@ def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
     ValueError
         If a name, a condition or a field is unknown, or a value is out of range.
     """
-    _one_of("name", name, PROTOCOLS)
-    _one_of("condition", condition, CONDITIONS)
+    check_choice("name", name, PROTOCOLS)
+    check_choice("condition", condition, CONDITIONS)
     known = [field.name for field in fields(Protocol)]
     if unknown := sorted(set(changes) - set(known)):
         raise ValueError(f"a Protocol has no field {unknown}; its fields are {', '.join(known)}")
@@ -183,13 +178,8 @@ def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
     return replace(protocol, **changes)
 
 
-def _one_of(field: str, value, allowed) -> None:
+def check_choice(name: str, value, allowed) -> None:
+    """Raise a ValueError that lists the allowed values, unless `value` is one of them."""
     if value not in allowed:
-        raise ValueError(
-            f"{field}={value!r} is not known; choose from {', '.join(map(repr, allowed))}"
-        )
-
-
-def _within(field: str, value, low, high) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{field}={value!r} is out of range; allowed is {low} to {high}")
+        choices = ", ".join(map(repr, allowed))
+        raise ValueError(f"{name}={value!r} is not known; choose from {choices}")

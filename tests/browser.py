@@ -29,7 +29,7 @@ def find():
 
 def need(module):
     """Skip the test where a package of the extra `browser` is missing."""
-    pytest.importorskip(module, reason=f"needs {module}: pip install 'ddlib[browser]'")
+    pytest.importorskip(module, reason=f"needs {module}: pip install '.[browser]'")
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import ddlib
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -25,9 +27,10 @@ SYSTEMS = (("linux", "posix"), ("darwin", "posix"), ("win32", "nt"))
 
 
 def asked():
-    """Return what pyproject.toml asks for, extras included."""
-    project = PROJECT["project"]
-    extras = project["optional-dependencies"].values()
+    """Return what pyproject.toml asks for, with the extras that requirements.lock holds."""
+    project, makefile = PROJECT["project"], (ROOT / "Makefile").read_text(encoding="utf-8")
+    names = re.search(r"^EXTRAS := (.*)$", makefile, re.MULTILINE)[1].split()
+    extras = [project["optional-dependencies"][name] for name in names]
     return [Requirement(line) for line in sum(extras, project["dependencies"])]
 
 
@@ -110,3 +113,9 @@ def test_every_package_that_ddlib_imports_is_asked_for():
                     continue
                 owners = {canonicalize_name(name) for name in distributions.get(module, [module])}
                 assert owners & (names | COMES_ALONG), f"{path.name} imports {module}, undeclared"
+
+
+def test_the_citation_names_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == ddlib.__version__
+    assert citation["cff-version"] == "1.2.0" and citation["authors"]

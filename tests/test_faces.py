@@ -68,7 +68,7 @@ def test_the_detector_is_loaded_once_and_gets_a_grey_image(install):
 
 def test_without_opencv_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(ImportError, match=r'OpenCV 4: pip install "ddlib\[face\]"'):
+    with pytest.raises(ImportError, match=r"OpenCV 4: pip install '.\[face\]'"):
         find_face(IMAGE)
 
 

@@ -237,7 +237,7 @@ def test_what_makes_a_notebook_decides_whether_it_runs_again(place, executed, mo
     write(place, "01_two", "print(3)", parameters="alpha = 1")
     assert ran() == ["01_two"]
     assert ran(alpha=0.5) == ["00_one", "01_two", "02_three"]
-    monkeypatch.setitem(runner.VERSIONS, "TRAIN", 99)
+    monkeypatch.setattr(runner, "VERSIONS", [99])
     assert ran(alpha=0.5) == ["00_one", "01_two", "02_three"]
     (place / "runs" / "simulated" / "notebooks" / "02_three.ipynb").unlink()
     assert ran(alpha=0.5) == ["02_three"]

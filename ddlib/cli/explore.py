@@ -51,7 +51,7 @@ def command(data, runs, alpha, small, models, host, port, browser):
     from ddlib.viz.explorer.gallery import trained_models
 
     if find_spec("voila") is None:
-        raise click.ClickException("this needs Voila; install it: pip install 'ddlib[browser]'")
+        raise click.ClickException("this needs Voila: pip install '.[browser]' in the checkout")
     study = open_study(data, runs, alpha, small, click.echo)
     if study.simulated and not trained_models(study.folder):
         for condition in ("gan", "gan+sd"):

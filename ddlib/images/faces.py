@@ -1,7 +1,7 @@
 """Where the face is: OpenCV's Haar cascade (Viola and Jones 2001), an optional extra.
 
 It finds frontal faces. OpenCV 4 carries the trained cascade, OpenCV 5 dropped it, hence the version
-in ``pip install "ddlib[face]"``.
+in the extra ``face``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image
 
 from ddlib.images.jpeg import check_image
 
-INSTALL = 'pip install "ddlib[face]"'
+INSTALL = "pip install '.[face]' in the checkout"
 
 
 def find_face(image: np.ndarray, min_share: float = 0.2) -> tuple[int, int, int, int] | None:

@@ -10,16 +10,17 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ddlib import __version__
 from ddlib._io import cpu_count
 
-PACKAGES = ("ddlib", "tensorflow", "keras", "numpy", "pillow", "pandas", "scikit-learn")
+PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "pandas", "scikit-learn")
 
 
 def provenance() -> dict:
     """Return the facts about this process that a reader needs to judge or repeat a number."""
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"ddlib": __version__} | {name: _version(name) for name in PACKAGES},
         "commit": commit(),
         "machine": machine(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
