@@ -14,6 +14,7 @@ from ddlib.study.study import is_simulated
 # the images are other ones, and fewer.
 TOLERANCE = 0.05
 MIN_IMAGES = 8  # of each class that a measure counts; fewer cannot tell
+MIN_EFFECT = 0.02  # a difference of shares below this is not worth a sentence
 # On simulated images only the shape can be compared: both on the same side of this recall of fakes,
 # or an accuracy on the same side of it.
 SHAPE_THRESHOLD = 0.75
@@ -83,6 +84,36 @@ def has_learned(row: dict) -> bool:
     It did not if the 95 % interval of its validation AUC does not lie above 0.5.
     """
     return not row.get("valid_auc_low", 1.0) <= 0.5
+
+
+def judge_difference(
+    difference: float, low: float, high: float, counts, learned: bool = True
+) -> str:
+    """Return whether a difference of two shares may be claimed: "higher", "lower" or why not.
+
+    Parameters
+    ----------
+    difference, low, high : float
+        The difference and its 95 % interval.
+    counts : sequence of int
+        Images on each side; fewer than `MIN_IMAGES` on one cannot tell.
+    learned : bool
+        Whether all networks that are compared have learned (`has_learned`).
+
+    Examples
+    --------
+    >>> judge_difference(0.2, 0.1, 0.3, [50, 50]), judge_difference(0.2, -0.1, 0.5, [9, 9])
+    ('higher', 'no difference shown')
+    """
+    if not learned:
+        return "nothing to compare: a network did not learn"
+    if min(counts) < MIN_IMAGES:
+        return f"cannot be told: fewer than {MIN_IMAGES} images on one side"
+    if not (low > 0 or high < 0):  # NaN too
+        return "no difference shown"
+    if abs(difference) < MIN_EFFECT:
+        return f"too small to matter (below {100 * MIN_EFFECT:.0f} points)"
+    return "higher" if difference > 0 else "lower"
 
 
 def _compare(row: dict, ours: dict) -> dict:

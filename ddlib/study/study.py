@@ -217,6 +217,11 @@ class Study:
         publish : bool
             Whether `ddlib.study.report.publish` copies the figure to where it is committed. For
             charts only, never for pictures of people. ``published.json`` keeps the names.
+
+        Returns
+        -------
+        Figure or DataFrame
+            The figure, or without one the table, so that a cell may end with the call.
         """
         if table is not None:
             with atomic_write(self.folder / "tables" / f"{name}.csv") as unfinished:
@@ -229,6 +234,7 @@ class Study:
                 names = published(self.folder)
                 names = names | {name} if publish else names - {name}
                 write_json(self.folder / PUBLISHED, sorted(names))
+        return table if figure is None else figure
 
     def _train(self, run: Run, training: Manifest, validation: Manifest, scored: Manifest) -> None:
         from ddlib.models.checkpoint import save_detector
