@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -347,7 +348,16 @@ def test_a_notebook_is_chosen_by_number_or_name(place, choice):
 
 
 @pytest.mark.parametrize(
-    "line", ["x = len('a')", "import os", "x, y = 1, 2", "x = y = 1", "x += 1"]
+    "line",
+    [
+        "%matplotlib inline",
+        "!pip install x",
+        "x = len('a')",
+        "import os",
+        "x, y = 1, 2",
+        "x = y = 1",
+        "x += 1",
+    ],
 )
 def test_the_cell_of_parameters_holds_literals_only(place, line):
     write(place, "02_bad", parameters=line)
@@ -363,3 +373,51 @@ def test_wrong_input_is_named_before_anything_runs(place):
     with pytest.raises(ValueError, match="no folder 'nowhere'; data is 'simulated' or a folder"):
         run(data="nowhere")
     assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize("damage", ["{}", "", "[]", '{"key": 1}', "\x00"])
+def test_a_damaged_marker_counts_as_absent(place, executed, damage):
+    run("0")
+    (place / "runs" / "simulated" / "notebooks" / "00_one.json").write_text(damage)
+    assert run("0")[0].status == "done" and run("0")[0].status == "reused"
+
+
+def test_notebooks_run_as_students_save_them(place):
+    path = place / "notebooks" / "00_one.ipynb"
+    written = json.loads(path.read_text())
+    del written["cells"][2]["metadata"]
+    path.write_text(json.dumps(written), encoding="utf-8-sig")  # with a byte order mark
+    old = {"cell_type": "code", "input": "print('old')", "language": "python", "outputs": []}
+    old |= {"collapsed": False, "prompt_number": 3, "metadata": {}}
+    document = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}}
+    document["worksheets"] = [{"cells": [old], "metadata": {}}]
+    (place / "notebooks" / "01_two.ipynb").write_text(json.dumps(document))
+    assert [outcome.status for outcome in run()] == ["done", "done"]
+    copies = place / "runs" / "simulated" / "notebooks"
+    assert outputs(copies / "01_two.ipynb") == "old\n"
+    for copy in copies.glob("*.ipynb"):
+        assert str(place) not in copy.read_text() and tempfile.gettempdir() not in copy.read_text()
+
+
+def test_an_unreadable_notebook_is_named_and_nobody_is_told_to_delete_it(place):
+    path = place / "notebooks" / "01_two.ipynb"
+    whole = path.read_text()
+    marked = whole.replace('"print(2)"', '<<<<<<< HEAD\n"print(2)"\n=======\n"print(3)"\n>>>>>>> b')
+    for text, told in {
+        marked: r"line \d+ .*conflict marks of git",
+        whole[:-40]: "line",
+        "": "line 1",
+        "[]": "",
+        '{"nbformat": 4}': "cells",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"01_two.ipynb cannot be read as a notebook.*{told}"):
+            run()
+        assert path.read_text() == text
+
+
+def test_a_file_that_hides_a_module_of_python_is_named(place):
+    (place / "notebooks" / "random.py").write_text("raise SystemExit")
+    (failure,) = run("0")
+    assert failure.status == "failed"
+    assert "random.py beside it hides Python's own; rename it" in failure.error

@@ -6,6 +6,7 @@ executed copy appears when every cell has run, and no process outlives the call.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -24,11 +25,37 @@ from ddlib._io import atomic_write
 
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.
 FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
+STDLIB = sys.stdlib_module_names
 _CLEANUP_SECONDS = 3
 
 
 class NotebookError(RuntimeError):
     """A cell raised or the kernel died; the message names the notebook, the cell and the error."""
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook as students save them: an old format, a byte order mark, no metadata.
+
+    Raises
+    ------
+    ValueError
+        If the file is no notebook; the message names the file, the place and what may be wrong.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8-sig"))
+        notebook = nbformat.convert(nbformat.from_dict(raw), 4)
+        for cell in notebook.cells:
+            cell.setdefault("metadata", {})
+            cell.source = "".join(cell.source)  # a list of lines where nothing has joined them
+            if cell.cell_type == "code":  # outputs are made anew
+                cell.update(outputs=[], execution_count=None)
+        notebook.setdefault("metadata", {})
+    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        hint = ""
+        if b"<<<<<<<" in path.read_bytes():
+            hint = "; it holds conflict marks of git (<<<<<<<): choose one side of each and save"
+        raise ValueError(f"{path} cannot be read as a notebook ({error}){hint}") from None
+    return notebook
 
 
 def execute_notebook(
@@ -52,7 +79,8 @@ def execute_notebook(
         status, peak_mb = _papermill(notebook, unfinished.resolve(), parameters, log_file, stop)
         if not unfinished.is_file():
             raise NotebookError(
-                f"{notebook.name}: papermill did not start (exit status {status}); see {log_file}"
+                f"{notebook.name}: papermill did not start (exit status {status})"
+                f"{_hidden_modules(notebook.parent)}; see {log_file}"
             )
         executed = nbformat.read(unfinished, as_version=4)
         # papermill adds a banner to the copy of a notebook that failed, and this machine's paths
@@ -61,7 +89,8 @@ def execute_notebook(
         nbformat.write(executed, unfinished)
         error = _error_of(executed)
         if status and not error:
-            error = f": the kernel died, perhaps out of memory (exit status {status})"
+            why = _hidden_modules(notebook.parent) or ", perhaps out of memory"
+            error = f": the kernel died{why} (exit status {status})"
         if error:
             unfinished.replace(failed)
             raise NotebookError(
@@ -74,7 +103,8 @@ def _papermill(
     notebook: Path, copy: Path, parameters: dict, log_file: Path, stop: Event
 ) -> tuple[int, float]:
     """Run papermill to its end; return its exit status and the peak memory in MB."""
-    command = [sys.executable, "-m", "papermill", notebook.name, str(copy)]
+    folder = notebook.resolve().parent
+    command = [sys.executable, "-m", "papermill", "--cwd", str(folder)]
     command += ["--parameters_yaml", yaml.safe_dump(parameters)]
     # a notebook may have been saved without naming its kernel and language
     command += ["--kernel", "python3", "--language", "python", "--start-timeout", "120"]
@@ -83,9 +113,11 @@ def _papermill(
         TemporaryDirectory(prefix="ddlib-", ignore_cleanup_errors=True) as jupyter,
         log_file.open("wb") as log,
     ):
+        given = Path(jupyter) / notebook.name
+        nbformat.write(read_notebook(notebook), given)
         process = psutil.Popen(
-            command,
-            cwd=notebook.resolve().parent,
+            [*command, str(given), str(copy)],
+            cwd=folder,
             env=_environment(Path(jupyter)),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -171,6 +203,12 @@ def _error_of(executed: nbformat.NotebookNode) -> str:
                 error = f"{output.ename}: {output.evalue}"
                 return f", cell {number} of {len(cells)} (`{line}`): {error}"
     return ""
+
+
+def _hidden_modules(folder: Path) -> str:
+    """Name files beside a notebook that Python imports in place of its own modules."""
+    hiding = sorted(path.name for path in folder.glob("*.py") if path.stem in STDLIB)
+    return f": {' and '.join(hiding)} beside it hides Python's own; rename it" if hiding else ""
 
 
 def _is_tagged(cell: nbformat.NotebookNode, start: str) -> bool:

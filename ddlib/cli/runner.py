@@ -23,7 +23,7 @@ from time import perf_counter
 import pandas as pd
 
 from ddlib._io import cpu_count, digest, read_json, write_json
-from ddlib.cli.execution import NotebookError, execute_notebook
+from ddlib.cli.execution import NotebookError, execute_notebook, read_notebook
 from ddlib.metrics.format import format_table
 from ddlib.models.provenance import checkout
 from ddlib.protocol import VERSIONS
@@ -140,10 +140,18 @@ def _match(choice: str, known: list[Path]) -> Path:
 def declared_parameters(notebook: Path) -> dict:
     """Return the names and default values that the cell tagged ``parameters`` sets."""
     found = {}
-    for cell in read_json(notebook)["cells"]:
-        if "parameters" not in cell["metadata"].get("tags", []):
+    for cell in read_notebook(notebook).cells:
+        if "parameters" not in cell.metadata.get("tags", []):
             continue
-        for node in ast.parse("".join(cell["source"])).body:
+        try:
+            statements = ast.parse(cell.source).body
+        except SyntaxError as error:  # a magic or a shell line, perhaps
+            line = (error.text or "").strip()
+            raise ValueError(
+                f"{notebook.name}: `{line}` in the cell tagged 'parameters' is not of the form "
+                "name = literal, nor Python at all"
+            ) from None
+        for node in statements:
             try:
                 (target,) = node.targets
                 found[target.id] = ast.literal_eval(node.value)
@@ -163,15 +171,15 @@ def _plan(folder: Path, given: dict, images: list) -> dict[str, Step]:
     """
     steps: dict[str, Step] = {}
     for path in find_notebooks(folder):
-        notebook = read_json(path)
-        direct = notebook["metadata"].get("ddlib", {}).get("after", list(steps))
+        notebook = read_notebook(path)
+        direct = notebook.metadata.get("ddlib", {}).get("after", list(steps))
         if unknown := [name for name in direct if name not in steps]:
             raise ValueError(
                 f"{path.name} is to run after {unknown[0]!r}, which is none of the notebooks "
                 f"before it ({', '.join(steps) or 'none'}); correct ddlib.after in its metadata"
             )
         parameters = {name: given[name] for name in declared_parameters(path) if name in given}
-        code = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+        code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
         key = digest(code, parameters, VERSIONS, images, [steps[name].key for name in direct])
         after = set(direct).union(*(steps[name].after for name in direct))
         steps[path.stem] = Step(path, after, parameters, key)
@@ -226,8 +234,8 @@ def _run_one(step: Step, base: Path, label: str, log, stop: Event) -> Outcome:
     """Run a notebook and write its marker, or return what a marker with the same key says."""
     name = step.path.stem
     copy, marker = base / "notebooks" / f"{name}.ipynb", base / "notebooks" / f"{name}.json"
-    if copy.is_file() and marker.is_file() and not _is_outdated(step, marker):
-        facts = read_json(marker)
+    facts = _read_marker(marker)
+    if copy.is_file() and facts.get("key") == step.key and not _is_outdated(step, marker):
         log(f"{label}: reused (it took {facts['seconds']:.1f} s)")
         return Outcome(name, "reused", facts["seconds"], facts["peak_mb"])
     log(f"{label}: started")
@@ -249,11 +257,19 @@ def _run_one(step: Step, base: Path, label: str, log, stop: Event) -> Outcome:
 
 
 def _is_outdated(step: Step, marker: Path) -> bool:
-    """Return whether the key has changed, or a notebook that this one comes after ran later."""
+    """Return whether a notebook that this one comes after ran later."""
     earlier = [marker.with_name(f"{name}.json") for name in step.after]
     times = [file.stat().st_mtime_ns for file in earlier if file.is_file()]
-    ran_later = max(times, default=0) > marker.stat().st_mtime_ns
-    return ran_later or read_json(marker)["key"] != step.key
+    return max(times, default=0) > marker.stat().st_mtime_ns
+
+
+def _read_marker(marker: Path) -> dict:
+    """Return what a marker holds, or {} where it is absent or damaged: the notebook runs again."""
+    try:
+        facts = read_json(marker)
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) and {"key", "seconds", "peak_mb"} <= set(facts) else {}
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> str:
