@@ -78,11 +78,8 @@ def digest(*facts) -> str:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
-    sha = hashlib.sha256()
     with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cpu_count() -> int:

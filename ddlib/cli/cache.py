@@ -19,9 +19,11 @@ def info():
     cache = Cache()
     entries = cache.entries()
     for entry in entries:
-        used = datetime.datetime.fromtimestamp(entry["used"]).strftime("%Y-%m-%d %H:%M")
+        used = datetime.datetime.fromtimestamp(entry["used"])
         size = entry["bytes"] / 1e6
-        click.echo(f"{used}  {entry['kind']:<9} {size:9.1f} MB  {entry['folder'].name}")
+        click.echo(
+            f"{used:%Y-%m-%d %H:%M}  {entry['kind']:<9} {size:9.1f} MB  {entry['folder'].name}"
+        )
     total = sum(entry["bytes"] for entry in entries) / GIGABYTE
     click.echo(f"{cache.root}: {len(entries)} arrays, {total:.2f} of {cache.limit:g} GB")
 
@@ -31,7 +33,9 @@ def info():
 def clear(yes):
     """Remove everything that ddlib stored; it is made again when needed."""
     cache = Cache()
-    if not yes and sys.stdin.isatty():
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"say --yes to clear {cache.root} without a question")
         click.confirm(f"Remove the {len(cache.entries())} arrays in {cache.root}?", abort=True)
     freed, left = cache.clear()
     click.echo(f"freed {freed / GIGABYTE:.2f} GB in {cache.root}")

@@ -1,4 +1,4 @@
-"""List, find, fetch and check the data sets."""
+"""List, fetch and check the data sets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ folder_option = click.option(
 
 @click.group("data")
 def command() -> None:
-    """List, find, fetch and check the data sets."""
+    """List, fetch and check the data sets."""
 
 
 @command.command("list")
@@ -53,30 +53,13 @@ def list_sets(root: Path) -> None:
     click.echo(format_table(pd.DataFrame(rows)))
 
 
-@command.command()
-@click.argument("names", nargs=-1)
-@folder_option
-def locate(names: tuple[str, ...], root: Path) -> None:
-    """Print the folders of the data sets NAMES, by default of all that are there.
-
-    Exit status: 0 all found, 1 one is not there.
-    """
-    _check_names(names)
-    found = find_sets(root)
-    for name in names or found:
-        where = found[name][0].as_posix() if name in found else f"not under {root.as_posix()}"
-        click.echo(f"{name}: {where}")
-    sys.exit(1 if set(names) - set(found) else 0)
-
-
 @command.command("fetch")
-@click.argument("name")
+@click.argument("name", type=click.Choice(list(load_sources())))
 @folder_option
 @click.option("--url", help="A zip or tar archive to fetch instead, such as a mirror.")
 @click.option("--sha256", help="What the archive's SHA-256 must be.")
 def fetch_set(name: str, root: Path, url: str | None, sha256: str | None) -> None:
     """Fetch the data set NAME into the data folder; an interrupted fetch is continued."""
-    _check_names([name])
     source = load_sources()[name]
     click.echo(f"{name}: {source.what}\nlicence: {source.licence} ({source.page})")
     click.echo(f"{name}: complete in {fetch(name, root, url, sha256).as_posix()}")
@@ -144,14 +127,6 @@ def _report_excluded(excluded: pd.DataFrame, everything: bool) -> int:
         if len(rows) > len(shown):
             click.echo(f"  and {len(rows) - len(shown)} more (--all names them)")
     return problems
-
-
-def _check_names(names) -> None:
-    known = load_sources()
-    if unknown := [name for name in names if name not in known]:
-        raise click.UsageError(
-            f"no data set is named {', '.join(unknown)}; known are {', '.join(known)}"
-        )
 
 
 def _counts(counts: dict) -> str:

@@ -15,9 +15,11 @@ import shutil
 import time
 import uuid
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from platformdirs import user_cache_dir
@@ -25,12 +27,12 @@ from platformdirs import user_cache_dir
 from ddlib._io import digest, file_digest
 
 GIGABYTE = 10**9
-ARRAY, KEY = "array.npy", "ddlib-key.json"  # the second marks a folder as an entry of this cache
-_ABANDONED = 24 * 3600  # seconds after which another process's unfinished folder counts as dead
+ARRAY, KEY = "array.npy", "ddlib-key.json"  # the second marks a folder as made by this cache
+ABANDONED = 24 * 3600  # seconds after which an unfinished array counts as left by a killed process
 
 
 class CacheError(OSError):
-    """The cache cannot hold what it was asked to hold."""
+    """The cache cannot hold or return an array; the message says what to do."""
 
 
 class Cache:
@@ -42,20 +44,32 @@ class Cache:
         Folder of the cache; by default ``DDLIB_CACHE`` or the user's cache folder.
     limit : float, optional
         Size in gigabytes above which the arrays longest unused are removed; by default
-        ``DDLIB_CACHE_GB`` or 20. Arrays that this process has opened stay.
+        ``DDLIB_CACHE_GB`` or 20. Arrays that this process has opened stay, even above the limit.
+
+    Raises
+    ------
+    ValueError
+        If the limit is not a number above 0.
     """
 
-    _opened: set[Path] = set()  # of all caches of this process: checked once, never evicted
+    _opened: ClassVar[set[Path]] = set()  # by any cache of this process: checked, never evicted
 
     def __init__(self, root=None, limit: float | None = None):
         root = root or os.environ.get("DDLIB_CACHE") or user_cache_dir("ddlib", appauthor=False)
-        self.root = Path(root).expanduser()
-        self.limit = _limit_from_environment() if limit is None else float(limit)
+        self.root = Path(root).expanduser().absolute()
+        given = os.environ.get("DDLIB_CACHE_GB") or 20 if limit is None else limit
+        try:
+            self.limit = float(given)
+        except ValueError:
+            self.limit = 0
+        if not self.limit > 0:  # also not-a-number
+            name = "DDLIB_CACHE_GB" if limit is None else "limit"
+            raise ValueError(f"{name}={given!r} is not a number of gigabytes above 0; write 20")
 
     def array(
         self, kind: str, key: dict, shape: Sequence[int], dtype, chunks: Callable[[], Iterable]
     ) -> StoredArray:
-        """Return the stored array of this key, making it first if it is not there.
+        """Return the stored array of this key, making it first if it is missing or damaged.
 
         Parameters
         ----------
@@ -71,72 +85,82 @@ class Cache:
         Raises
         ------
         CacheError
-            If the disk is full or the array alone is larger than the limit.
+            If the disk is full, the cache is read-only, or the array alone exceeds the limit.
         ValueError
             If the chunks do not add up to the shape.
         """
         shape, dtype = tuple(int(n) for n in shape), np.dtype(dtype)
-        name = f"{kind}-{digest(kind, key, list(shape), dtype.str)[:24]}"
-        folder = self.root / name
-        if not self._is_sound(folder):
-            self._make_room(int(np.prod(shape)) * dtype.itemsize)
-            self._write(folder, key, shape, dtype, chunks)
+        folder = self.root / f"{kind}-{digest(kind, key, list(shape), dtype.str)[:24]}"
+        while True:
+            if not self._holds(folder):
+                self._make_room(int(np.prod(shape)) * dtype.itemsize)
+                self._write(folder, key, shape, dtype, chunks)
+            with suppress(FileNotFoundError):  # evicted by another process before it was opened
+                array = StoredArray(folder / ARRAY)
+                break
         self._opened.add(folder)
-        os.utime(folder)  # the time of last use decides what is removed first
-        return StoredArray(folder / ARRAY)
+        with suppress(OSError):  # a shared cache may be read-only
+            os.utime(folder)  # the time of last use decides what is removed first
+        return array
+
+    def folder(self, name: str) -> Path:
+        """Return a folder of the cache for other files, which `clear` removes and no limit does."""
+        folder = self.root / name
+        with suppress(OSError):  # a shared cache may be read-only; whoever writes here says so
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / KEY).touch()
+        return folder
 
     def entries(self) -> list[dict]:
         """Return what is stored, longest unused first: folder, kind, bytes and time of last use."""
         rows = []
-        for mark in self.root.glob(f"*/{KEY}"):
+        for mark in self.root.glob(f"[!.]*/{KEY}"):
             folder = mark.parent
-            with suppress(FileNotFoundError):  # removed by another process meanwhile
-                rows.append(
-                    {
-                        "folder": folder,
-                        "kind": folder.name.rsplit("-", 1)[0],
-                        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
-                        "used": folder.stat().st_mtime,
-                    }
-                )
+            with suppress(FileNotFoundError):  # not an array, or removed by another process
+                size, used = (folder / ARRAY).stat().st_size, folder.stat().st_mtime
+                kind = folder.name.rsplit("-", 1)[0]
+                rows.append({"folder": folder, "kind": kind, "bytes": size, "used": used})
         return sorted(rows, key=lambda row: row["used"])
 
     def clear(self) -> tuple[int, list[Path]]:
-        """Remove everything that this cache made; return the freed bytes and what was left."""
+        """Remove what this cache made; return the bytes freed and the paths that were left."""
         freed = 0
-        for entry in self.entries():
-            shutil.rmtree(entry["folder"], ignore_errors=True)
-            freed += entry["bytes"]
-        for unfinished in self.root.glob(".unfinished-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
-        for facts in self.root.glob("inventory/inventory-v*.csv"):
-            freed += facts.stat().st_size
-            facts.unlink()
-        with suppress(OSError):  # not empty, or not there
-            (self.root / "inventory").rmdir()
-        left = sorted(self.root.iterdir()) if self.root.is_dir() else []
-        return freed, left
+        for mark in list(self.root.glob(f"*/{KEY}")):
+            folder = mark.parent
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            shutil.rmtree(folder, ignore_errors=True)  # what cannot be removed is among the left
+            freed += 0 if folder.exists() else size
+        return freed, sorted(self.root.iterdir()) if self.root.is_dir() else []
 
-    def _is_sound(self, folder: Path) -> bool:
-        """Return whether an entry is whole; a damaged one is removed and announced."""
-        if folder in self._opened and (folder / ARRAY).is_file():
-            return True
-        if not folder.is_dir():
-            return False
+    def _holds(self, folder: Path) -> bool:
+        """Return whether a sound array is there; move one aside that is cut short or altered."""
+        array = folder / ARRAY
+        if not folder.exists() or (folder in self._opened and array.is_file()):
+            return folder.exists()
         try:
-            known = json.loads((folder / KEY).read_text(encoding="utf-8"))["sha256"]
-            if file_digest(folder / ARRAY) == known:
+            if json.loads((folder / KEY).read_text("utf-8"))["sha256"] == file_digest(array):
                 return True
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        warnings.warn(f"{folder} is damaged and is made anew", stacklevel=4)
-        shutil.rmtree(folder, ignore_errors=True)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            pass  # a lost or unreadable file of an entry is damage too
+        aside = folder.with_name(f"damaged-{uuid.uuid4().hex}")
+        try:
+            folder.rename(aside)
+            (aside / KEY).touch()  # `clear` removes it
+        except FileNotFoundError:  # removed by another process meanwhile
+            return False
+        except OSError as error:
+            raise CacheError(
+                f"{folder} is damaged and cannot be moved ({error.strerror}); set DDLIB_CACHE to "
+                "a folder of your own"
+            ) from error
+        warnings.warn(f"{folder} is damaged: moved to {aside.name}, made anew", stacklevel=3)
         return False
 
     def _write(self, folder: Path, key: dict, shape, dtype, chunks) -> None:
         unfinished = self.root / f".unfinished-{uuid.uuid4().hex}"
         try:
             unfinished.mkdir(parents=True)
+            (unfinished / KEY).touch()
             _write_rows(unfinished / ARRAY, shape, dtype, chunks())
             facts = {"key": key, "sha256": file_digest(unfinished / ARRAY)}
             (unfinished / KEY).write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -145,18 +169,13 @@ class Cache:
             except OSError:
                 if not (folder / ARRAY).is_file():  # else another process was faster
                     raise
-        except PermissionError as error:
-            raise CacheError(
-                f"{self.root} cannot be written ({error.strerror}); set DDLIB_CACHE to a folder "
-                "of your own"
-            ) from error
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
-            need = np.prod(shape) * dtype.itemsize / GIGABYTE
+            gigabytes = np.prod(shape) * dtype.itemsize / GIGABYTE
             raise CacheError(
-                f"the disk of {self.root} is full: {need:.2f} GB are needed for one array. Free "
-                "space, run `ddlib cache clear`, or set DDLIB_CACHE to a folder on a larger disk"
+                f"{error.strerror}: {self.root} cannot take an array of {gigabytes:.2f} GB. Free "
+                "space, run `ddlib cache clear`, or set DDLIB_CACHE to another folder"
             ) from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -167,16 +186,14 @@ class Cache:
                 f"an array of {size / GIGABYTE:.2f} GB does not fit the cache's limit of "
                 f"{self.limit:g} GB; set DDLIB_CACHE_GB to more"
             )
-        for unfinished in self.root.glob(".unfinished-*"):
+        for mark in self.root.glob(f".unfinished-*/{KEY}"):
             with suppress(FileNotFoundError):  # finished or given up by its process meanwhile
-                if time.time() - unfinished.stat().st_mtime > _ABANDONED:
-                    shutil.rmtree(unfinished, ignore_errors=True)
+                if time.time() - mark.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(mark.parent, ignore_errors=True)
         entries = self.entries()
         total = size + sum(entry["bytes"] for entry in entries)
         for entry in entries:  # longest unused first
-            if total <= self.limit * GIGABYTE:
-                break
-            if entry["folder"] not in self._opened:
+            if total > self.limit * GIGABYTE and entry["folder"] not in self._opened:
                 shutil.rmtree(entry["folder"], ignore_errors=True)
                 total -= entry["bytes"]
 
@@ -184,21 +201,23 @@ class Cache:
 class StoredArray:
     """An array in a .npy file, of which rows are read when asked for.
 
-    The file is mapped into memory for one read at a time, so that a process never holds more of
-    it than the rows it asked for.
+    The file stays open, so the rows remain readable where another process evicts the array. It is
+    mapped into memory for one read at a time: a process never holds more of it than it asked for.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        mapped = np.load(self.path, mmap_mode="r")
-        self.shape, self.dtype = mapped.shape, mapped.dtype
+        self._file = self.path.open("rb")
+        weakref.finalize(self, self._file.close)
+        header = np.load(self.path, mmap_mode="r")
+        self.shape, self.dtype, self._start = header.shape, header.dtype, header.offset
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows) -> np.ndarray:
         """Return rows (slice or int array) as an array in memory."""
-        return np.array(np.load(self.path, mmap_mode="r")[rows])
+        return np.array(np.memmap(self._file, self.dtype, "r", self._start, self.shape)[rows])
 
 
 class Rows:
@@ -232,16 +251,6 @@ class Rows:
         """Yield all rows in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
-
-
-def _limit_from_environment() -> float:
-    text = os.environ.get("DDLIB_CACHE_GB", "20")
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(
-            f"DDLIB_CACHE_GB={text!r} is not a number of gigabytes; write 20"
-        ) from None
 
 
 def _write_rows(path: Path, shape, dtype, chunks) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
@@ -10,12 +9,24 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ddlib._io import file_digest
+from ddlib._io import digest, file_digest
 
-ATTEMPTS = 5
+RETRIES = 2  # after a first failed attempt
 TIMEOUT = 60  # seconds without a byte
+ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"}
+# A process of its own: kagglehub takes its folder from the environment alone. (`output_dir=` would
+# refuse to continue an interrupted download.) The last line printed is the folder or the error.
+KAGGLE = """
+import sys, kagglehub
+try:
+    print(kagglehub.dataset_download(sys.argv[1]))
+except Exception as error:
+    print(str(error).replace(chr(10), " "))
+    sys.exit(1)
+"""
 
 
 class FetchError(OSError):
@@ -23,40 +34,41 @@ class FetchError(OSError):
 
 
 def fetch_archive(url: str, folder, sha256: str | None = None) -> Path:
-    """Download a zip or tar archive with pooch and unpack it into `folder`.
+    """Download a zip or tar archive with pooch and unpack its files into `folder`.
 
-    The archive is removed once it is unpacked, and when it is damaged.
+    The archive is removed once it is unpacked or found to be bad.
 
     Raises
     ------
     FetchError
-        If the server cannot be reached, the content differs from `sha256`, it is no archive, it is
-        damaged, or it holds a link or a path outside the folder.
+        If the server cannot be reached, the content differs from `sha256`, or the archive is
+        damaged, empty, of another kind, or holds a link, a device or a path outside the folder.
     """
     import pooch
 
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # the name depends on the address: a file of another address is never reused
-    name = f".{folder.name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}.download"
-    archive = folder.with_name(name)
-    downloader = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(), chunk_size=1 << 18, timeout=TIMEOUT
+    # Named after the address: a file of another address is never taken for this one.
+    work = folder.with_name(f".{folder.name}-{digest(url)[:12]}.download")
+    downloads = pooch.create(
+        work, "", registry={"archive": None}, urls={"archive": url}, retry_if_failed=RETRIES
     )
-    cache = pooch.create(folder.parent, "", registry={name: None}, urls={name: url})
-    cache.retry_if_failed = ATTEMPTS - 1
+    downloader = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(), chunk_size=1 << 20, timeout=TIMEOUT
+    )
     try:
-        cache.fetch(name, downloader=downloader)
-        found = file_digest(archive)
-        if sha256 and found != sha256:
-            raise FetchError(f"{url}: sha256 is {found}, not {sha256}; the download was removed")
-        _unpack(archive, folder)
-    except FetchError:
-        raise
-    except Exception as error:  # requests and urllib3 raise errors of many kinds
+        archive = Path(downloads.fetch("archive", downloader=downloader))
+    except (OSError, ValueError) as error:  # all errors of requests are among these
+        shutil.rmtree(work, ignore_errors=True)  # of a download nothing can be continued
         raise FetchError(f"{url}: {error}; run it again") from error
-    finally:
-        archive.unlink(missing_ok=True)
+    try:
+        if sha256 and (found := file_digest(archive)) != sha256.lower():
+            raise FetchError(f"sha256 is {found}, not {sha256}")
+        _unpack(archive, work / "unpacked")
+        _move(work / "unpacked", folder)
+    except Exception as error:  # each way an archive can be bad has an error of its own
+        shutil.rmtree(work)
+        raise FetchError(f"{url}: {error}; the download was removed") from error
+    shutil.rmtree(work)
     return folder
 
 
@@ -64,7 +76,7 @@ def fetch_git(url: str, folder) -> Path:
     """Clone the newest state of a repository into `folder`, without its history.
 
     The files come folder by folder, so an interrupted call loses one folder's download at most: the
-    next call goes on with the folders that are missing.
+    next call downloads the folders that are missing.
 
     Raises
     ------
@@ -74,26 +86,39 @@ def fetch_git(url: str, folder) -> Path:
     from tqdm import tqdm
 
     folder = Path(folder)
+    commit, blobs = open_partial_clone(url, "HEAD", folder)
+    names: dict[PurePosixPath, list[str]] = {}
+    for name in blobs:
+        names.setdefault(PurePosixPath(name).parent, []).append(name)
+    listed = ("--pathspec-from-file=-", "--pathspec-file-nul")
+    for own in tqdm(names.values(), desc=f"fetching {folder.name}", unit="folder"):
+        if not all((folder / name).is_file() for name in own):
+            fetch_blobs(folder, [blobs[name] for name in own])
+        git(folder, "checkout", "--quiet", commit, *listed, stdin="\0".join(own).encode())
+    return folder
+
+
+def open_partial_clone(url: str, commit: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Fetch a commit without its files' contents; return its hash and the blob of each path."""
     folder.mkdir(parents=True, exist_ok=True)
     for lock in (folder / ".git").glob("*.lock"):
         lock.unlink()  # left by a call that was killed; nobody else works in this folder
-    if not (folder / ".git").is_dir():
-        _git(folder, "init", "--quiet")
-        _git(folder, "remote", "add", "origin", url)
-    _git(folder, "remote", "set-url", "origin", url)
-    # without the filter all of a large repository would come in one piece that cannot be continued
-    _git(folder, "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", "HEAD")
-    commit = _git(folder, "rev-parse", "FETCH_HEAD").strip()
-    names = _names(_git(folder, "ls-tree", "-r", "-z", "--name-only", commit))
-    # git enters files in its index once all of a call are written: the index says what is done
-    done = set(_names(_git(folder, "ls-files", "-z")))
-    missing = [name for name in names if name not in done or not (folder / name).is_file()]
-    parts = sorted({PurePosixPath(name).parent for name in missing})
-    for part in tqdm(parts, desc=f"fetching {folder.name}", unit="folder"):
-        paths = "\0".join(name for name in missing if PurePosixPath(name).parent == part)
-        from_stdin = ("--pathspec-from-file=-", "--pathspec-file-nul")
-        _git(folder, "checkout", "--quiet", commit, *from_stdin, stdin=paths)
-    return folder
+    git(folder, "init", "--quiet")
+    git(folder, "config", "remote.origin.url", url)
+    git(folder, "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", commit)
+    commit, blobs = git(folder, "rev-parse", "FETCH_HEAD").decode().strip(), {}
+    for line in git(folder, "ls-tree", "-r", "-z", commit).decode("utf-8").split("\0")[:-1]:
+        facts, name = line.split("\t", 1)
+        _, kind, blob = facts.split()
+        if kind == "blob":  # not a submodule
+            blobs[name] = blob
+    return commit, blobs
+
+
+def fetch_blobs(folder: Path, blobs: list[str]) -> None:
+    """Fetch contents in one request; git by itself would send one for every file."""
+    options = ("--no-tags", "--no-write-fetch-head", "--filter=blob:none", "--stdin")
+    git(folder, "fetch", "--quiet", "origin", *options, stdin="\n".join(blobs).encode())
 
 
 def fetch_kaggle(handle: str, folder) -> Path:
@@ -104,71 +129,99 @@ def fetch_kaggle(handle: str, folder) -> Path:
     FetchError
         If it fails for whatever reason (no network, credentials wanted, not found).
     """
-    import kagglehub
-
-    try:
-        kagglehub.dataset_download(handle, output_dir=os.fspath(folder))
-    except Exception as error:  # requests, kagglehub and json errors of many kinds
-        raise FetchError(f"kagglehub could not fetch {handle} ({error})") from error
-    return Path(folder)
+    folder = Path(folder)
+    work = folder.with_name(f".{folder.name}.kagglehub").absolute()  # a move away from the target
+    # Kaggle's and Colab's own copies are read-only and cannot be moved: always download
+    own = {"KAGGLEHUB_CACHE": str(work), "DISABLE_KAGGLE_CACHE": "1", "DISABLE_COLAB_CACHE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", KAGGLE, handle],
+        stdout=subprocess.PIPE,  # the progress bar goes to stderr
+        encoding="utf-8",
+        env=os.environ | own | {"PYTHONIOENCODING": "utf-8"},
+    )
+    last = (done.stdout.strip().splitlines() or ["no message"])[-1]
+    if done.returncode:
+        raise FetchError(f"kagglehub could not fetch {handle} ({last})")
+    _move(Path(last), folder)
+    shutil.rmtree(work)
+    return folder
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack into a folder beside `folder` and move the files when all are there."""
-    staging = folder.with_name(f".{folder.name}.unpacked")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                for member in opened.infolist():
-                    mode = member.external_attr >> 16
-                    _check_member(member.filename, stat.S_ISLNK(mode))
-                opened.extractall(staging)
-        elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as opened:
-                for member in opened:
-                    _check_member(member.name, not (member.isfile() or member.isdir()))
-                    opened.extract(member, staging, filter="data")
-        else:
-            raise FetchError("what came is neither zip nor tar; check the address")
-        if not any(path.is_file() for path in staging.rglob("*")):
-            raise FetchError("the archive holds no file; check the address")
-        shutil.copytree(staging, folder, dirs_exist_ok=True, copy_function=shutil.move)
-    except FetchError:
-        raise
-    except Exception as error:  # each way an archive can be damaged has an error of its own
-        raise FetchError(f"the archive is damaged or of an unknown kind ({error})") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    """Write the files of a zip or tar archive below a new `folder`, and nothing anywhere else."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
+    names = []
+    for name, special, opener in _members(archive):
+        path = PureWindowsPath(name)  # knows both separators and drives
+        if path.drive or path.root or ".." in path.parts:
+            raise FetchError(f"the archive holds a path outside its folder ({name!r})")
+        if special:
+            raise FetchError(f"the archive holds a link or device ({name!r})")
+        if opener is not None:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with opener() as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+            names.append(name)
+    if not names:
+        raise FetchError("the archive holds no file; check the address")
+    if all(PurePosixPath(name).suffix.lower() in ARCHIVES for name in names):
+        raise FetchError(f"the archive holds only archives ({names[0]!r}); unpack it by hand")
 
 
-def _check_member(name: str, is_special: bool) -> None:
-    windows = PureWindowsPath(name)
-    outside = name.startswith("/") or windows.drive or windows.root or ".." in windows.parts
-    if outside or is_special:
-        what = "a link or device" if is_special else "a path outside its folder"
-        raise FetchError(f"the archive holds {what} ({name!r}) and is not unpacked")
+def _members(archive: Path):
+    """Yield each member's name, whether it is a link or device, and, of a file, how to open it."""
+    with archive.open("rb") as file:
+        is_zip = file.read(4) in (b"PK\3\4", b"PK\5\6")
+    if is_zip:
+        with zipfile.ZipFile(archive) as opened:
+            for member in opened.infolist():
+                kind = stat.S_IFMT(member.external_attr >> 16)
+                opener = None if member.is_dir() else partial(opened.open, member)
+                yield member.filename, kind not in (0, stat.S_IFREG, stat.S_IFDIR), opener
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                opener = partial(opened.extractfile, member) if member.isfile() else None
+                yield member.name, not (member.isfile() or member.isdir()), opener
+            # tarfile takes a damaged header for the end; a whole archive ends with zeros
+            opened.fileobj.seek(opened.offset)
+            if opened.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise FetchError("the archive is damaged or cut short")
+            while opened.fileobj.read(1 << 20):
+                pass  # to the end, where the checksum of the compression is
+    else:
+        size = archive.stat().st_size
+        raise FetchError(f"what came ({size} bytes) is neither zip nor tar; check the address")
 
 
-def _names(listed: str) -> list[str]:
-    return [name for name in listed.split("\0") if name]
+def _move(source: Path, folder: Path) -> None:
+    """Move a folder's content to `folder`: at once, or file by file into one that exists."""
+    if folder.exists():
+        shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=shutil.move)
+    else:
+        source.rename(folder)
 
 
-def _git(folder: Path, *words: str, stdin: str | None = None) -> str:
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
+def git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
+    """Run git in a folder and return what it prints.
+
+    Raises
+    ------
+    FetchError
+        If git is missing or fails; the message holds git's own last line.
+    """
     try:
         done = subprocess.run(
             ["git", "-C", os.fspath(folder), *words],
             input=stdin,
             capture_output=True,
-            encoding="utf-8",
             check=True,
-            env=environment,
+            env=os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"},
         )
     except FileNotFoundError as error:
         raise FetchError("git is not installed; install it and run this again") from error
     except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        raise FetchError(f"git {words[0]}: {last}; run it again to continue") from error
+        lines = error.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+        raise FetchError(f"git {words[0]}: {lines[-1]}; run it again to continue") from error
     return done.stdout

@@ -182,7 +182,7 @@ def open_folder(root, cache=DEFAULT, workers=None, progress=False, strict=True) 
             "fake/<generator>/, or a set that `ddlib data list` names"
         )
     others = exclude(sorted(set(found) - set(rows["path"])), kind, reason)
-    cache = Cache().root / "inventory" if cache == DEFAULT else cache
+    cache = Cache().folder("inventory") if cache == DEFAULT else cache
     manifest = build_manifest(rows, root, cache, workers, progress)
     table, same_person = drop_shared_identities(manifest.table)
     excluded = pd.concat([manifest.excluded, same_person, others], ignore_index=True)
