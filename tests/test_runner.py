@@ -56,7 +56,7 @@ def executed(monkeypatch):
         if "1 / 0" in notebook.read_text():
             raise NotebookError(f"{notebook.name} failed")
         target.write_text("{}")
-        return 100.0
+        return 100.0, ""
 
     monkeypatch.setattr(runner, "execute_notebook", execute)
     return names
@@ -421,3 +421,14 @@ def test_a_file_that_hides_a_module_of_python_is_named(place):
     (failure,) = run("0")
     assert failure.status == "failed"
     assert "random.py beside it hides Python's own; rename it" in failure.error
+
+
+def test_a_notebook_whose_images_the_folder_lacks_says_so_and_the_others_go_on(place):
+    lacking = "from ddlib.data.manifest import MissingImagesError\nraise MissingImagesError('no GAN fakes')"
+    write(place, "00_one", lacking, "print('never')")
+    first, second = run()
+    assert (first.status, first.error, second.status) == ("lacks images", "no GAN fakes", "done")
+    copies = place / "runs" / "simulated" / "notebooks"
+    assert not list(copies.glob("*.failed.ipynb"))
+    again, _ = run()
+    assert (again.status, again.error) == ("lacks images", "no GAN fakes")

@@ -22,6 +22,7 @@ from ipykernel.kernelspec import write_kernel_spec
 
 import ddlib
 from ddlib._io import atomic_write
+from ddlib.data.manifest import MissingImagesError
 
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.
 FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
@@ -60,8 +61,11 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
 
 def execute_notebook(
     notebook: Path, target: Path, parameters: dict, log_file: Path, stop: Event
-) -> float:
-    """Run every cell in the notebook's folder and return the peak memory in MB (10^6 bytes).
+) -> tuple[float, str]:
+    """Run every cell in the notebook's folder; return the peak memory and what was lacking.
+
+    The memory is in MB (10^6 bytes). A notebook whose question needs images that the folder lacks
+    ends at the cell that raised `MissingImagesError`; its message is returned, else "".
 
     The executed copy is `target`, that of a notebook that fails ``NAME.failed.ipynb`` beside it.
     What cells print and libraries write goes to `log_file`. Another thread may set `stop`.
@@ -87,7 +91,9 @@ def execute_notebook(
         executed.cells = [cell for cell in executed.cells if not _is_tagged(cell, "papermill-err")]
         executed.metadata.papermill.update(input_path=notebook.name, output_path=target.name)
         nbformat.write(executed, unfinished)
-        error = _error_of(executed)
+        error, lacking = _error_of(executed)
+        if lacking:
+            return peak_mb, lacking
         if status and not error:
             why = _hidden_modules(notebook.parent) or ", perhaps out of memory"
             error = f": the kernel died{why} (exit status {status})"
@@ -96,7 +102,7 @@ def execute_notebook(
             raise NotebookError(
                 f"{notebook.name}{error}\nThe executed copy is {failed}, the log {log_file}"
             )
-    return peak_mb
+    return peak_mb, ""
 
 
 def _papermill(
@@ -193,16 +199,20 @@ def _environment(jupyter: Path) -> dict[str, str]:
     return environment
 
 
-def _error_of(executed: nbformat.NotebookNode) -> str:
-    """Name the cell that raised, counted without the cell that papermill injected."""
+def _error_of(executed: nbformat.NotebookNode) -> tuple[str, str]:
+    """Return the error with the cell that raised it, and the message of `MissingImagesError`.
+
+    Cells are counted without the one that papermill injected.
+    """
     cells = [cell for cell in executed.cells if not _is_tagged(cell, "injected-parameters")]
     for number, cell in enumerate(cells, 1):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 line = cell.source.strip().splitlines()[0]
                 error = f"{output.ename}: {output.evalue}"
-                return f", cell {number} of {len(cells)} (`{line}`): {error}"
-    return ""
+                lacking = output.evalue if output.ename == MissingImagesError.__name__ else ""
+                return f", cell {number} of {len(cells)} (`{line}`): {error}", lacking
+    return "", ""
 
 
 def _hidden_modules(folder: Path) -> str:

@@ -64,6 +64,9 @@ def command(notebooks, data, small, runs, as_json, **options):
     else:
         click.echo(f"\n{outcome_table(outcomes)}\n\n{seconds} s by the clock; copies in {base}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    for outcome in outcomes:
+        if outcome.status == "lacks images":
+            click.echo(f"\n{outcome.name}: {outcome.error}", err=as_json)
     for outcome in failed:
         click.echo(f"\nFailed: {outcome.error}", err=True)
     if failed:

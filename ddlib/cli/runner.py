@@ -29,10 +29,16 @@ from ddlib.models.provenance import checkout
 from ddlib.protocol import VERSIONS
 from ddlib.study.study import SIMULATED, tier_name
 
+_FACTS = {"key", "seconds", "peak_mb", "lacking"}  # what a marker must hold
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a notebook: "done", "reused" from an earlier run, "failed", "not started"."""
+    """What became of a notebook.
+
+    "done", "reused" from an earlier run, "failed", "not started", or "lacks images": the folder has
+    none for its question; `error` says which.
+    """
 
     name: str
     status: str
@@ -237,22 +243,24 @@ def _run_one(step: Step, base: Path, label: str, log, stop: Event) -> Outcome:
     facts = _read_marker(marker)
     if copy.is_file() and facts.get("key") == step.key and not _is_outdated(step, marker):
         log(f"{label}: reused (it took {facts['seconds']:.1f} s)")
-        return Outcome(name, "reused", facts["seconds"], facts["peak_mb"])
+        status = "lacks images" if facts["lacking"] else "reused"
+        return Outcome(name, status, facts["seconds"], facts["peak_mb"], facts["lacking"])
     log(f"{label}: started")
     marker.unlink(missing_ok=True)  # results that it vouches for may be overwritten now
     start = perf_counter()
     try:
         log_file = base / "logs" / f"{name}.txt"
-        peak_mb = execute_notebook(step.path, copy, step.parameters, log_file, stop)
+        peak_mb, lacking = execute_notebook(step.path, copy, step.parameters, log_file, stop)
     except NotebookError as error:
         log(f"{label}: failed")
         return Outcome(name, "failed", round(perf_counter() - start, 2), error=str(error))
-    outcome = Outcome(name, "done", round(perf_counter() - start, 2), round(peak_mb, 1))
-    facts = {"key": step.key, "parameters": step.parameters}
+    status, seconds = "lacks images" if lacking else "done", round(perf_counter() - start, 2)
+    outcome = Outcome(name, status, seconds, round(peak_mb, 1), lacking)
+    facts = {"key": step.key, "parameters": step.parameters, "lacking": lacking}
     facts |= {"seconds": outcome.seconds, "peak_mb": outcome.peak_mb}
     facts |= {"finished": datetime.now().astimezone().isoformat(timespec="seconds")}
     write_json(marker, facts)
-    log(f"{label}: done, {outcome.seconds:.1f} s, {peak_mb:,.0f} MB")
+    log(f"{label}: {status}, {outcome.seconds:.1f} s, {peak_mb:,.0f} MB")
     return outcome
 
 
@@ -269,7 +277,7 @@ def _read_marker(marker: Path) -> dict:
         facts = read_json(marker)
     except (OSError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) and {"key", "seconds", "peak_mb"} <= set(facts) else {}
+    return facts if isinstance(facts, dict) and set(facts) >= _FACTS else {}
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> str:

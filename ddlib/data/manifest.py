@@ -31,6 +31,10 @@ class ManifestError(ValueError):
     """A table of images that cannot be used; the message names the rows and what to do."""
 
 
+class MissingImagesError(ManifestError):
+    """Images that a question needs and the folder lacks; a run of notebooks goes on without."""
+
+
 class Reason(StrEnum):
     """Why a file is not part of a manifest."""
 
