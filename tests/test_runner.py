@@ -424,7 +424,7 @@ def test_a_file_that_hides_a_module_of_python_is_named(place):
 
 
 def test_a_notebook_whose_images_the_folder_lacks_says_so_and_the_others_go_on(place):
-    lacking = "from ddlib.data.manifest import MissingImagesError\nraise MissingImagesError('no GAN fakes')"
+    lacking = "from ddlib.data.manifest import MissingImagesError as E\nraise E('no GAN fakes')"
     write(place, "00_one", lacking, "print('never')")
     first, second = run()
     assert (first.status, first.error, second.status) == ("lacks images", "no GAN fakes", "done")

@@ -41,7 +41,7 @@ from ddlib.models.train import build_from_protocol, train_detector
 from ddlib.protocol import CONDITIONS, Protocol
 from ddlib.study.study import Study, open_study
 from tests.benchmarks import baseline
-from tests.benchmarks.bench_scoring import engines
+from tests.benchmarks.engines import engines
 
 ROOT = Path(__file__).resolve().parents[2]
 

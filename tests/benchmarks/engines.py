@@ -1,16 +1,11 @@
-"""How long a picture takes to score: every engine on the same pictures, in one run.
+"""Every engine that can score pictures, as functions to be timed on the same pictures.
 
-    python tests/benchmarks/bench_scoring.py [--alpha 0.75] [--size 256] [--images 64]
-
-Wall time and processor time (all threads) of each picture; the best of several rounds. On a busy
-machine the processor time is the one to compare. Random weights: they cost what trained ones do.
+Random weights: they cost what trained ones do.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import time
 
 import numpy as np
 
@@ -64,35 +59,3 @@ def interpreter(model: bytes, threads: int, batch: int = 1):
         return bare.get_tensor(answer)
 
     return run
-
-
-def best_times(run, rounds: int = 3) -> tuple[float, float]:
-    """Return the best wall and processor seconds of several rounds, after one to warm up."""
-    run()
-    wall, processor = [], []
-    for _ in range(rounds):
-        start = time.perf_counter(), time.process_time()
-        run()
-        wall.append(time.perf_counter() - start[0])
-        processor.append(time.process_time() - start[1])
-    return min(wall), min(processor)
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--alpha", type=float, default=0.75)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--images", type=int, default=64)
-    told = parser.parse_args()
-    shape = (told.images - told.images % 16, told.size, told.size, 3)
-    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    print(f"alpha {told.alpha}, {told.size} pixels, {len(images)} images, {os.cpu_count()} cores")
-    print(f"{'':40} {'wall ms':>9} {'processor ms':>13}")
-    for name, run in engines(told.alpha, images).items():
-        wall, processor = (1e3 * seconds / len(images) for seconds in best_times(run))
-        print(f"{name:40} {wall:9.2f} {processor:13.2f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
