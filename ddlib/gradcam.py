@@ -109,7 +109,7 @@ class GradCAM:
 
         Parameters
         ----------
-        images : array (N, H, W, C) or (H, W, C), or anything that `read_images` takes
+        images : array (N, H, W, C) or (H, W, C), or anything that `list_sources` takes
             Arrays of the model's size are used as they are; others are prepared by the detector's
             protocol, or resized where there is none.
         target : {"fake", "real"}
@@ -196,7 +196,7 @@ class GradCAM:
         """Return one array (N, H, W, C) of images as the model takes them."""
         if len(getattr(images, "shape", ())) in (3, 4) and self._fits(images):
             return images if len(images.shape) == 4 else images[None]
-        return np.stack([self._prepare(image) for _, image in read_images(images)])
+        return np.stack([self._prepare(image) for image in read_images(images)])
 
     def _prepare(self, image: np.ndarray) -> np.ndarray:
         if self._protocol is not None:

@@ -1,3 +1,5 @@
+"""Error Level Analysis: by its definition, on known histories, and the study's overflow."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,21 +26,15 @@ def settled(image, quality=90):
 
 def test_map_by_the_definition(rng):
     image = textured(rng)
+    before = image.copy()
     difference = np.abs(image.astype(int) - recompress(image, 90).astype(int))
     assert np.array_equal(ela_difference(image), difference)
-    expected = difference * 255 / difference.max()
-    assert np.abs(ela_map(image) - expected).max() <= 0.5
+    assert np.abs(ela_map(image) - difference * 255 / difference.max()).max() <= 0.5
     assert ela_map(image).max() == 255
-
-
-def test_scales(rng):
-    image = textured(rng)
-    difference = ela_difference(image).astype(int)
     assert np.array_equal(ela_map(image, scale=None), difference)
     assert np.array_equal(ela_map(image, scale=20), np.minimum(difference * 20, 255))
-    for scale in ("min", 0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=f"scale={scale!r}"):
-            ela_map(image, scale=scale)
+    assert np.array_equal(ela_map(Image.fromarray(image)), ela_map(image))
+    assert np.array_equal(image, before)
 
 
 @pytest.mark.parametrize("quality", [75, 90])
@@ -48,18 +44,13 @@ def test_a_picture_at_its_fixed_point_is_dark(rng, quality):
     assert ela_map(fixed, quality - 10).any()  # dark at its own quality only
 
 
-def test_a_flat_picture_is_dark_and_divides_by_nothing():
-    assert not ela_map(np.full((32, 48, 3), 128, np.uint8)).any()
-
-
 @pytest.mark.parametrize("corner", [32, 37])  # on the 8 x 8 grid of blocks, and off it
 def test_a_spliced_patch_of_another_history_lights_up(rng, corner):
     host = settled(textured(rng))
-    patch = textured(rng)[:48, :48]  # same look, never compressed
-    host[corner : corner + 48, corner : corner + 48] = patch
-    inside = np.zeros((128, 128), bool)
+    host[corner : corner + 48, corner : corner + 48] = textured(rng)[:48, :48]  # never compressed
+    inside, near = np.zeros((2, 128, 128), bool)
     inside[corner : corner + 48, corner : corner + 48] = True
-    near = np.zeros((128, 128), bool)  # blocks that the patch cuts through belong to neither
+    # blocks that the patch cuts through belong to neither
     near[corner - 16 : corner + 64, corner - 16 : corner + 64] = True
     result = ela_map(host).mean(axis=2)
     assert result[inside].mean() > 10 * result[~near].mean()
@@ -74,9 +65,7 @@ def test_a_saved_picture_changes_least_at_its_own_quality(rng):
 def test_the_overflow_of_the_study_is_the_negative_modulo_256():
     every = np.arange(256, dtype=np.uint8)
     assert np.array_equal(uint8_overflow(every), (every.astype(int) * 255) % 256)
-    assert np.array_equal(uint8_overflow(every)[1:], 256 - every[1:].astype(int))
-    assert uint8_overflow(every)[0] == 0
-    assert np.array_equal(uint8_overflow(uint8_overflow(every)), every)
+    assert uint8_overflow(every).tolist() == [0, *range(255, 0, -1)]
 
 
 def test_the_overflow_shows_at_black_only(rng):
@@ -89,11 +78,6 @@ def test_the_overflow_shows_at_black_only(rng):
     assert turned > 10 * plain
 
 
-def test_a_pil_image_is_an_image(rng):
-    image = textured(rng, 32)
-    assert np.array_equal(ela_map(Image.fromarray(image)), ela_map(image))
-
-
 @pytest.mark.parametrize(
     "image",
     [
@@ -102,6 +86,7 @@ def test_a_pil_image_is_an_image(rng):
         np.zeros((0, 8, 3), np.uint8),
         np.zeros((2, 8, 8, 3), np.uint8),
         Image.new("L", (8, 8)),
+        [],
     ],
 )
 def test_what_is_not_an_image_is_named(image):
@@ -111,15 +96,11 @@ def test_what_is_not_an_image_is_named(image):
     assert shape in str(error.value)
 
 
-@pytest.mark.parametrize("quality", [0, 101, "90", 90.5, None])
-def test_a_wrong_quality_is_named(quality):
-    with pytest.raises(ValueError, match=f"quality={quality!r}.*1 to 100"):
-        ela_map(np.zeros((8, 8, 3), np.uint8), quality)
-
-
-def test_the_image_itself_is_left_alone(rng):
-    image = textured(rng, 32)
-    before = image.copy()
-    ela_map(image)
-    ela_map(uint8_overflow(image))
-    assert np.array_equal(image, before)
+def test_wrong_settings_are_named():
+    image = np.zeros((8, 8, 3), np.uint8)
+    for quality in (0, 101, "90", 90.5, None):
+        with pytest.raises(ValueError, match=f"quality={quality!r}.*1 to 100"):
+            ela_map(image, quality)
+    for scale in ("min", 0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"scale={scale!r}"):
+            ela_map(image, scale=scale)

@@ -13,7 +13,7 @@ from ddlib.deploy.benchmark import cost_table, export_table, latency
 from ddlib.deploy.detector import Detector, open_detector
 from ddlib.deploy.export import convert, export, prepared_images
 from ddlib.deploy.scorer import Scorer
-from ddlib.metrics.agreement import agreement
+from ddlib.metrics.score_table import agreement
 from ddlib.mobilenet import build_detector
 from ddlib.models.inference import converted, logit_model, runtime
 

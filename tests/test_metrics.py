@@ -9,18 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from ddlib.metrics.agreement import agreement
 from ddlib.metrics.intervals import Z95, bootstrap_interval, difference, paired_difference, wilson
 from ddlib.metrics.roc_auc import auc
-from ddlib.metrics.score_table import compare, real_is_positive, score_table
-
-COLUMNS = [
-    *("n_real", "n_fake", "accuracy", "accuracy_low", "accuracy_high"),
-    *("recall_real", "recall_real_low", "recall_real_high"),
-    *("recall_fake", "recall_fake_low", "recall_fake_high"),
-    *("balanced_accuracy", "auc", "auc_low", "auc_high", "ap"),
-    *("tp", "fp", "tn", "fn", "threshold"),
-]
+from ddlib.metrics.score_table import agreement, compare, real_is_positive, score_table
 
 
 def scored(rng, n_real=60, n_fake=80, shift=1.0, decimals=2):
@@ -30,13 +21,13 @@ def scored(rng, n_real=60, n_fake=80, shift=1.0, decimals=2):
     return labels, np.round(1 / (1 + np.exp(-logits)), decimals)
 
 
+def are_nan(values):
+    return all(math.isnan(value) for value in values)
+
+
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_agrees_with_scipy(kn):
     assert wilson(*kn) == pytest.approx(binomtest(*kn).proportion_ci(method="wilson"), abs=1e-12)
-
-
-def test_wilson_of_nothing_is_nan():
-    assert all(math.isnan(end) for end in wilson(0, 0))
 
 
 @pytest.mark.parametrize(("k", "n"), [(5, 4), (-1, 4)])
@@ -56,13 +47,28 @@ def test_difference_gives_the_published_intervals(counts, expected):
     assert difference(*counts) == pytest.approx(expected, abs=5e-5)
 
 
-def test_difference_of_an_empty_set_is_nan():
-    assert all(math.isnan(value) for value in difference(0, 0, 1, 2))
+def test_paired_difference_by_hand():
+    # half an image in each of four cells: (6.5 - 1.5) / 12 and the variance of such a difference
+    shift = 5 / 12
+    half = Z95 * math.sqrt((8 / 12 - shift**2) / 12)
+    assert paired_difference(6, 1, 10) == pytest.approx((0.5, shift - half, shift + half))
+
+
+def test_bootstrap_interval_is_near_the_normal_one(rng):
+    values = rng.normal(3, 2, 400)
+    mean, low, high = bootstrap_interval(values, seed=1)
+    assert mean == pytest.approx(values.mean())
+    half = Z95 * values.std() / 20
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.03)
+    assert bootstrap_interval(values, seed=1) == (mean, low, high)
+
+
+def test_intervals_of_nothing_are_nan():
+    assert are_nan([*wilson(0, 0), *difference(0, 0, 1, 2), *bootstrap_interval([])])
 
 
 def test_score_table_by_hand():
     result = score_table([0, 0, 0, 1, 1], [0.1, 0.5, 0.4, 0.35, 0.8])
-    assert list(result) == COLUMNS
     cells = {key: result[key] for key in ("tp", "fp", "tn", "fn", "n_real", "n_fake")}
     assert cells == {"tp": 1, "fp": 1, "tn": 2, "fn": 1, "n_real": 3, "n_fake": 2}  # 0.5 is fake
     assert result["accuracy"] == 3 / 5
@@ -72,12 +78,8 @@ def test_score_table_by_hand():
     assert result["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert result["auc"] == pytest.approx((1 + 3) / 6)  # 0.35 beats one of three reals, 0.8 all
     assert result["ap"] == pytest.approx((1 / 1 + 2 / 4) / 2)
-
-
-def test_score_table_follows_the_threshold():
-    labels, scores = [0, 1, 1], [0.2, 0.4, 0.9]
-    assert score_table(labels, scores, 0.3)["recall_fake"] == 1
-    assert score_table(labels, scores, 0.95)["recall_fake"] == 0
+    column = np.float32([[0.1], [0.9]])  # as Keras gives it
+    assert [score_table([0, 1], column, t)["recall_fake"] for t in (0.5, 0.95)] == [1, 0]
 
 
 @pytest.mark.parametrize(("label", "own", "other"), [(1, "fake", "real"), (0, "real", "fake")])
@@ -85,10 +87,11 @@ def test_single_class_sets_have_a_recall_and_no_accuracy(label, own, other):
     result = score_table([label] * 3, [0.2, 0.9, 0.8])
     assert result[f"recall_{own}"] == pytest.approx(2 / 3 if label else 1 / 3)
     assert result[f"n_{own}"] == 3
-    empty = ["accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "ap"]
-    empty += ["auc", "auc_low", "auc_high"]
-    empty += [f"recall_{other}{end}" for end in ("", "_low", "_high")]
-    assert all(math.isnan(result[key]) for key in empty)
+    empty = [f"{name}{end}" for name in ("accuracy", "auc", f"recall_{other}") for end in ENDS]
+    assert are_nan(result[key] for key in [*empty, "balanced_accuracy", "ap"])
+
+
+ENDS = ("", "_low", "_high")
 
 
 @pytest.mark.parametrize(
@@ -108,15 +111,10 @@ def test_bad_input_is_named(labels, scores, words):
         score_table(labels, scores)
 
 
-def test_column_of_scores_is_taken_as_keras_gives_it():
-    assert score_table([0, 1], np.float32([[0.1], [0.9]]))["accuracy"] == 1
-
-
 def test_delong_by_hand():
     # reals 0.1, 0.4; fakes 0.35, 0.8: placements (1/2, 1) and (1, 1/2), each of variance 1/8
     area, low, high = auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-    se = math.sqrt((1 / 8) / 2 + (1 / 8) / 2)
-    reach = Z95 * se / (0.75 * 0.25)
+    reach = Z95 * math.sqrt((1 / 8) / 2 + (1 / 8) / 2) / (0.75 * 0.25)
     assert area == 0.75
     assert math.log(low / (1 - low)) == pytest.approx(math.log(3) - reach)
     assert math.log(high / (1 - high)) == pytest.approx(math.log(3) + reach)
@@ -132,17 +130,6 @@ def test_auc_agrees_with_sklearn_under_ties(rows):
         assert auc(labels, scores)[0] == pytest.approx(roc_auc_score(labels, scores))
 
 
-def test_delong_interval_agrees_with_a_bootstrap(rng):
-    labels, scores = scored(rng)
-    reals, fakes = scores[labels == 0], scores[labels == 1]
-    draws = []
-    for _ in range(2000):
-        r, f = rng.choice(reals, len(reals)), rng.choice(fakes, len(fakes))
-        draws.append(np.mean((f[:, None] > r) + 0.5 * (f[:, None] == r)))
-    _, low, high = auc(labels, scores)
-    assert (low, high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
-
-
 def test_auc_interval_covers_as_often_as_it_says(rng):
     truth = 0.5 * (1 + math.erf(1 / 2))  # P(N(1, 1) > N(0, 1))
     hits = 0
@@ -152,45 +139,31 @@ def test_auc_interval_covers_as_often_as_it_says(rng):
     assert 0.92 <= hits / 400 <= 0.98
 
 
-def test_perfect_order_still_has_an_interval():
+def test_auc_of_orders_without_variance():
     assert auc([0] * 50 + [1] * 10, [0.1] * 50 + [0.9] * 10) == (1.0, *wilson(10, 10))
     assert auc([1] * 50 + [0] * 10, [0.1] * 50 + [0.9] * 10) == (0.0, *wilson(0, 10))
-
-
-def test_constant_scores_are_a_coin_and_one_picture_has_no_interval():
     assert auc([0, 0, 1, 1], [0.3] * 4) == pytest.approx((0.5, 0.5, 0.5))
-    area, low, high = auc([0, 1, 1], [0.3, 0.2, 0.9])
-    assert area == 0.5
-    assert math.isnan(low)
-    assert math.isnan(high)
+    area, *interval = auc([0, 1, 1], [0.3, 0.2, 0.9])  # a single real
+    assert area == 0.5 and are_nan(interval)
 
 
 def test_the_studys_own_counts_give_its_own_figures():
     labels = np.repeat([1, 1, 0, 0], [9819, 181, 9008, 992])
     scores = np.repeat([0.9, 0.1, 0.1, 0.9], [9819, 181, 9008, 992])
-    result = real_is_positive(labels, scores)
-    assert result["accuracy"] == 0.94135
-    assert round(result["precision"], 4) == 0.9803
-    assert round(result["recall"], 4) == 0.9008
-    assert round(result["f1"], 4) == 0.9389
+    result = {name: round(value, 4) for name, value in real_is_positive(labels, scores).items()}
+    assert result == {"accuracy": 0.9414, "precision": 0.9803, "recall": 0.9008, "f1": 0.9389}
 
 
-def test_real_is_positive_agrees_with_sklearn(rng):
+def test_real_is_positive_agrees_with_sklearn_and_is_nan_for_one_class(rng):
     labels, scores = scored(rng)
     expected = precision_recall_fscore_support(labels, scores >= 0.5, labels=[0])
     result = real_is_positive(labels, scores)
     assert [result[k] for k in ("precision", "recall", "f1")] == pytest.approx(
         [values[0] for values in expected[:3]]
     )
-
-
-def test_real_is_positive_keeps_silent_where_there_is_nothing():
-    cats = real_is_positive([1, 1], [0.2, 0.9])
-    assert all(math.isnan(value) for value in cats.values())
+    assert are_nan(real_is_positive([1, 1], [0.2, 0.9]).values())
     lfw = real_is_positive([0, 0], [0.2, 0.9])
-    assert lfw["recall"] == 0.5
-    assert math.isnan(lfw["precision"])
-    assert math.isnan(lfw["accuracy"])
+    assert lfw["recall"] == 0.5 and are_nan([lfw["precision"], lfw["accuracy"], lfw["f1"]])
 
 
 def test_compare_by_hand():
@@ -201,28 +174,21 @@ def test_compare_by_hand():
     result = compare(labels, a, b)
     assert (result["only_a"], result["only_b"]) == (6, 1)
     assert (result["right_a"], result["right_b"]) == (0.8, 0.3)
-    assert result["difference"] == pytest.approx(0.5)
+    assert (result["difference"], result["low"], result["high"]) == paired_difference(6, 1, 10)
     assert result["p_value"] == pytest.approx(2 * (1 + 7) / 2**7)  # 7 coins, at most 1 head
-    assert result["low"] < 0.5 * 10 / 12 < result["high"]
     assert math.isnan(result["auc_difference"])
 
 
-def test_compare_with_itself_finds_nothing(rng):
-    labels, scores = scored(rng)
-    result = compare(labels, scores, scores)
-    assert result["difference"] == result["auc_difference"] == 0
-    assert result["low"] < 0 < result["high"]
-    assert result["p_value"] == 1
-
-
-def test_compare_changes_sign_with_the_order(rng):
+def test_compare_changes_sign_with_the_order_and_with_itself_finds_nothing(rng):
     labels, a = scored(rng, shift=2.5)
     _, b = scored(rng, shift=0.2)
-    ab, ba = compare(labels, a, b), compare(labels, b, a)
+    ab, ba, same = compare(labels, a, b), compare(labels, b, a), compare(labels, a, a)
     assert ab["low"] == pytest.approx(-ba["high"])
     assert ab["auc_low"] == pytest.approx(-ba["auc_high"])
     assert ab["auc_low"] > 0
     assert ab["p_value"] == ba["p_value"] < 0.05
+    assert same["difference"] == same["auc_difference"] == 0
+    assert same["low"] < 0 < same["high"] and same["p_value"] == 1
 
 
 def test_paired_auc_difference_agrees_with_a_bootstrap(rng):
@@ -230,29 +196,11 @@ def test_paired_auc_difference_agrees_with_a_bootstrap(rng):
     b = np.clip(a + rng.normal(scale=0.25, size=len(a)), 0, 1)
     result, draws = compare(labels, a, b), []
     for _ in range(800):
-        pick = np.concatenate(
-            [rng.choice(np.flatnonzero(labels == k), sum(labels == k)) for k in (0, 1)]
-        )
+        pick = [rng.choice(np.flatnonzero(labels == k), sum(labels == k)) for k in (0, 1)]
+        pick = np.concatenate(pick)
         draws.append(auc(labels[pick], a[pick])[0] - auc(labels[pick], b[pick])[0])
     low, high = np.quantile(draws, [0.025, 0.975])
     assert (result["auc_low"], result["auc_high"]) == pytest.approx((low, high), abs=0.025)
-
-
-def test_paired_difference_by_hand():
-    # half an image in each of four cells: (6.5 - 1.5) / 12 and the variance of such a difference
-    shift = 5 / 12
-    half = Z95 * math.sqrt((8 / 12 - shift**2) / 12)
-    assert paired_difference(6, 1, 10) == pytest.approx((0.5, shift - half, shift + half))
-
-
-def test_bootstrap_interval_is_near_the_normal_one(rng):
-    values = rng.normal(3, 2, 400)
-    mean, low, high = bootstrap_interval(values, seed=1)
-    assert mean == pytest.approx(values.mean())
-    half = Z95 * values.std() / 20
-    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.03)
-    assert bootstrap_interval(values, seed=1) == (mean, low, high)
-    assert all(math.isnan(value) for value in bootstrap_interval([]))
 
 
 def test_agreement_by_hand():

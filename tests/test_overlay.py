@@ -1,3 +1,5 @@
+"""Heat maps: resized like TensorFlow's, scaled, averaged, and laid over images."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,13 +23,7 @@ def test_upsampling_gives_the_numbers_of_tensorflow(rng, old, new):
     expected = tf.image.resize(heat[..., None], new, "bilinear").numpy()[..., 0]
     np.testing.assert_allclose(upsample(heat, new), expected, atol=1e-5)
     np.testing.assert_allclose(upsample(heat[1], new), expected[1], atol=1e-5)
-
-
-def test_upsampling_keeps_the_range_and_leaves_equal_sizes_alone(rng):
-    heat = rng.random((3, 4, 4), np.float32)
-    assert upsample(heat, 9).shape == (3, 9, 9)
-    assert heat.min() <= upsample(heat, 9).min() and upsample(heat, 9).max() <= heat.max()
-    np.testing.assert_array_equal(upsample(heat, 4), heat)
+    np.testing.assert_array_equal(upsample(heat, old), heat)
 
 
 def test_normalise_divides_by_each_maximum_and_never_by_zero():
@@ -65,8 +61,7 @@ def test_floats_of_0_to_255_and_pil_images_are_accepted(rng):
     expected = overlay(image, np.eye(2))
     np.testing.assert_array_equal(overlay(image.astype(np.float32), np.eye(2)), expected)
     np.testing.assert_array_equal(overlay(Image.fromarray(image), np.eye(2)), expected)
-    black = np.zeros((4, 4, 3), np.float32)
-    assert not overlay(black, np.zeros((2, 2))).any()
+    assert not overlay(np.zeros((4, 4, 3), np.float32), np.zeros((2, 2))).any()
 
 
 @pytest.mark.parametrize(

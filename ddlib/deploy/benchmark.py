@@ -15,8 +15,8 @@ from ddlib.data.batches import evenly_spaced
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.export import keras_logits
 from ddlib.deploy.scorer import Scorer
-from ddlib.metrics.agreement import agreement
 from ddlib.metrics.roc_auc import auc
+from ddlib.metrics.score_table import agreement
 from ddlib.models.complexity import cost
 from ddlib.models.inference import converted, runtime
 
@@ -45,7 +45,7 @@ def export_table(found: Detector, contents: dict[str, bytes], images, labels) ->
     -------
     DataFrame
         A row "keras" and one for each kind: kind, megabytes, auc with auc_low and auc_high, what
-        `ddlib.metrics.agreement.agreement` returns, and the columns of `latency`.
+        `ddlib.metrics.score_table.agreement` returns, and the columns of `latency`.
     """
     scores = {kind: found.scores(Scorer(each).logits(images)) for kind, each in contents.items()}
     few, chosen = evenly_spaced(images, KERAS_IMAGES)

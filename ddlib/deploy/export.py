@@ -21,7 +21,7 @@ from ddlib.deploy.detector import Detector
 from ddlib.deploy.quantisation import FLOAT, quantised_copy
 from ddlib.deploy.scorer import image_chunks
 from ddlib.images.read import list_images
-from ddlib.metrics.agreement import agreement
+from ddlib.metrics.score_table import agreement
 from ddlib.models.inference import compiled, converted, logit_model, runtime
 from ddlib.protocol import Protocol
 

@@ -20,8 +20,7 @@ from ddlib.data.manifest import Manifest
 from ddlib.deploy.detector import Detector
 from ddlib.images.perturb import DEFAULT_PERTURBATIONS, perturb
 from ddlib.images.read import center_crop, read_image
-from ddlib.metrics.agreement import agreement
-from ddlib.metrics.score_table import compare, score_table
+from ddlib.metrics.score_table import agreement, compare, score_table
 
 UNCHANGED = "none"
 

@@ -20,11 +20,9 @@ def face_regions(chosen, images: np.ndarray, simulated: bool) -> tuple[np.ndarra
     Parameters
     ----------
     chosen : Manifest
-        N images.
+        The N images; of simulated ones the faces are known.
     images : (N, S, S, 3) uint8
         The same, prepared for the network.
-    simulated : bool
-        Whether they are simulated, so that the faces are known.
 
     Returns
     -------
@@ -37,37 +35,29 @@ def face_regions(chosen, images: np.ndarray, simulated: bool) -> tuple[np.ndarra
     """
     n, size = images.shape[:2]
     margin = round(size * (1 - CENTRE) / 2)
-    boxes = np.tile([margin, margin, size - margin, size - margin], (n, 1))
+    boxes, found = np.tile([margin, margin, size - margin, size - margin], (n, 1)), np.ones(n, bool)
     if simulated:
         table = face_boxes(chosen).iloc[:, 1:].to_numpy(float)
         scale = size / chosen.table["width"].to_numpy()[:, None]
         low, high = np.floor(table[:, :2] * scale), np.ceil(table[:, 2:] * scale)
         boxes = np.clip(np.hstack([low, high]), 0, size).astype(int)
-        return boxes, np.ones(n, bool), "known from the simulation"
+        return boxes, found, "known from the simulation"
     try:
-        detected = [find_face(image) for image in images]
+        for i, image in enumerate(images):
+            box = find_face(image)
+            found[i] = box is not None
+            boxes[i] = box or boxes[i]
     except ImportError:
         how = f"the central {CENTRE:.0%} of each side; for a face detector: {INSTALL}"
-        return boxes, np.ones(n, bool), how
-    found = np.array([box is not None for box in detected])
-    for i in np.flatnonzero(found):
-        boxes[i] = detected[i]
+        return boxes, found, how
     return boxes, found, "OpenCV's Haar detector"
 
 
 def maps_for_predicted_class(cam, images: np.ndarray, layer: str | None = None) -> np.ndarray:
     """Return the heat for what the model decided: "fake" evidence if it says fake, else "real".
 
-    Parameters
-    ----------
-    cam : GradCAM
-    images : (N, H, W, 3) uint8
-    layer : str, optional
-        As `GradCAM` takes it.
-
-    Returns
-    -------
-    (N, H, W) float32 in [0, 1]; all zero where nothing speaks for the decision.
+    `cam` is a `GradCAM`, `layer` as it takes one. The maps are (N, H, W) float32 in [0, 1], all
+    zero where nothing speaks for the decision.
     """
     fake, real = (cam(images, word, layer, images.shape[1:3]) for word in ("fake", "real"))
     return np.where((fake.scores >= 0.5)[:, None, None], fake.heat, real.heat)
@@ -90,19 +80,17 @@ def simulated_pairs(n: int, seed: int = 0, size: int = 256) -> tuple[np.ndarray,
 def plant_evidence(images, donors, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Put a square of each donor into its image, at the same random place.
 
+    Squares start at multiples of 16 pixels, so that periodic traces keep their place.
+
     Parameters
     ----------
     images, donors : (N, H, W, 3) uint8
     side : int
-        Of the square, in pixels. Squares start at multiples of 16, so that periodic traces keep
-        their place.
-    seed : int
-        Of the places.
+        Of the square, in pixels.
 
     Returns
     -------
     planted, boxes : (N, H, W, 3) uint8, saved once as JPEG of quality 90, and (N, 4) int
-
     """
     n, height, width = images.shape[:3]
     if images.shape != donors.shape or not 0 < side <= min(height, width):
@@ -114,9 +102,8 @@ def plant_evidence(images, donors, side: int, seed: int = 0) -> tuple[np.ndarray
     x0 = GRID * rng.integers(0, (width - side) // GRID + 1, n)
     y0 = GRID * rng.integers(0, (height - side) // GRID + 1, n)
     boxes = np.stack([x0, y0, x0 + side, y0 + side], axis=1)
-    planted = np.empty_like(images)
-    for i, (left, top, right, bottom) in enumerate(boxes):
-        image = images[i].copy()
-        image[top:bottom, left:right] = donors[i, top:bottom, left:right]
-        planted[i] = recompress(image, 90)
+    planted = images.copy()
+    for image, donor, (left, top, right, bottom) in zip(planted, donors, boxes, strict=True):
+        image[top:bottom, left:right] = donor[top:bottom, left:right]
+        image[:] = recompress(image, 90)
     return planted, boxes

@@ -33,21 +33,8 @@ def randomize_layers(
     """Destroy a copy of a model layer by layer from the output down.
 
     The values of each weight tensor are shuffled: what the layer has learned is gone while the
-    scale of its values stays.
-
-    Parameters
-    ----------
-    model : keras.Model
-        It is not changed.
-    layers : sequence of str, optional
-        Where to stop and yield; everything above is destroyed by then. Default: every layer with
-        weights.
-    seed : int
-
-    Yields
-    ------
-    name, copy
-        The layer destroyed last, and the copy: one object that goes on changing.
+    scale of its values stays. Where a layer is one of `layers` (default: all with weights), its
+    name is yielded with the copy, one object that goes on changing.
     """
     rng = np.random.default_rng(seed)
     copy = keras.models.clone_model(model)
@@ -102,21 +89,11 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Scores while pixels are replaced, the hottest first.
+    """Scores while pixels are replaced, the hottest first."""
 
-    Attributes
-    ----------
-    shares : ndarray, (S,)
-        Share of the pixels replaced, 0 to 1.
-    scores : ndarray, (N, S)
-        P(target class) at each share.
-    auc : ndarray, (N,)
-        Area under each curve, in [0, 1]: small is good for deletion, large for insertion.
-    """
-
-    shares: np.ndarray
-    scores: np.ndarray
-    auc: np.ndarray
+    shares: np.ndarray  # (S,) of the pixels replaced, 0 to 1
+    scores: np.ndarray  # (N, S), P(target class) at each share
+    auc: np.ndarray  # (N,) area under each curve: small is good for deletion, large for insertion
 
 
 def perturbation_curve(
@@ -136,8 +113,6 @@ def perturbation_curve(
     steps : int
         Number of equal shares.
     target : {"fake", "real"}
-    seed : int
-        Of the random order of equal values.
     """
     for name, value, allowed in (("mode", mode, MODES), ("target", target, SIGNS)):
         if value not in allowed:
@@ -163,13 +138,13 @@ def blur(images: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(image).filter(gaussian)) for image in images])
 
 
-def random_maps(n: int, size, seed: int = 0, cells: int = 8) -> np.ndarray:
-    """Return n random maps (n, H, W) of `cells` x `cells` patches, resized as heat maps are.
+def random_maps(n: int, size, seed: int = 0) -> np.ndarray:
+    """Return n random maps (n, H, W) of 8 x 8 patches, resized as heat maps are.
 
     Single random pixels would be no fair rival: scattered holes disturb a network far more than the
     same area in one piece.
     """
-    return upsample(np.random.default_rng(seed).random((n, cells, cells)), size)
+    return upsample(np.random.default_rng(seed).random((n, 8, 8)), size)
 
 
 def centred_map(size) -> np.ndarray:

@@ -19,17 +19,11 @@ from ddlib.metrics.intervals import bootstrap_interval, resampled_means, wilson
 def pointing_game(heats: np.ndarray, regions: np.ndarray) -> dict:
     """Count how often a map's peak falls into the right region.
 
-    Parameters
-    ----------
-    heats : ndarray, (N, H, W)
-        A map of zeros points nowhere: it is counted as empty, not as a miss.
-    regions : ndarray, (N, 4) or (N, H, W)
-
     Returns
     -------
     dict
-        n, hits, misses, empty (they add up to n), rate = hits / (hits + misses) with its Wilson
-        interval low, high, and chance: the mean area share of the regions tried.
+        n, hits, misses, empty (maps of zeros, which point nowhere); rate = hits / (hits + misses)
+        with its Wilson interval low, high; chance: the mean area share of the regions tried.
     """
     masks = _masks(regions, heats)
     peaks = (heats == heats.max((1, 2), keepdims=True)) & (heats > 0)
@@ -66,7 +60,7 @@ def area_share(regions: np.ndarray, heats: np.ndarray) -> np.ndarray:
     return _masks(regions, heats).mean((1, 2))
 
 
-def by_decision(shares, chance, right, seed: int = 0) -> pd.DataFrame:
+def by_decision(shares, chance, right) -> pd.DataFrame:
     """Compare the heat inside a region for right and for wrong decisions.
 
     Parameters
@@ -82,15 +76,14 @@ def by_decision(shares, chance, right, seed: int = 0) -> pd.DataFrame:
         Rows right, wrong and right - wrong: n, empty, share, low, high (95 % bootstrap over
         images), chance, above_chance. A group without images has NaN.
     """
-    shares, chance, right = np.asarray(shares, float), np.asarray(chance, float), np.asarray(right)
+    shares, chance, right = np.asarray(shares), np.asarray(chance), np.asarray(right, bool)
     rows, draws = [], []
-    for name, group in (("right", right.astype(bool)), ("wrong", ~right.astype(bool))):
+    for name, group in (("right", right), ("wrong", ~right)):
         kept = group & ~np.isnan(shares)
         n = int(kept.sum())
-        mean, low, high = bootstrap_interval(shares[kept], seed)
         expected = chance[kept].mean() if n else np.nan
-        rows.append((name, n, int(group.sum()) - n, mean, low, high, expected))
-        draws.append(resampled_means(shares[kept], seed + len(draws)))
+        rows.append((name, n, group.sum() - n, *bootstrap_interval(shares[kept]), expected))
+        draws.append(resampled_means(shares[kept], seed=len(draws)))
     columns = ["decision", "n", "empty", "share", "low", "high", "chance"]
     table = pd.DataFrame(rows, columns=columns).set_index("decision")
     difference = table.loc["right"] - table.loc["wrong"]
@@ -111,7 +104,7 @@ def _masks(regions, heats) -> np.ndarray:
             f"regions of shape {regions.shape} do not fit maps of shape {heats.shape}: "
             f"boxes ({n}, 4) or masks of the maps' shape are needed"
         )
-    x0, y0, x1, y1 = regions.T
+    x0, y0, x1, y1 = regions.T[..., None, None]
     bad = ~((x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height))
     if bad.any():
         i = int(bad.argmax())
@@ -120,5 +113,4 @@ def _masks(regions, heats) -> np.ndarray:
             f"{height} pixels; upsample the maps to the images' size first"
         )
     y, x = np.arange(height)[:, None], np.arange(width)
-    x0, y0, x1, y1 = (edge[:, None, None] for edge in (x0, y0, x1, y1))
     return (x >= x0) & (x < x1) & (y >= y0) & (y < y1)

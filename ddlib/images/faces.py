@@ -15,33 +15,18 @@ from PIL import Image
 from ddlib.images.jpeg import check_image
 
 INSTALL = "pip install '.[face]' in the checkout"
+MIN_SHARE = 0.2  # of the shorter side: smaller faces are not searched for, nor falsely found
 
 
-def find_face(image: np.ndarray, min_share: float = 0.2) -> tuple[int, int, int, int] | None:
+def find_face(image: np.ndarray) -> tuple[int, int, int, int] | None:
     """Return the box (x0, y0, x1, y1) of the largest frontal face, or None if none is found.
 
-    Parameters
-    ----------
-    image : (H, W, 3) uint8
-    min_share : float in (0, 1]
-        Side of the smallest face searched for, as a share of the image's shorter side. A larger
-        value is faster and gives fewer false detections.
-
-    Returns
-    -------
-    tuple of int or None
-        Pixels; x1 and y1 are excluded.
-
-    Raises
-    ------
-    ImportError
-        If OpenCV 4 is not installed.
+    The image is (H, W, 3) uint8; the box is in pixels, x1 and y1 are excluded. Raises ImportError
+    where OpenCV 4 is not installed.
     """
     check_image(image)
-    if not 0 < min_share <= 1:
-        raise ValueError(f"min_share={min_share!r} is out of range; allowed is above 0 up to 1")
     grey = np.asarray(Image.fromarray(image).convert("L"))
-    side = max(1, round(min_share * min(grey.shape)))
+    side = max(1, round(MIN_SHARE * min(grey.shape)))
     boxes = load_cascade().detectMultiScale(
         grey, scaleFactor=1.1, minNeighbors=5, minSize=(side, side)
     )

@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 # The luminance table of the JPEG standard (ITU-T T.81, table K.1), row by row.
 _LUMINANCE = np.array(
     [
@@ -24,19 +23,15 @@ _LUMINANCE = np.array(
 ).ravel()
 
 
-def encode_jpeg(image: np.ndarray, quality: int, subsampling: str = "4:2:0") -> bytes:
-    """Encode (H, W, 3) uint8 as JPEG of `quality` 1 to 100; `subsampling` 4:4:4, 4:2:2 or 4:2:0."""
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """Encode (H, W, 3) uint8 as JPEG of `quality` 1 to 100 with 4:2:0 subsampling."""
     check_image(image)
     if not isinstance(quality, (int, np.integer)) or not 1 <= quality <= 100:
         raise ValueError(
             f"quality={quality!r} is out of range; allowed is a whole number, 1 to 100"
         )
-    if subsampling not in SUBSAMPLINGS:
-        raise ValueError(
-            f"subsampling={subsampling!r} is not known; choose from {', '.join(SUBSAMPLINGS)}"
-        )
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=int(quality), subsampling=subsampling)
+    Image.fromarray(image).save(buffer, "JPEG", quality=int(quality), subsampling="4:2:0")
     return buffer.getvalue()
 
 

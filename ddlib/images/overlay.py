@@ -32,18 +32,10 @@ def mean_map(heats: list[np.ndarray], size) -> np.ndarray:
 
 
 def upsample(heat: np.ndarray, size) -> np.ndarray:
-    """Resize one map or several bilinearly, with half-pixel centres as ``tf.image.resize``.
+    """Resize maps (h, w) or (N, h, w) bilinearly to float32, as ``tf.image.resize`` does.
 
-    Parameters
-    ----------
-    heat : ndarray, (h, w) or (N, h, w)
-    size : int or (int, int)
-        New height and width in pixels.
-
-    Returns
-    -------
-    ndarray, (H, W) or (N, H, W) float32
-        Values stay in their range; a peak between two new pixel centres comes out a little lower.
+    `size` is the new height and width in pixels, or one number for both. Values stay in their
+    range; a peak between two new pixel centres comes out a little lower.
 
     Examples
     --------
@@ -54,18 +46,17 @@ def upsample(heat: np.ndarray, size) -> np.ndarray:
     height, width = (size, size) if np.isscalar(size) else size
     if heat.shape[-2:] == (height, width):
         return heat
-    return _interpolate(_interpolate(heat, width, axis=-1), height, axis=-2)
+    wide = _interpolate(heat, width)
+    return _interpolate(wide.swapaxes(-1, -2), height).swapaxes(-1, -2)
 
 
-def _interpolate(values: np.ndarray, new: int, axis: int) -> np.ndarray:
-    """Interpolate linearly along one axis at the centres of `new` pixels, constant beyond them."""
-    old = values.shape[axis]
+def _interpolate(values: np.ndarray, new: int) -> np.ndarray:
+    """Interpolate along the last axis at the centres of `new` pixels, constant beyond them."""
+    old = values.shape[-1]
     position = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
     below = position.astype(int)
-    above = np.minimum(below + 1, old - 1)
-    share = (position - below).astype(np.float32)
-    low, high = values.take(below, axis), values.take(above, axis)
-    return low + (high - low) * (share[:, None] if axis == -2 else share)
+    low, high = values[..., below], values[..., np.minimum(below + 1, old - 1)]
+    return low + (high - low) * (position - below).astype(np.float32)
 
 
 def overlay(

@@ -67,27 +67,17 @@ DEFAULT_PERTURBATIONS = tuple(
 
 
 def perturb(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.ndarray:
-    """Return an image after one change.
+    """Return an image (H, W, 3) uint8 after one change; after a crop it is smaller.
 
     Parameters
     ----------
-    image : (H, W, 3) uint8
     kind : {"jpeg", "blur", "resize", "crop", "noise"}
     strength : float
         "jpeg": quality 1 to 100; "blur": sigma of the Gaussian in pixels; "resize": share that each
         side is reduced to before it is enlarged back; "crop": share of each side that is kept, the
-        middle; "noise": sigma of Gaussian noise in grey levels.
+        middle; "noise": sigma of Gaussian noise in grey levels. ValueError if out of range.
     seed : int
         Seed of the noise. One seed gives one pattern, scaled by `strength`.
-
-    Returns
-    -------
-    (H, W, 3) uint8, smaller after a crop
-
-    Raises
-    ------
-    ValueError
-        If the kind is unknown, the strength out of its range or the image of another form.
     """
     if kind not in PERTURBATIONS:
         raise ValueError(f"kind={kind!r} is not known; choose from {', '.join(PERTURBATIONS)}")
@@ -123,11 +113,9 @@ def augment(image: np.ndarray, plan: Augmentation, rng: np.random.Generator) -> 
         kept = max(1, round(side * rng.uniform(plan.least_kept, 1)))
         left, top = rng.integers(0, side - kept + 1, 2)
         box = (left, top, left + kept, top + kept)
-        zoomed = Image.fromarray(image).resize((side, side), _random_filter(rng), box=box)
-        image = np.asarray(zoomed)
+        image = np.asarray(Image.fromarray(image).resize((side, side), _filter(rng), box=box))
     if rng.random() < plan.resize:
-        scale = rng.uniform(plan.smallest, 1)
-        image = _resize(image, scale, down=_random_filter(rng), up=_random_filter(rng))
+        image = _resize(image, rng.uniform(plan.smallest, 1), 0, _filter(rng), _filter(rng))
     if rng.random() < plan.blur:
         image = _blur(image, rng.uniform(0, plan.largest_sigma))
     if rng.random() < plan.jpeg:
@@ -142,5 +130,5 @@ def random_window(image: np.ndarray, side: int, rng: np.random.Generator) -> np.
     return window[:, ::-1] if rng.random() < 0.5 else window
 
 
-def _random_filter(rng: np.random.Generator):
+def _filter(rng: np.random.Generator):
     return _FILTERS[rng.integers(len(_FILTERS))]

@@ -224,34 +224,19 @@ def list_images(root) -> list[str]:
     return sorted(found)
 
 
-def read_images(source) -> list[tuple[str | None, np.ndarray]]:
-    """Read images from files, folders, PIL images or arrays.
-
-    Parameters
-    ----------
-    source : path, PIL image, array (H, W, 3) or (N, H, W, 3) uint8, or a list of these
-        In a folder all images are read (`list_images`).
-
-    Returns
-    -------
-    list of (name, image)
-        The path of a file, else None; (H, W, 3) uint8.
-
-    Raises
-    ------
-    ValueError
-        If the source is none of these or holds no image. `ImageError`, if a file cannot be read.
-    """
-    return [
-        (str(each), read_image(each)) if isinstance(each, Path) else (None, each)
-        for each in list_sources(source)
-    ]
+def read_images(source) -> list[np.ndarray]:
+    """Read the images of a source, as `list_sources` takes it, to (H, W, 3) uint8."""
+    return [read_image(x) if isinstance(x, Path) else x for x in list_sources(source)]
 
 
 def list_sources(source) -> list[Path | np.ndarray]:
     """Return a path or an array (H, W, 3) uint8 for each image of a source; no file is read.
 
-    Parameters and errors are those of `read_images`.
+    Parameters
+    ----------
+    source : path, PIL image, array (H, W, 3) or (N, H, W, 3) uint8, or a list of these
+        In a folder all images are taken (`list_images`). ValueError if it is none of these or holds
+        no image.
     """
     found = list(_each_source(source))
     if not found:

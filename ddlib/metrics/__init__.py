@@ -1,6 +1,5 @@
 """From scores to numbers with intervals: accuracy, recall, AUC, calibration, agreement."""
 
-from ddlib.metrics.agreement import agreement
 from ddlib.metrics.calibration import (
     ece,
     evaluate_reject_band,
@@ -18,4 +17,4 @@ from ddlib.metrics.calibration import (
 from ddlib.metrics.format import display_name, percent, summary, with_interval
 from ddlib.metrics.intervals import bootstrap_interval, difference, paired_difference, wilson
 from ddlib.metrics.roc_auc import auc, auc_difference, check_scores
-from ddlib.metrics.score_table import compare, real_is_positive, score_table
+from ddlib.metrics.score_table import agreement, compare, real_is_positive, score_table

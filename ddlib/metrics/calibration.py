@@ -11,6 +11,7 @@ import pandas as pd
 
 from ddlib.metrics.intervals import wilson
 from ddlib.metrics.roc_auc import check_scores
+from ddlib.metrics.score_table import share_with_interval
 from ddlib.protocol import FAKE, REAL
 
 TEMPERATURES = (0.05, 20.0)  # beyond, scores are constant in practice
@@ -23,16 +24,7 @@ def threshold_at_fpr(labels, scores, rate: float) -> float:
 
     Of n reals at most floor(rate * n) lie at or above it, ties included. It lies midway between two
     reals' scores, or just above the highest, so that it can exceed 1: then nothing is called fake.
-
-    Parameters
-    ----------
-    rate : float in [0, 1)
-        Allowed false alarms: 0.01 is one real in a hundred.
-
-    Raises
-    ------
-    ValueError
-        If there is no real or the rate is out of range.
+    A rate outside [0, 1) or a set without reals is a ValueError.
     """
     labels, scores = check_scores(labels, scores)
     return _tail_threshold(scores[labels == REAL], rate, "real")
@@ -51,12 +43,11 @@ def youden(labels, scores) -> float:
     """Return the threshold with the largest recall of reals + recall of fakes (Youden 1950).
 
     Candidates are 0.5 and the midpoints between neighbouring scores; of equally good ones the
-    nearest to 0.5 is returned. Both classes are needed.
+    nearest to 0.5 is returned.
     """
     labels, scores = check_scores(labels, scores)
+    _need_both(labels)
     reals, fakes = np.sort(scores[labels == REAL]), np.sort(scores[labels == FAKE])
-    _need(len(reals), "real")
-    _need(len(fakes), "fake")
     levels = np.unique(scores)
     tries = np.append((levels[1:] + levels[:-1]) / 2, 0.5)
     gain = np.searchsorted(reals, tries) / len(reals) - np.searchsorted(fakes, tries) / len(fakes)
@@ -72,13 +63,7 @@ def logits(scores) -> np.ndarray:
 
 
 def probability(logits, temperature: float = 1.0) -> np.ndarray:
-    """Return P(fake) = sigmoid(logit / temperature) as float64.
-
-    Examples
-    --------
-    >>> probability([0.0, -800.0])
-    array([0.5, 0. ])
-    """
+    """Return P(fake) = sigmoid(logit / temperature) as float64."""
     from scipy.special import expit
 
     return expit(np.asarray(logits, np.float64) / temperature)
@@ -95,17 +80,7 @@ def temperature(labels, values) -> float:
 
     T above 1 means that the detector was overconfident. It changes no ranking and no decision at
     0.5. T is the lower end of `TEMPERATURES` when logits separate the classes without error, the
-    upper end when they carry no information.
-
-    Parameters
-    ----------
-    values : (N,) array of float
-        Finite logits, see `logits`.
-
-    Raises
-    ------
-    ValueError
-        If lengths differ, a class is missing or a logit is not finite.
+    upper end when they carry no information. A logit that is not finite is a ValueError.
     """
     from scipy.optimize import minimize_scalar
 
@@ -113,8 +88,7 @@ def temperature(labels, values) -> float:
     if not np.isfinite(values).all():
         raise ValueError("a logit is NaN or infinite; check the model's input")
     labels, _ = check_scores(labels, np.zeros(len(values)))
-    _need(np.sum(labels == REAL), "real")
-    _need(np.sum(labels == FAKE), "fake")
+    _need_both(labels)
     best = minimize_scalar(
         lambda log_t: nll(labels, values, np.exp(log_t)),
         bounds=np.log(TEMPERATURES),
@@ -127,11 +101,8 @@ def temperature(labels, values) -> float:
 def reliability(labels, scores, bins: int = 15) -> pd.DataFrame:
     """Return, for bins of equal width on [0, 1], the mean score beside the share of fakes.
 
-    Returns
-    -------
-    DataFrame
-        A row per non-empty bin: score_from, score_to, n, mean_score, share_fake, low, high
-        (Wilson 95 %).
+    A row per non-empty bin: score_from, score_to, n, mean_score, share_fake, low, high (Wilson
+    95 %).
     """
     labels, scores = check_scores(labels, scores)
     if bins < 1:
@@ -162,11 +133,6 @@ def reject_band(labels, scores, error: float = 0.05) -> tuple[float, float]:
     At most a share `error` of the reals lies at or above high and at most that share of the fakes
     below low, whatever the mix of classes. A detector that achieves both with one threshold needs
     no band: low and high are then equal, midway between the two limits.
-
-    Parameters
-    ----------
-    labels, scores : (N,) arrays of both classes
-    error : float in [0, 1)
     """
     high = threshold_at_fpr(labels, scores, error)
     low = threshold_at_fnr(labels, scores, error)
@@ -200,9 +166,8 @@ def evaluate_reject_band(labels, scores, band: tuple[float, float]) -> dict:
     alarms, misses = int(np.sum(real & (said == "fake"))), int(np.sum(fake & (said == "real")))
     decided = int(np.sum(said != "unsure"))
     result = {"n": len(labels), "n_decided": decided}
-    for name, k, n in (("coverage", decided, len(labels)), ("error", alarms + misses, decided)):
-        low, high = wilson(k, n)
-        result |= {name: k / n if n else np.nan, f"{name}_low": low, f"{name}_high": high}
+    result |= share_with_interval("coverage", decided, len(labels))
+    result |= share_with_interval("error", alarms + misses, decided)
     result["false_alarm"] = alarms / real.sum() if real.any() else np.nan
     result["miss"] = misses / fake.sum() if fake.any() else np.nan
     return result
@@ -210,7 +175,8 @@ def evaluate_reject_band(labels, scores, band: tuple[float, float]) -> dict:
 
 def _tail_threshold(scores: np.ndarray, rate: float, label: str) -> float:
     """Return the threshold that at most floor(rate * n) of the scores reach."""
-    _need(len(scores), label)
+    if not len(scores):
+        raise ValueError(f"the set has no {label} image; a threshold needs some")
     if not 0 <= rate < 1:
         raise ValueError(f"rate={rate} is out of range; give a share from 0 up to, not with, 1")
     falling = np.sort(scores)[::-1]
@@ -220,6 +186,7 @@ def _tail_threshold(scores: np.ndarray, rate: float, label: str) -> float:
     return max(step, float(above[-1] + kept) / 2) if len(above) else step
 
 
-def _need(n: int, label: str) -> None:
-    if n == 0:
-        raise ValueError(f"the set has no {label} image; a threshold or temperature needs some")
+def _need_both(labels) -> None:
+    for label, word in ((REAL, "real"), (FAKE, "fake")):
+        if label not in labels:
+            raise ValueError(f"the set has no {word} image; this takes images of both classes")

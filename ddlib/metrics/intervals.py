@@ -10,10 +10,10 @@ Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of k successes in n trials (Wilson 1927).
+    """Return the 95 % Wilson score interval of k successes in n trials (Wilson 1927); NaN if n = 0.
 
-    Unlike p +- z * se it holds at the ends: at 0 of n its upper limit is z^2 / (n + z^2). Both
-    limits are NaN when n is 0. `scipy.stats.binomtest` gives the same, a thousand times slower.
+    Unlike p +- z * se it holds at the ends: at 0 of n its upper limit is z^2 / (n + z^2).
+    `scipy.stats.binomtest` gives the same, a thousand times slower.
 
     Examples
     --------
@@ -32,10 +32,9 @@ def wilson(k: int, n: int) -> tuple[float, float]:
 
 
 def difference(k_a: int, n_a: int, k_b: int, n_b: int) -> tuple[float, float, float]:
-    """Return a - b of two independent proportions and its 95 % interval: (difference, low, high).
+    """Return (a - b, low, high) for two proportions of different images.
 
-    Method 10 of Newcombe 1998, built from two Wilson intervals, for results on different images.
-    `ddlib.metrics.score_table.compare` is for two detectors on the same images.
+    Method 10 of Newcombe 1998, built from two Wilson intervals; NaN if a set is empty.
 
     Examples
     --------
@@ -52,7 +51,7 @@ def difference(k_a: int, n_a: int, k_b: int, n_b: int) -> tuple[float, float, fl
 
 
 def paired_difference(only_a: int, only_b: int, n: int) -> tuple[float, float, float]:
-    """Return a - b of two proportions of the same n images and its 95 % interval.
+    """Return (a - b, low, high) for two proportions of the same n images.
 
     `only_a` and `only_b` count the images that one alone got right. Agresti and Min 2005: Wald's
     interval after half an image is added to each of the four cells.
@@ -72,9 +71,9 @@ def bootstrap_interval(values, seed: int = 0) -> tuple[float, float, float]:
     return float(values.mean()), float(low), float(high)
 
 
-def resampled_means(values: np.ndarray, seed: int, repeats: int = 2000) -> np.ndarray:
-    """Return the means of `repeats` samples drawn with replacement; NaN without values."""
+def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+    """Return the means of 2,000 samples drawn with replacement; NaN without values."""
     if not len(values):
-        return np.full(repeats, nan)
-    picks = np.random.default_rng(seed).integers(0, len(values), (repeats, len(values)))
+        return np.full(2000, nan)
+    picks = np.random.default_rng(seed).integers(0, len(values), (2000, len(values)))
     return values[picks].mean(1)

@@ -11,19 +11,14 @@ from ddlib.protocol import FAKE, REAL
 
 
 def check_scores(labels, scores) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels as int and scores as float arrays, both (N,).
+    """Return labels (0 real, 1 fake) as int and scores, P(fake) in [0, 1], as float, both (N,).
 
-    Parameters
-    ----------
-    labels : (N,) array of 0 (real) and 1 (fake)
-    scores : (N,) or (N, 1) array of float in [0, 1]
-        P(fake).
+    A column (N, 1), as Keras gives it, is taken too.
 
     Raises
     ------
     ValueError
-        If the set is empty, the lengths differ, a label is neither 0 nor 1, or a score is NaN or
-        outside [0, 1].
+        If the set is empty, the lengths differ, or a label or score is not one.
     """
     labels, scores = np.ravel(labels), np.ravel(np.asarray(scores, dtype=np.float64))
     if len(labels) != len(scores):
@@ -37,10 +32,9 @@ def check_scores(labels, scores) -> tuple[np.ndarray, np.ndarray]:
         )
     outside = ~((scores >= 0) & (scores <= 1))  # true for NaN as well
     if outside.any():
-        where = int(np.flatnonzero(outside)[0])
         raise ValueError(
-            f"score {scores[where]} at position {where} ({outside.sum()} such) is not a "
-            "probability in [0, 1]; apply a sigmoid to logits first"
+            f"score {scores[outside][0]} at position {outside.argmax()} ({outside.sum()} such) is "
+            "not a probability in [0, 1]; apply a sigmoid to logits first"
         )
     return labels.astype(int), scores
 
@@ -50,8 +44,7 @@ def auc(labels, scores) -> tuple[float, float, float]:
 
     DeLong 1988 by the midranks of Sun and Xu 2014, on the logit scale, which keeps the interval in
     [0, 1]. A perfect ranking has no variance: its interval is Wilson's for as many images as the
-    smaller class has, which errs on the wide side. All NaN when a class is missing; low and high
-    NaN when a class has one image.
+    smaller class has. All NaN without both classes; low and high NaN when one has a single image.
 
     Examples
     --------
@@ -73,10 +66,7 @@ def auc(labels, scores) -> tuple[float, float, float]:
 
 
 def auc_difference(labels, scores_a, scores_b) -> tuple[float, float, float]:
-    """Return AUC of a - AUC of b on the same images and DeLong's 95 % interval.
-
-    NaN when a class is missing.
-    """
+    """Return (AUC of a - AUC of b, low, high) on the same images by DeLong; NaN for one class."""
     labels, a = check_scores(labels, scores_a)
     labels, b = check_scores(labels, scores_b)
     if min(np.bincount(labels, minlength=2)) == 0:

@@ -1,7 +1,7 @@
-"""Scores against labels: recall of reals and of fakes, AUC and AP, each with its interval.
+"""Scores against labels, and against other scores: recall, AUC, AP, differences, agreement.
 
-A score is P(fake) and an image is called fake from `threshold` upward. A set of a single class has
-a recall and no accuracy, AUC or AP: those are NaN.
+A score is P(fake) and an image is called fake from `threshold` upward. Where a class is missing,
+accuracy, AUC and AP are NaN.
 """
 
 from __future__ import annotations
@@ -20,20 +20,14 @@ def score_table(labels, scores, threshold: float = 0.5) -> dict:
 
     Parameters
     ----------
-    labels : (N,) array of 0 (real) and 1 (fake)
-    scores : (N,) array of float in [0, 1]
+    labels, scores : (N,) arrays
+        0 (real) or 1 (fake), and P(fake); others are a ValueError of `check_scores`.
 
     Returns
     -------
     dict
         n_real, n_fake; accuracy, recall_real, recall_fake and auc, each with _low and _high (95 %,
-        Wilson; DeLong for auc); balanced_accuracy, ap (scikit-learn's average precision); tp, fp,
-        tn, fn; threshold. NaN where a class is missing.
-
-    Raises
-    ------
-    ValueError
-        As `ddlib.metrics.roc_auc.check_scores` does.
+        Wilson; DeLong for auc); balanced_accuracy, ap; tp, fp, tn, fn; threshold.
 
     Examples
     --------
@@ -45,8 +39,9 @@ def score_table(labels, scores, threshold: float = 0.5) -> dict:
     tp, fp, tn, fn = _counts(labels, scores, threshold)
     both = tn + fp > 0 and tp + fn > 0
     result = {"n_real": tn + fp, "n_fake": tp + fn}
-    result |= _share("accuracy", tp + tn if both else 0, len(labels) if both else 0)
-    result |= _share("recall_real", tn, tn + fp) | _share("recall_fake", tp, tp + fn)
+    result |= share_with_interval("accuracy", tp + tn if both else 0, len(labels) if both else 0)
+    result |= share_with_interval("recall_real", tn, tn + fp)
+    result |= share_with_interval("recall_fake", tp, tp + fn)
     result["balanced_accuracy"] = (result["recall_real"] + result["recall_fake"]) / 2
     result["auc"], result["auc_low"], result["auc_high"] = auc(labels, scores)
     result["ap"] = nan
@@ -58,19 +53,18 @@ def score_table(labels, scores, threshold: float = 0.5) -> dict:
 
 
 def real_is_positive(labels, scores) -> dict:
-    """Return the study's accuracy, precision, recall and f1 at threshold 0.5: real is positive.
+    """Return accuracy, precision, recall and f1 at 0.5 as the study had them: real is positive.
 
-    The study's folder order made real = 1. Its precision is the share of real among the images
-    called real, its recall that of reals found. NaN where undefined (see `score_table`).
+    Its folder order made real = 1. NaN where undefined.
     """
     labels, scores = check_scores(labels, scores)
     tp, fp, tn, fn = _counts(labels, scores, 0.5)
-    single = tp + fn == 0 or tn + fp == 0
+    both = tn + fp > 0 and tp + fn > 0
     return {
-        "accuracy": nan if single else (tp + tn) / len(labels),
-        "precision": nan if single else _ratio(tn, tn + fn),
+        "accuracy": (tp + tn) / len(labels) if both else nan,
+        "precision": _ratio(tn, tn + fn) if both else nan,
         "recall": _ratio(tn, tn + fp),
-        "f1": nan if single else _ratio(2 * tn, 2 * tn + fn + fp),
+        "f1": _ratio(2 * tn, 2 * tn + fn + fp) if both else nan,
     }
 
 
@@ -90,34 +84,68 @@ def compare(labels, scores_a, scores_b, threshold: float = 0.5) -> dict:
     labels, b = check_scores(labels, scores_b)
     right_a, right_b = ((s >= threshold) == (labels == FAKE) for s in (a, b))
     only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
-    shift, low, high = paired_difference(only_a, only_b, len(labels))
-    area, area_low, area_high = auc_difference(labels, a, b)
-    differ = only_a + only_b
+    result = {"n": len(labels), "right_a": float(right_a.mean()), "right_b": float(right_b.mean())}
+    shift = paired_difference(only_a, only_b, len(labels))
+    result |= dict(zip(("difference", "low", "high"), shift, strict=True))
+    p_value = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    result |= {"only_a": only_a, "only_b": only_b, "p_value": float(p_value)}
+    area = auc_difference(labels, a, b)
+    return result | dict(zip(("auc_difference", "auc_low", "auc_high"), area, strict=True))
+
+
+def agreement(scores, reference_scores, labels=None, threshold: float = 0.5) -> dict:
+    """Return how far a model's scores are from a reference's on the same images.
+
+    Parameters
+    ----------
+    scores, reference_scores : (N,) arrays
+        P(fake) of the exported model and of the one it was made from.
+    labels : (N,) array of 0 and 1, optional
+        Needed for `auc_loss`.
+
+    Returns
+    -------
+    dict
+        n; flips (verdicts that differ), flip_rate with flip_low and flip_high (Wilson 95 %);
+        mean_difference and max_difference of scores, absolute; auc_loss (reference - model, NaN
+        without labels of both classes).
+
+    Examples
+    --------
+    >>> agreement([0.4, 0.9], [0.6, 0.9])["flips"]
+    1
+    """
+    scores, reference = np.asarray(scores, np.float64), np.asarray(reference_scores, np.float64)
+    if scores.shape != reference.shape or scores.ndim != 1 or not len(scores):
+        raise ValueError(
+            f"scores {scores.shape} and reference_scores {reference.shape} must both be (N,), N > 0"
+        )
+    flips, n = int(np.sum((scores >= threshold) != (reference >= threshold))), len(scores)
+    low, high = wilson(flips, n)
+    difference = np.abs(scores - reference)
     return {
-        "n": len(labels),
-        "right_a": float(right_a.mean()),
-        "right_b": float(right_b.mean()),
-        "difference": shift,
-        "low": low,
-        "high": high,
-        "only_a": only_a,
-        "only_b": only_b,
-        "p_value": float(binomtest(only_a, differ).pvalue) if differ else 1.0,
-        "auc_difference": area,
-        "auc_low": area_low,
-        "auc_high": area_high,
+        "n": n,
+        "flips": flips,
+        "flip_rate": flips / n,
+        "flip_low": low,
+        "flip_high": high,
+        "mean_difference": float(difference.mean()),
+        "max_difference": float(difference.max()),
+        "auc_loss": nan if labels is None else auc(labels, reference)[0] - auc(labels, scores)[0],
     }
 
 
+def share_with_interval(name: str, k: int, n: int) -> dict:
+    """Return k / n under `name`, and its 95 % Wilson interval under name_low and name_high."""
+    low, high = wilson(k, n)
+    return {name: _ratio(k, n), f"{name}_low": low, f"{name}_high": high}
+
+
 def _counts(labels, scores, threshold) -> tuple[int, int, int, int]:
+    """Return tp, fp, tn, fn."""
     called, fake = scores >= threshold, labels == FAKE
     cells = (called & fake, called & ~fake, ~called & ~fake, ~called & fake)
     return tuple(int(cell.sum()) for cell in cells)
-
-
-def _share(name: str, k: int, n: int) -> dict:
-    low, high = wilson(k, n)
-    return {name: _ratio(k, n), f"{name}_low": low, f"{name}_high": high}
 
 
 def _ratio(k: int, n: int) -> float:
