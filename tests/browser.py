@@ -33,9 +33,9 @@ def need(module):
 
 
 @contextmanager
-def explorer_page(data, runs):
+def explorer_page(data, runs, *options):
     """Serve the explorer; give the address that the command says."""
-    command = [sys.executable, "-m", "ddlib", "explore", "--no-browser", "--port", "0"]
+    command = [sys.executable, "-m", "ddlib", "explore", "--no-browser", "--port", "0", *options]
     with serving([*command, "--data", str(data), "--runs", str(runs)], runs / "page.log") as log:
         words = wait_for(log, "The explorer is at ")
         yield words.split()[4]

@@ -1,14 +1,17 @@
 """The explorer without a browser: what a state shows, what controls do, what is said of errors."""
 
 import io
+import json
 import threading
 from dataclasses import replace
 
 import handmade
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from ddlib.__main__ import main
 from ddlib.data.loader import prepare
 from ddlib.deploy.detector import open_detector
 from ddlib.gradcam import GradCAM
@@ -22,6 +25,7 @@ from ddlib.viz.explorer.gallery import (
     find_models,
     matching,
     model_name,
+    model_title,
     pictures_of,
     thumbnail,
     trained_models,
@@ -54,12 +58,23 @@ def shown(study):
     return found
 
 
-def bring(explorer, name, content, piece=4_000_000):
-    """Do what the page does with one file."""
-    zone = explorer.controls.box.children[2].children[-1]
-    for start in range(0, len(content), piece):
+def pieces(name, content, piece=4_000_000):
+    """Return the messages in which the page sends one file."""
+    for start in range(0, max(1, len(content)), piece):
         part = [memoryview(content)[start : start + piece]]
-        zone._handle_custom_msg({"name": name, "size": len(content), "start": start}, part)
+        yield {"name": name, "size": len(content), "start": start}, part
+
+
+def bring(explorer, messages):
+    zone = explorer.controls.box.children[2].children[-1]
+    for message, buffers in messages:
+        zone._handle_custom_msg(message, buffers)
+
+
+def encoded(image, form="PNG"):
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
 
 
 class TestRender:
@@ -69,21 +84,21 @@ class TestRender:
         (view,) = answers(replace(state, layer="conv_1"))
         model = detector.keras_model()
         assert view.score == pytest.approx(float(model.predict(given[None], verbose=0)[0, 0]))
-        np.testing.assert_allclose(
-            view.maps.raw, GradCAM(model)(given[None], "fake", "conv_1").raw, rtol=1e-4, atol=1e-6
-        )
+        expected = GradCAM(model)(given[None], "fake", "conv_1").raw
+        np.testing.assert_allclose(view.maps.raw, expected, rtol=1e-4, atol=1e-6)
 
     @pytest.mark.parametrize("name", ["mobilenet025", "mobilenet075"])
     @pytest.mark.parametrize("height", [300, 200])
-    def test_a_shipped_detector_says_what_predict_says_of_the_same_file(
+    def test_a_shipped_detector_says_what_the_command_predict_says_of_the_same_file(
         self, name, height, models, tmp_path, rng
     ):
         file = tmp_path / "mine.jpg"
         Image.fromarray(rng.integers(0, 256, (height, 260, 3), dtype=np.uint8)).save(file)
-        expected = open_detector(name).predict(file)
+        said = CliRunner().invoke(main, ["predict", str(file), "--json", "--detector", name])
+        (expected,) = json.loads(said.stdout)["predictions"]
         for where in (file, file.read_bytes()):
             (view,) = answers(State(Picture(file.name, where), models[name]))
-            assert view.score == expected.score and view.verdict == expected.verdict
+            assert (view.score, view.verdict) == (expected["score"], expected["verdict"])
 
     def test_the_band_is_the_cards_and_without_a_card_there_is_one_threshold(self, state, models):
         views, panels = render(replace(state, second=models["mobilenet025"]))
@@ -102,13 +117,8 @@ class TestRender:
     def test_what_only_changes_the_drawing_never_reaches_the_network(self, state, monkeypatch):
         first = render(state)[1][1].image
         monkeypatch.setattr(GradCAM, "__call__", None)  # calling the network would raise
-        for field, value in (
-            ("opacity", 0.9),
-            ("colormap", "jet"),
-            ("outline", False),
-            ("layer", "mean"),
-            ("layer", "conv_1"),
-        ):
+        drawing = {"opacity": 0.9, "colormap": "jet", "outline": False, "layer": "mean"}
+        for field, value in drawing.items():
             changed = render(replace(state, **{field: value}))[1][1].image
             assert changed.shape == first.shape and (changed != first).any(), field
         assert render(replace(state, ela=90))[1][2].caption == "ELA, quality 90"
@@ -116,10 +126,8 @@ class TestRender:
             render(replace(state, target="real"))
 
     def test_resizing_comes_before_jpeg_and_both_change_what_the_model_sees(self, state):
-        (same,), (small,), (both,) = (
-            answers(each)
-            for each in (state, replace(state, side=32), replace(state, side=32, jpeg=5))
-        )
+        changes = {}, {"side": 32}, {"side": 32, "jpeg": 5}
+        (same,), (small,), (both,) = (answers(replace(state, **change)) for change in changes)
         assert small.score < same.score - 0.1  # the grid does not survive
         assert small.score_before == both.score_before == same.score == same.score_before
         image = Image.open(state.picture.where).resize((32, 32), Image.Resampling.BILINEAR)
@@ -133,9 +141,8 @@ class TestRender:
         assert answers(replace(state, model=str(file)))[0].score == 0.5 != before
 
     def test_an_ela_model_shows_what_it_is_given(self, study, state, tmp_path):
-        file = handmade.keep_model(
-            tmp_path, "clean-gan+ela", handmade.detector(), study.manifest, jpeg_quality=None
-        )
+        model, plain = handmade.detector(), {"jpeg_quality": None}
+        file = handmade.keep_model(tmp_path, "clean-gan+ela", model, study.manifest, **plain)
         _, (seen, _, given) = render(replace(state, model=str(file)))
         image = np.asarray(Image.open(state.picture.where))
         np.testing.assert_array_equal(given.image, prepare(image, open_detector(file).protocol))
@@ -149,7 +156,7 @@ class TestRender:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"layer": "conv_9"}, "clean-gan has no layer 'conv_9'; choose from conv_1"),
+            ({"layer": "conv_9"}, "has no layer 'conv_9'; choose from conv_1"),
             ({"target": "cat"}, "target='cat' is not known"),
             ({"colormap": "mud"}, "colormap='mud'"),
             ({"jpeg": 101}, "quality=101 is out of range"),
@@ -186,18 +193,19 @@ def test_an_outline_has_black_and_white_so_that_it_shows_on_any_colour():
 
 
 class TestGallery:
-    def test_models_come_in_the_studys_order_and_only_when_finished(self, tmp_path):
+    def test_models_come_in_the_studys_order_with_names_in_words(self, tmp_path):
         for name in ("paper-gan", "clean-gan+sd", "clean-gan", "clean-gan-seed=1", "clean-gan+ela"):
             (tmp_path / "models" / name).mkdir(parents=True)
             (tmp_path / "models" / name / "detector.keras").touch()
-            if name != "clean-gan+ela":
+            if name != "clean-gan+ela":  # it is not finished
                 (tmp_path / "models" / name / "finished.json").touch()
         names = ["clean-gan", "clean-gan+sd", "paper-gan", "clean-gan-seed=1"]
         assert [model_name(file) for file in trained_models(tmp_path)] == names
-        assert [model_name(file) for file in find_models(tmp_path)][4:] == [
-            "mobilenet025",
-            "mobilenet075",
-        ]
+        titles = ["GAN, clean protocol", "GAN + SD, clean protocol", "GAN, as the study"]
+        titles += ["GAN, clean protocol, seed=1"]
+        titles += ["MobileNet V1, width 0.25", "MobileNet V1, width 0.75"]
+        assert [model_title(file) for file in find_models(tmp_path)] == titles
+        assert model_title("mine-gan.keras") == "mine-gan"
 
     def test_filters(self, study, models):
         pictures = pictures_of(study.manifest, models["clean-gan+sd"])
@@ -206,10 +214,8 @@ class TestGallery:
         wrong, right = (matching(pictures, decision=word) for word in ("wrong", "right"))
         assert len(wrong) + len(right) == 12
         assert all((each.score >= 0.5) != (each.label == "fake") for each in wrong)
-
-    def test_without_scores_there_are_no_decisions(self, study, models):
-        pictures = pictures_of(study.manifest, models["mobilenet025"])
-        assert len(pictures) == 12 and {each.decision for each in pictures} == {""}
+        unscored = pictures_of(study.manifest, models["mobilenet025"])
+        assert len(unscored) == 12 and {each.decision for each in unscored} == {""}
 
     def test_a_picture_that_cannot_be_read_has_a_thumbnail_all_the_same(self, tmp_path):
         small = thumbnail(Picture("gone.png", tmp_path / "gone.png"))
@@ -217,18 +223,17 @@ class TestGallery:
 
 
 class TestExplorer:
-    def test_it_begins_with_a_picture_a_verdict_and_thumbnails(self, shown):
+    def test_it_begins_with_a_picture_a_verdict_thumbnails_and_named_controls(self, shown):
         c = shown.controls
-        assert "ffhq-0.png. clean-gan: real, P(fake)" in c.verdict.value and c.error.value == ""
+        assert "ffhq-0.png. GAN, clean protocol: real, P(fake)" in c.verdict.value
+        assert c.error.value == "" and all(thumb.value for thumb in c.thumbs)
         assert [box.layout.display for box in c.panels] == ["", ""] + ["none"] * 3
-        assert all(thumb.value for thumb in c.thumbs)
         assert "12 of 12" in c.count.value and c.picks[0].description.startswith("▶")
-
-    def test_every_control_has_words(self, shown):
-        c = shown.controls
         for control in (*c.fields.values(), c.position, c.previous, c.next, c.reset, c.save):
             assert control.description and control.tooltip
         assert all(c.fields[name].index == 0 for name in ("source", "label", "second", "layer"))
+        bundle = shown._repr_mimebundle_()  # exported pages get the picture beside the controls
+        assert "application/vnd.jupyter.widget-view+json" in bundle and "image/png" in bundle
 
     def test_each_control_sets_its_field_and_the_state_moves_the_controls(self, shown):
         for name, control in shown.controls.fields.items():
@@ -255,13 +260,8 @@ class TestExplorer:
 
     def test_next_previous_and_a_thumbnail_go_to_their_picture(self, shown):
         c = shown.controls
-        for button, name in (
-            (c.next, "ffhq-1"),
-            (c.previous, "ffhq-0"),
-            (c.previous, "stylegan-5"),
-            (c.next, "ffhq-0"),
-            (c.picks[6], "stylegan-0"),
-        ):
+        steps = [(c.next, "ffhq-1"), (c.previous, "ffhq-0"), (c.previous, "stylegan-5")]
+        for button, name in [*steps, (c.next, "ffhq-0"), (c.picks[6], "stylegan-0")]:
             button.click()
             assert shown.wait() and name in c.verdict.value
         assert c.picks[6].description.startswith("▶") and c.position.value == 7
@@ -288,51 +288,122 @@ class TestExplorer:
     @pytest.mark.parametrize("piece", [1000, 4_000_000])
     def test_a_picture_of_ones_own_and_back(self, shown, piece):
         c, content = shown.controls, (shown.study.manifest.root / "stylegan-0.png").read_bytes()
-        bring(shown, "mine <3.png", content, piece)
+        bring(shown, pieces("mine <3.png", content, piece))
         assert shown.wait()
-        assert "mine &lt;3.png. clean-gan: fake" in c.verdict.value
+        assert "mine &lt;3.png. GAN, clean protocol: fake" in c.verdict.value
         assert not any(pick.description.startswith("▶") for pick in c.picks)
         shown.set(source="stylegan")  # the gallery changes, the picture stays
         assert shown.wait() and "mine" in c.verdict.value
         c.picks[0].click()
         assert shown.wait() and "stylegan-0.png" in c.verdict.value
 
-    def test_a_bad_file_gives_a_sentence_and_no_stale_picture(self, shown):
-        c = shown.controls
-        bring(shown, "notes.txt", b"no picture at all")
-        assert shown.wait()
-        assert "Notes.txt: the content is" in c.error.value
-        assert {box.layout.display for box in c.panels} == {"none"} and c.save.disabled
-        c.next.click()
-        assert shown.wait() and c.error.value == "" and c.panels[0].layout.display == ""
-
     def test_saving_writes_what_is_shown_and_offers_it(self, shown):
         shown.controls.save.click()
         (file,) = (shown.study.folder / "explorer").glob("*.png")
         said = shown.controls.said.value
         assert file.name == "ffhq-0-clean-gan.png" in said and 'download="' in said
-        assert "clean-gan: fake from 0.50" in Image.open(file).text["Description"]
-
-    def test_exported_pages_get_the_picture_beside_the_controls(self, shown):
-        bundle = shown._repr_mimebundle_()
-        assert "application/vnd.jupyter.widget-view+json" in bundle and "image/png" in bundle
+        assert "protocol: fake from 0.50" in Image.open(file).text["Description"]
 
     def test_without_a_trained_model_the_shipped_ones_are_offered(self, study, tmp_path):
         words = Explorer(replace(study, folder=tmp_path)).controls.fields["model"].options
-        assert [name for name, _ in words] == ["mobilenet025", "mobilenet075"]
+        assert [model_name(file) for _, file in words] == ["mobilenet025", "mobilenet075"]
+
+
+class TestHostileFiles:
+    """What is brought is shown or refused in words; the controls work on."""
+
+    @pytest.fixture
+    def good(self, study):
+        return (study.manifest.root / "ffhq-1.png").read_bytes()
+
+    def check(self, shown, good, words):
+        """The words are there, no old picture beside them, and the next file is answered."""
+        assert shown.wait() and words in shown.controls.error.value
+        bring(shown, pieces("next.png", good))
+        assert shown.wait() and "next.png. GAN" in shown.controls.verdict.value
+        assert shown.controls.error.value == ""
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"", "the content is"),
+            (b"no picture at all", "the content is"),
+            (encoded(Image.new("L", (30_000, 10))), "too large"),
+            (encoded(Image.new("1", (19_000, 19_000))), "too large"),
+            (encoded(Image.effect_noise((64, 64), 50), "JPEG")[:700], "truncated"),
+        ],
+    )
+    def test_what_is_no_sound_picture(self, shown, good, content, words):
+        bring(shown, pieces("notes.txt", content))
+        assert shown.wait() and shown.controls.save.disabled
+        assert {box.layout.display for box in shown.controls.panels} == {"none"}
+        assert "notes.txt: " in shown.controls.error.value
+        self.check(shown, good, words)
+
+    def test_mutations_of_a_picture_never_leave_a_dead_page(self, shown, good, rng):
+        for _ in range(25):
+            content = bytearray(good)
+            for place in rng.integers(0, len(content), 8):
+                content[place] = rng.integers(256)
+            bring(shown, pieces("mutated.png", bytes(content[: rng.integers(len(content))])))
+            assert shown.wait()
+            assert "mutated.png" in shown.controls.verdict.value + shown.controls.error.value
+            assert "This did not work" not in shown.controls.error.value
+        self.check(shown, good, "")
+
+    def test_two_files_at_once(self, shown, good):
+        for size in (2500, len(good)):
+            first, second = pieces("a.png", good, 1000), pieces("b.png", bytes(size), 1000)
+            mixed = [message for pair in zip(first, second, strict=False) for message in pair]
+            bring(shown, [*mixed, *first])
+            self.check(shown, good, "one at a time")
+
+    def test_a_file_above_the_limit_is_refused_at_its_first_piece(self, shown, good):
+        message = {"name": "scan.tif", "size": 100_000_001, "start": 0}
+        bring(shown, [(message, [b"II*"])])
+        self.check(shown, good, "scan.tif has over 100 MB")
+
+    def test_a_message_goes_when_the_same_file_is_brought_again(self, shown, good):
+        bring(shown, pieces("next.png", good))
+        assert shown.wait()
+        bring(shown, [({"error": "These are 2 files; bring one at a time."}, [])])
+        self.check(shown, good, "These are 2 files")
+
+    def test_a_figure_that_cannot_be_written_is_said(self, shown, good, tmp_path):
+        (tmp_path / "explorer").write_text("a file where the folder should be")
+        shown.study = replace(shown.study, folder=tmp_path)
+        shown.controls.save.click()
+        self.check(shown, good, str(tmp_path))
+        bring(shown, pieces(f"{'x' * 5000}.png", good))
+        assert shown.wait()
+        (tmp_path / "explorer").unlink()
+        shown.controls.save.click()
+        assert len(list((tmp_path / "explorer").glob("xxx*-clean-gan.png"))) == 1
+
+
+def test_the_command_looks_where_run_keeps_its_models(monkeypatch):
+    asked = []
+
+    def spy(*arguments):
+        asked.append(arguments)
+        raise ValueError("seen")
+
+    monkeypatch.setattr("ddlib.study.study.open_study", spy)
+    CliRunner().invoke(main, ["explore"])
+    assert asked[0][:2] == ("simulated", None)  # None is `ddlib.study.study.runs_folder()`
 
 
 def test_a_static_figure_is_shown_where_nobody_can_move_a_control(study):
     figure = show(study)
     assert len([ax for ax in figure.axes if ax.images]) == 6 * 3
     texts = " ".join(ax.get_title(loc="center") for ax in figure.axes)
-    assert "clean-gan+sd" in texts and "fake 0." in texts and "is real" in texts
+    assert "GAN + SD" in texts and "fake 0." in texts and "FFHQ\nis real" in texts
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ValueError("a.jpg: empty; remove it"), "A.jpg: empty; remove it."),
+        (ValueError("a.jpg: empty; remove it"), "a.jpg: empty; remove it."),
         (KeyError("gone"), "This did not work (KeyError: 'gone')."),
         (ValueError(""), "This did not work (ValueError: )."),
     ],

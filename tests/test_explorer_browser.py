@@ -66,15 +66,34 @@ def app(opened, request):
 def test_the_page_opens_with_its_token_alone_and_on_this_computer_alone(address):
     base, token = address.split("?token=")
     assert base.startswith("http://127.0.0.1:") and len(token) >= 32
-    assert "voila" in urllib.request.urlopen(address, timeout=60).read().decode()
+
+    def ask(address, host="localhost"):
+        request = urllib.request.Request(address, headers={"Host": host})
+        return urllib.request.urlopen(request, timeout=60)
+
+    assert "voila" in ask(address).read().decode()
     for wrong in (base, f"{base}?token=guess"):
-        assert "/login" in urllib.request.urlopen(wrong, timeout=60).url
-    with pytest.raises(urllib.error.HTTPError, match="403|405"):  # the way to a kernel
-        urllib.request.urlopen(urllib.request.Request(f"{base}api/kernels", b"{}"), timeout=60)
+        assert "/login" in ask(wrong).url
+    kernel = f"{base}api/kernels/1-1-1-1-1"
+    with pytest.raises(urllib.error.HTTPError, match="403|405"):
+        ask(kernel)
+    # a name that another site had resolved to this computer
+    for way in (address, f"{kernel}/channels?token={token}", f"{base}login"):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            ask(way, "evil.example")
+
+
+def test_others_are_let_in_only_where_asked_and_with_a_token(folders):
+    with browser.explorer_page(*folders, "--host", "0.0.0.0") as address:
+        asked = urllib.request.Request(address.split("?")[0], headers={"Host": "pool.example"})
+        assert "/login" in urllib.request.urlopen(asked, timeout=60).url
 
 
 def test_controls_of_the_explanation_change_the_map_and_nothing_else(app):
-    assert "clean-gan: fake, P(fake)" in app.verdict and "It is fake, from stylegan" in app.verdict
+    assert (
+        "GAN, clean protocol: fake, P(fake)" in app.verdict
+        and "It is fake: StyleGAN" in app.verdict
+    )
     verdict = app.verdict
     for act in (
         lambda: app.slide("Opacity", "End"),
@@ -101,7 +120,7 @@ def test_changes_of_the_picture_and_a_second_model_and_ela(app):
     assert app.score < min(jpeg, score) and jpeg != score
     assert "Input, resized to 16 px, JPEG 5, 64 px" in app.page.inner_text(".ddlib-panels")
     with app.changing():
-        app.page.get_by_label("Compare with").select_option("mobilenet025")
+        app.page.get_by_label("Compare with").select_option("MobileNet V1, width 0.25")
     with app.changing():
         app.page.get_by_label("Show ELA").select_option(label="JPEG quality 90")
     assert len(app.images()) == 4 and app.verdict.count("P(fake)") == 2
@@ -116,7 +135,7 @@ def test_a_file_of_ones_own_is_scored_and_what_cannot_be_gets_a_sentence(app, fo
     with large.open("wb") as file:
         file.truncate(101_000_000)
     app.drop(mine)
-    app.page.wait_for_selector("text=mine.png. clean-gan: real")
+    app.page.wait_for_selector("text=mine.png. GAN, clean protocol: real")
     app.drop(mine, large)
     app.told("These are 2 files; bring one at a time.")
     app.drop(large)
@@ -124,17 +143,17 @@ def test_a_file_of_ones_own_is_scored_and_what_cannot_be_gets_a_sentence(app, fo
     app.drop(tmp_path)
     app.told("could not be read; bring a picture file")
     app.drop(bad)
-    app.told("Holiday.jpg: the content is")
+    app.told("holiday.jpg: the content is")
     assert app.images() == [] and "Traceback" not in app.page.content()
     with app.page.expect_file_chooser() as chooser:
         app.zone.press("Enter")
     chooser.value.set_files(mine)
-    app.page.wait_for_selector("text=mine.png. clean-gan: real")
+    app.page.wait_for_selector("text=mine.png. GAN, clean protocol: real")
     assert not app.page.query_selector(".ddlib-error")
 
 
 def test_filters_keyboard_and_saving(app):
-    app.page.get_by_label("Source").select_option("ffhq")
+    app.page.get_by_label("Source").select_option("FFHQ")
     app.page.wait_for_selector("text=6 of 12 pictures")
     app.page.get_by_label("Label").select_option("fake")
     app.told("No picture passes these filters")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import time
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +17,6 @@ import click
 
 from ddlib.cli.shared import data_option
 
-TEMPLATE = "ddlib"
 # Voila's page asks another server for icons that it has itself; this one asks nobody.
 _INDEX = """{%- extends 'lab/index.html.j2' -%}
 {%- block notebook_css -%}
@@ -33,7 +29,7 @@ _INDEX = """{%- extends 'lab/index.html.j2' -%}
 
 @click.command("explore")
 @data_option
-@click.option("--runs", default="runs", show_default=True, help="Where the trained models are.")
+@click.option("--runs", help="Where the trained models are; by default where `run` keeps them.")
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
 @click.option("--small", is_flag=True, help="The tier that --small made.")
 @click.option("--detector", "models", multiple=True, help="A .keras file of your own; repeatable.")
@@ -56,32 +52,13 @@ def command(data, runs, alpha, small, models, host, port, browser):
     if study.simulated and not trained_models(study.folder):
         for condition in ("gan", "gan+sd"):
             study.train(condition)
-    with socket.socket() as probe:
-        probe.bind((host, 0 if _is_open(host, port) else port))
-        port = probe.getsockname()[1]
-    token = secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(prefix="ddlib-explorer-") as folder:
         page = write_page(Path(folder), (data, runs, alpha, small), models)
-        process = _serve(page, host, port, token)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # passes through `finally`
-        try:
-            while process.poll() is None and not _is_open(host, port):
-                time.sleep(0.2)
-            address = f"http://{host}:{port}/?token={token}"
-            click.echo(f"The explorer is at {address} (Ctrl-C ends it)")
-            if browser:
-                webbrowser.open(address)
-            process.wait()
-        except KeyboardInterrupt:  # the server got it too and ends its kernels
-            process.wait()
-        finally:
-            process.terminate()  # does nothing where it has ended
-            process.wait()
-    raise SystemExit(max(process.returncode, 0))
+        _serve(page, host, _free_port(host, port), browser)
 
 
 def write_page(folder: Path, study: tuple, models: Sequence[str] = ()) -> Path:
-    """Write the notebook of one cell that is served, and its template, into a folder.
+    """Write the notebook of one cell that is served, and its page template, into a folder.
 
     `study` is what `ddlib.study.study.open_study` takes first; paths may be relative to the
     current folder, where the kernel moves to.
@@ -89,7 +66,8 @@ def write_page(folder: Path, study: tuple, models: Sequence[str] = ()) -> Path:
     import nbformat
 
     code = (
-        f"import os\nos.chdir({os.getcwd()!r})\n"  # noqa: PTH109
+        f"import os, sys\nos.chdir({os.getcwd()!r})\n"  # noqa: PTH109
+        f"sys.path[:] = {sys.path!r}\n"  # a checkout need not be installed
         "from ddlib.study.study import open_study\n"
         "from ddlib.viz.explorer import Explorer\n\n"
         f"study = open_study(*{study!r}, log=lambda line: None)\n"
@@ -99,32 +77,54 @@ def write_page(folder: Path, study: tuple, models: Sequence[str] = ()) -> Path:
     text = f"# Grad-CAM explorer\nWhat does the detector say, and what does it go by?{note}"
     cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell(code)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    template = folder / "voila" / "templates" / TEMPLATE
-    template.mkdir(parents=True)
-    (template / "index.html.j2").write_text(_INDEX, encoding="utf-8")
-    (template / "conf.json").write_text(json.dumps({"base_template": "lab"}), encoding="utf-8")
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, folder / "explorer.ipynb")
+    (folder / "index.html.j2").write_text(_INDEX, encoding="utf-8")
     return folder / "explorer.ipynb"
 
 
-def _serve(page: Path, host: str, port: int, token: str) -> subprocess.Popen:
-    """Start the server of the page; the token is not in its command, which all users can read."""
-    command = [sys.executable, "-m", "voila", str(page), "--no-browser", "--strip_sources=True"]
-    command += [f"--Voila.ip={host}", f"--port={port}", "--Voila.port_retries=0"]
-    command += ["--Voila.auto_token=True"]  # asks for a token: the one in JUPYTER_TOKEN
+def _serve(page: Path, host: str, port: int, browser: bool) -> None:
+    """Serve the page until the process is interrupted or terminated, which ends its kernels too."""
+    from traitlets.config import Config
+    from voila.app import Voila
+
+    token = secrets.token_urlsafe(24)
+
+    class Server(Voila):
+        def setup_template_dirs(self):
+            super().setup_template_dirs()
+            self.template_paths.insert(0, str(page.parent))
+
+        def launch_browser(self):  # called once the server listens
+            address = f"http://{host}:{port}/?token={token}"
+            click.echo(f"The explorer is at {address} (Ctrl-C ends it)")
+            if browser:
+                webbrowser.open(address)
+
     # where Notebook 7 is installed its menu entries are offered to Voila, which has no menu
-    command += ["--VoilaConfiguration.extension_denylist=@jupyter-notebook/lab-extension"]
-    command += ["--theme=light", f"--template={TEMPLATE}", "--Voila.log_level=WARN"]
-    templates = filter(None, [str(page.parent), os.environ.get("JUPYTER_PATH")])
-    environment = {
-        "JUPYTER_TOKEN": token,
-        "JUPYTER_PATH": os.pathsep.join(templates),
-        "PYTHONPATH": os.pathsep.join(sys.path),  # a checkout need not be installed
-    }
-    return subprocess.Popen(command, env=os.environ | environment)
+    shown = {"strip_sources": True, "theme": "light", "template": "lab"}
+    shown["extension_denylist"] = ["@jupyter-notebook/lab-extension"]
+    # A page of another site that has its name resolved to this computer is told by its Host.
+    local = host == "localhost" or host.startswith("127.")
+    server = Server(
+        config=Config(VoilaConfiguration=shown),
+        config_file_paths=[],  # no file may take the token away
+        ip=host,
+        port=port,
+        port_retries=0,
+        token=token,
+        tornado_settings={"allow_remote_access": not local},
+        log_level="WARN",
+    )
+    server.initialize([str(page)])
+    server.start()
 
 
-def _is_open(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((host, port)) == 0
+def _free_port(host: str, port: int) -> int:
+    """Return the port, or a free one if it is taken."""
+    for wanted in (port, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, wanted))
+            return probe.getsockname()[1]
+    raise click.ClickException(f"--host {host} is no address of this computer")

@@ -61,7 +61,8 @@ class DropZone(anywidget.AnyWidget):
     """A button that opens the file dialog and on which a file can be dropped (``drop.js``).
 
     `take` gets the name and the content of a file once all its pieces are here, `refuse` a sentence
-    about what cannot be taken: several files, a folder, too large a file.
+    about what cannot be taken: several files, a folder, too large a file. The page checks first;
+    here it is checked again, since pages can be tampered with and opened twice.
     """
 
     _esm = Path(__file__).with_name("drop.js")
@@ -71,19 +72,30 @@ class DropZone(anywidget.AnyWidget):
     def __init__(self, take: Callable[[str, bytes], None], refuse: Callable[[str], None]):
         super().__init__(tooltip="A picture from this computer; it is not stored")
         self.layout = w.Layout(flex="1 1 200px", margin="0", align_self="stretch")
-        self._take, self._refuse, self._content = take, refuse, bytearray()
+        self._take, self._refuse = take, refuse
+        self._coming, self._content = None, bytearray()  # which file, and its pieces so far
         self.on_msg(self._collect)
 
     def _collect(self, _, message: dict, buffers: list) -> None:
         if "error" in message:
             self._refuse(message["error"])
             return
-        if message["start"] == 0:
-            self._content.clear()
-        for piece in buffers:
-            self._content += piece
-        if len(self._content) >= message["size"]:
-            self._take(message["name"], bytes(self._content))
+        file = message.get("name", ""), message.get("size", 0)
+        start = message.get("start")
+        if start == 0:
+            self._coming, self._content = file, bytearray()
+        if file != self._coming or start != len(self._content):
+            self._coming = None
+            self._refuse("The pieces of two files came mixed; bring one at a time.")
+            return
+        self._content += b"".join(buffers)
+        name, size = file
+        if max(size, len(self._content)) > self.largest:
+            self._coming = None
+            self._refuse(f"{name} has over {self.largest // 10**6} MB. Make the picture smaller.")
+        elif len(self._content) >= size:
+            self._take(name, bytes(self._content))
+            self._coming, self._content = None, bytearray()
 
 
 class Controls:
@@ -92,10 +104,10 @@ class Controls:
     `fields` are the controls that set a field of the `State`, by its name.
     """
 
-    def __init__(self, models: list[tuple[str, str]], sources: list[str], own: DropZone):
+    def __init__(self, models: list[tuple[str, str]], sources: list, own: DropZone):
         outline = w.Checkbox(indent=False)
         filters = {
-            "source": _choice("Source", [ANY, *sources], "Who made the picture"),
+            "source": _choice("Source", [(ANY, ANY), *sources], "Who made the picture"),
             "label": _choice("Label", [ANY, "real", "fake"], "What the picture is"),
             "decision": _choice("Decision", [ANY, "right", "wrong"], "Of the first model, at 0.5"),
         }

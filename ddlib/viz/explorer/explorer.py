@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddlib.images.overlay import overlay
+from ddlib.metrics.format import display_name
 from ddlib.protocol import LABELS
 from ddlib.viz.explorer import gallery
 from ddlib.viz.explorer.controls import PAGE, Controls, DropZone
@@ -40,12 +41,13 @@ class Explorer:
     def __init__(self, study, models: Sequence[str | Path] = ()):
         self.study, self.state, self.panels = study, State(), []  # panels: the newest answer
         files = [str(file) for file in [*models, *gallery.find_models(study.folder)]]
-        zone = DropZone(
-            take=lambda name, content: self.set(picture=gallery.Picture(name, content)),
-            refuse=lambda error: self._say("Nothing was taken.", error),
+        zone = DropZone(self._take, lambda error: self._say("Nothing was taken.", error))
+        sources = sorted(study.manifest.table["source"].unique())
+        self.controls = c = Controls(
+            [(gallery.model_title(file), file) for file in files],
+            [(display_name(source), source) for source in sources],
+            zone,
         )
-        named = [(gallery.model_name(file), file) for file in files]
-        self.controls = c = Controls(named, sorted(study.manifest.table["source"].unique()), zone)
         self._worker, self._work = ThreadPoolExecutor(1), Future()
         self._on_loop = lambda call, *arguments: call(*arguments)
         with suppress(RuntimeError):  # outside a kernel no loop runs; in one, controls belong to it
@@ -69,6 +71,13 @@ class Explorer:
     def wait(self, seconds: float = 60) -> bool:
         """Return True once the newest state is answered, False when the seconds are over first."""
         return not wait([self._work], seconds).not_done
+
+    def _take(self, name: str, content: bytes) -> None:
+        """Show a file that the user brought."""
+        picture = gallery.Picture(name, content)
+        if picture == self.state.picture:  # brought again: answered again, a message may be there
+            self.state = replace(self.state, picture=None)
+        self.set(picture=picture)
 
     def _repr_mimebundle_(self, **options):
         """Give notebooks the controls, and exported pages, which have no kernel, the picture."""
@@ -173,8 +182,12 @@ class Explorer:
     def _save(self) -> None:
         """Write the figure into the study's folder, and offer it to the browser."""
         picture, model = Path(self.state.picture.name).stem, gallery.model_name(self.state.model)
-        name = re.sub(r"[^\w.+-]+", "-", f"{picture}-{model}.png")
-        path = save_chart(self._figure(), self.study.folder / "explorer" / name)
+        name = re.sub(r"[^\w.+-]+", "-", f"{picture[:80]}-{model}.png")
+        try:
+            path = save_chart(self._figure(), self.study.folder / "explorer" / name)
+        except OSError as error:  # the page is all the user sees
+            self._say("Nothing was saved.", error_message(error))
+            return
         data = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
         link = f'<a download="{name}" href="{data}">Download it</a>'
         self.controls.said.value = f"Saved as {html.escape(str(path))}. {link}"
@@ -205,7 +218,8 @@ def static_grid(study, n: int = 6):
     for place in places[:: max(1, len(places) // n)][:n]:
         views = answers(State(pictures[place], files[0], files[-1]))
         images += [views[0].seen, *(overlay(view.seen, view.maps.heat[0]) for view in views)]
-        titles.append(f"{pictures[place].source}\nis {pictures[place].label}")
+        picture = pictures[place]
+        titles.append(f"{display_name(picture.source)}\nis {picture.label}")
         for view in views:
             empty = "" if view.maps.has_evidence[0] else ", empty map"
             titles.append(f"{view.name}\n{view.verdict} {view.score:.2f}{empty}")
@@ -218,4 +232,4 @@ def error_message(error: Exception) -> str:
     text = str(error)
     if not isinstance(error, ValueError | OSError) or not text:
         text = f"This did not work ({type(error).__name__}: {text})"
-    return text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -13,6 +13,7 @@ from ddlib.data.manifest import Manifest
 from ddlib.deploy.detector import list_detectors
 from ddlib.images.jpeg import encode_jpeg
 from ddlib.images.read import ImageError, center_crop, read_image, resize
+from ddlib.metrics.format import display_name
 from ddlib.protocol import CONDITIONS, PROTOCOLS
 
 THUMB = 84  # pixels
@@ -33,7 +34,7 @@ class Picture:
     @property
     def origin(self) -> str:
         """What is known of it, in words."""
-        return f"It is {self.label}, from {self.source}" if self.label else "Own picture"
+        return f"It is {self.label}: {display_name(self.source)}" if self.label else "Own picture"
 
     @property
     def decision(self) -> str:
@@ -64,6 +65,17 @@ def model_name(file: Path | str) -> str:
     return file.parent.name if file.name == "detector.keras" else file.stem
 
 
+def model_title(file: Path | str) -> str:
+    """Return in words what a model learned from, or which shipped detector it is."""
+    name = model_name(file)
+    protocol, _, rest = name.partition("-")
+    condition, _, change = rest.partition("-")
+    if protocol not in PROTOCOLS or condition not in CONDITIONS:
+        return display_name(name, "detector")
+    words = [display_name(condition, "condition"), display_name(protocol, "protocol"), change]
+    return ", ".join(word for word in words if word)
+
+
 def pictures_of(manifest: Manifest, model: Path | str) -> list[Picture]:
     """Return the test images (all, if there are none), with the scores beside a model's file."""
     chosen = manifest.select(split="test")
@@ -92,6 +104,6 @@ def thumbnail(picture: Picture) -> bytes:
     """Return a small JPEG of a picture's centre, or a grey one if it cannot be read."""
     try:
         image = resize(center_crop(read_image(picture.where), picture.crop_share), THUMB)
-    except ImageError:
+    except (ImageError, OSError):
         image = np.full((THUMB, THUMB, 3), 200, np.uint8)
     return encode_jpeg(image, 85)

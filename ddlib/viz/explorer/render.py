@@ -22,7 +22,7 @@ from ddlib.images.jpeg import recompress
 from ddlib.images.overlay import overlay, upsample
 from ddlib.images.read import center_crop, decode_image, read_image, resize
 from ddlib.metrics.calibration import verdicts
-from ddlib.viz.explorer.gallery import ANY, Picture, model_name
+from ddlib.viz.explorer.gallery import ANY, Picture, model_title
 from ddlib.viz.explorer.panels import SIDE, Panel, enlarge, outline
 
 HOT = 0.5  # the outline is drawn where the heat is at least this share of its peak
@@ -103,7 +103,7 @@ def layer_choices(detector: Detector) -> list[tuple[str, str]]:
 
 
 def _answer(file: str, state: State) -> View:
-    name, path = model_name(file), Path(file)
+    name, path = model_title(file), Path(file)
     detector = _open(file, path.stat().st_mtime_ns if path.is_file() else 0)
     layer = state.layer or list(detector.grad_cam.layers)[-1]
 
@@ -148,14 +148,14 @@ def _open(file: str, _written: int) -> Detector:
     return open_detector(file)
 
 
-@lru_cache(8)
+@lru_cache(2)  # few, since an image may have 79 million pixels: as it is and as it was changed
 def _read(picture: Picture) -> np.ndarray:
     if isinstance(picture.where, bytes):
         return decode_image(picture.where, picture.name)
     return read_image(picture.where)
 
 
-@lru_cache(16)
+@lru_cache(2)
 def _change(picture: Picture, side: int, jpeg: int) -> np.ndarray:
     """Do to a picture what happens on its way: made smaller (antialiased), saved as JPEG."""
     image = _read(picture)
@@ -166,7 +166,7 @@ def _change(picture: Picture, side: int, jpeg: int) -> np.ndarray:
     return recompress(image, jpeg) if jpeg else image
 
 
-@lru_cache(32)
+@lru_cache(8)
 def _explain(detector: Detector, picture: Picture, side: int, jpeg: int, target: str):
     """Return the prepared picture before any ELA, what the network takes, and maps by layer."""
     image, protocol = _change(picture, side, jpeg), detector.protocol
@@ -176,7 +176,7 @@ def _explain(detector: Detector, picture: Picture, side: int, jpeg: int, target:
     return seen, given, detector.grad_cam(given[None], target, layer="all")
 
 
-@lru_cache(16)
+@lru_cache(8)
 def _error_levels(detector: Detector, picture: Picture, side: int, jpeg: int, quality: int):
     """Return the ELA map; of the picture before it is resized, which hides its JPEG history."""
     image, protocol = _change(picture, side, jpeg), detector.protocol
