@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -32,6 +34,11 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, first_line(name)) for name in self.list_commands(ctx)])
 
+    def main(self, *args, **options):
+        """Run the command line, also where the caller closed a standard stream."""
+        open_closed_streams()
+        return super().main(*args, **options)
+
     def invoke(self, ctx):
         """Run a command: exit status 1 and one message for an error, 130 when it was stopped."""
         try:
@@ -39,10 +46,25 @@ class Commands(click.Group):
         except (KeyboardInterrupt, click.Abort):
             click.echo("Stopped.", err=True)
             raise SystemExit(130) from None
+        except BrokenPipeError:  # `ddlib ... | head`: click ends quietly
+            raise
         except (ValueError, OSError) as error:
             if ctx.params["debug"]:
                 raise
             raise click.ClickException(str(error)) from error
+
+
+def open_closed_streams() -> None:
+    """Open the null device where a standard stream is closed (`2>&-`, some services).
+
+    Without it sys.stderr is None, and the next file that is opened gets the stream's number: what
+    a library prints would be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, "w" if number else "r", encoding="utf-8")  # noqa: PTH123, SIM115
+            os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
 
 
 def first_line(name: str) -> str:

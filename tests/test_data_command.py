@@ -1,5 +1,9 @@
 """``ddlib data`` and ``ddlib cache``: what they print and how they end."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,6 +81,35 @@ def test_check_names_some_unless_asked_for_all(run, folder):
     assert "and 4 more (--all names them)" in run("check", folder).output
     everything = run("check", folder, "--all").output
     assert all(f"stray{i}.png" in everything for i in range(9))
+
+
+@pytest.mark.parametrize("crop", ["0", "-3", "1.01", "inf", "wide"])
+def test_check_refuses_a_crop_share_that_leaves_nothing(run, folder, crop):
+    rows = "path,label,source,split,crop_share\ntrain/real/phone/0.png,real,phone,train,"
+    (folder / "manifest.csv").write_text(rows + crop)
+    told = run("check", folder)
+    assert told.exit_code == 1
+    assert f"not so: train/real/phone/0.png ({crop}" in told.output
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
+@pytest.mark.parametrize(
+    ("shell", "ends"), [("{} 2>&-", 0), ("{} >&-", 0), ("{} <&-", 0), ("{} | head -1", 1)]
+)
+def test_check_without_a_reader_or_a_stream_ends_quietly(folder, tmp_path, shell, ends):
+    for i in range(2000):  # more than a pipe holds
+        (folder / f"in no known layout, with a name of some length, {i}.png").write_bytes(b"x")
+    command = f"{sys.executable} -m ddlib data check {folder} --all"
+    script = f"set -o pipefail\n{shell.format(command)}"
+    told = subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"DDLIB_CACHE": str(tmp_path / "cache")},
+    )
+    assert (told.returncode, told.stderr) == (ends, "")
+    if ">&-" not in shell.replace("2>&-", ""):
+        assert f"{folder}: 2008 files = 8 images + 2000 excluded" in told.stdout
 
 
 def test_errors_are_one_message_without_a_traceback(run, tmp_path):

@@ -1,50 +1,54 @@
+"""Files written whole or not at all, locks, digests, and threads that keep the order."""
+
 import hashlib
 import subprocess
 import sys
+import threading
 import time
 
+import numpy as np
 import pytest
 
-from ddlib._io import atomic_write, digest, file_digest, read_json, write_json
+from ddlib._io import (
+    atomic_write,
+    digest,
+    file_digest,
+    ordered_parallel_map,
+    read_json,
+    write_json,
+)
+from ddlib.deploy.predict import Explanation
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
-    target = tmp_path / "a.txt"
-    target.write_text("old")
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "new" / "m.keras"
+    with atomic_write(target) as unfinished:
+        assert unfinished.suffix == ".keras"  # Keras chooses the format by it
+        unfinished.write_text("old")
     with pytest.raises(RuntimeError), atomic_write(target) as unfinished:
         unfinished.write_text("half")
         raise RuntimeError
     assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
+    assert list(target.parent.iterdir()) == [target]
 
 
-def test_whole_makes_folders_and_keeps_the_ending(tmp_path):
-    with atomic_write(tmp_path / "x" / "m.keras") as unfinished:
-        assert unfinished.suffix == ".keras"
-        unfinished.write_bytes(b"1")
-    assert (tmp_path / "x" / "m.keras").read_bytes() == b"1"
-
-
-def test_json_round_trip_and_a_clear_error(tmp_path):
+def test_json_comes_back_and_holds_no_nan(tmp_path):
     path = write_json(tmp_path / "a.json", {"b": 1, "a": [None, 2.5]})
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
     assert read_json(path) == {"a": [None, 2.5], "b": 1}
     path.write_text("{")
     with pytest.raises(ValueError, match="a.json"):
         read_json(path)
-
-
-def test_nan_never_enters_json(tmp_path):
-    with pytest.raises(ValueError):
-        write_json(tmp_path / "a.json", {"a": float("nan")})
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_digests_tell_facts_apart(tmp_path):
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest("ab", "c") != digest("a", "bc")
+    assert digest("1") != digest(1)
     (tmp_path / "f").write_bytes(b"abc")
     assert file_digest(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
-    assert digest("1") != digest(1)
 
 
 def test_one_process_at_a_time_makes_a_thing(tmp_path):
@@ -78,3 +82,46 @@ def _until(happened, seconds=60):
     while not happened():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+def test_the_parallel_map_keeps_order_takes_little_ahead_and_raises_in_turn():
+    taken = []
+
+    def work(number):
+        time.sleep(0.002 * (number % 3))
+        if number == 7:
+            raise KeyError(number)
+        return number
+
+    results = ordered_parallel_map(work, (taken.append(n) or n for n in range(1000)), workers=2)
+    assert [next(results) for _ in range(7)] == list(range(7))
+    assert len(taken) <= 7 + 2 * 2 + 1
+    with pytest.raises(KeyError):
+        next(results)
+    assert len(taken) < 20
+    together = threading.Barrier(2, timeout=20)  # passed by two at once only
+    assert len(list(ordered_parallel_map(lambda _: together.wait(), range(4), workers=2))) == 4
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp", "json"])
+def test_on_a_full_disk_a_file_is_whole_or_absent_with_an_error(tmp_path, suffix):
+    """A limit on a file's size makes the system take a part of a write, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    image = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    target = tmp_path / f"file.{suffix}"
+
+    def write():
+        if suffix == "json":
+            return write_json(target, image.tolist())
+        return Explanation("fake", image, image).save(target)
+
+    whole, (soft, hard) = write().read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in np.linspace(0, len(whole) - 1, 20).astype(int):
+        target.unlink(missing_ok=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), hard))
+        try:
+            with pytest.raises(OSError):
+                write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert not list(tmp_path.iterdir())

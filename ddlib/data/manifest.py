@@ -303,10 +303,11 @@ def check_manifest(manifest: Manifest) -> None:
     Raises
     ------
     ManifestError
-        On an unknown label or split, a path outside the root, or the same image in two splits or
-        under two labels; the message names the files.
+        On an unknown label or split, a crop_share of 0 or above 1, a path outside the root, or the
+        same image in two splits or under two labels; the message names the files.
     """
     _check_words(manifest.table)
+    _check_crop_shares(manifest.table)
     _check_inside(manifest.table["path"])
     _check_contradictions(manifest.table, "sha256", "remove all but one of each")
 
@@ -320,12 +321,13 @@ def _checked_rows(files: pd.DataFrame, root) -> pd.DataFrame:
     """Return the listed rows with every column filled and every path in one spelling."""
     _require(files, _GIVEN, f"the files of {os.fspath(root)}")
     files = files.reset_index(drop=True)
-    crop_share = files.get("crop_share", pd.Series(1.0, index=files.index))
     files = files.assign(
         source=files["source"].astype(object).where(files["source"].notna(), files["label"]),
         identity=files.get("identity", np.nan),
-        crop_share=pd.to_numeric(crop_share).fillna(1.0),
+        crop_share=files.get("crop_share", 1.0),
     )
+    _check_crop_shares(files)
+    files = files.assign(crop_share=pd.to_numeric(files["crop_share"]).fillna(1.0))
     _check_words(files.assign(split=files["split"].fillna("train")))
     _check_inside(files["path"])
     spelling = [posixpath.normpath(path.replace("\\", "/")) for path in files["path"]]
@@ -350,6 +352,14 @@ def _check_words(table: pd.DataFrame) -> None:
             raise ManifestError(
                 f"{column} must be one of {', '.join(known)}; not so: {_first(rows)}"
             )
+
+
+def _check_crop_shares(table: pd.DataFrame) -> None:
+    share = pd.to_numeric(table["crop_share"], errors="coerce")
+    wrong = table[table["crop_share"].notna() & ~((share > 0) & (share <= 1))]
+    if len(wrong):
+        rows = [f"{row.path} ({row.crop_share})" for row in wrong.itertuples()]
+        raise ManifestError(f"crop_share must be above 0 and at most 1; not so: {_first(rows)}")
 
 
 def _check_inside(paths: pd.Series) -> None:

@@ -7,6 +7,7 @@ where that score is worth less. A score is evidence, not proof.
 from __future__ import annotations
 
 import glob
+import io
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -102,8 +103,11 @@ class Explanation:
 
     def save(self, path) -> Path:
         """Write the overlay as an image file; the suffix of its name says which kind."""
+        image = io.BytesIO()  # into a file on a full disk, Pillow writes a part without an error
+        image.name = os.fspath(path)  # Pillow chooses the format by it
+        Image.fromarray(self.overlay).save(image)
         with atomic_write(Path(path)) as unfinished:
-            Image.fromarray(self.overlay).save(unfinished)
+            unfinished.write_bytes(image.getvalue())
         return Path(path)
 
     def _repr_png_(self):
