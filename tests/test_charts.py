@@ -1,7 +1,10 @@
 """Every chart draws, says what it shows and puts its numbers where they belong."""
 
 import io
+import json
+import re
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -13,12 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ddlib import metrics, viz
-from ddlib.protocol import CONDITIONS
+from ddlib.protocol import CONDITIONS, PROTOCOLS
 from ddlib.study.reference import compare_with_study, reference_table
 from ddlib.traces.spectrum import mean_spectrum, radial_profile
 from ddlib.viz.pictures import NO_EVIDENCE
 from ddlib.viz.style import COLORS, OTHERS, STYLE, WIDTH, save_chart
 
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 LABELS = np.repeat([0, 1], [30, 40])
 SCORES = np.concatenate([np.linspace(0, 0.7, 30), np.linspace(0.3, 1, 40)])
 SETS = {"gan": (LABELS, SCORES), "my cats": ([1, 1, 1], [0.1, 0.9, 0.9])}
@@ -74,7 +78,7 @@ CHARTS = {
     "deletion_insertion": lambda: viz.deletion_insertion(curve(0.9, 0.2), curve(0.2, 0.9)),
     "randomised": lambda: viz.result_dots(STEPS, "similarity", "target", "randomised"),
     "score_histogram": lambda: viz.score_histogram(SETS),
-    "confusion": lambda: viz.confusion({"tn": 9008, "fp": 992, "fn": 181, "tp": 9819}),
+    "confusion": lambda: viz.confusion({"tn": 9008, "fp": 992, "fn": 181, "tp": 9819}, "Test"),
     "reliability": lambda: viz.reliability({"before": metrics.reliability(LABELS, SCORES, 5)}),
     "thresholds": lambda: viz.thresholds([0, 0, 1, 1], [0.1, 0.6, 0.3, 0.9], {"half": 0.5}),
     "robustness": lambda: viz.robustness(pd.concat([perturbed(), perturbed(detector="mine")])),
@@ -341,3 +345,15 @@ def test_a_draw_has_a_quarter_of_each_case_at_most(seed, n):
 def test_what_cannot_be_drawn_is_named(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_titles_in_notebooks_are_words_and_no_code_names(file):
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    titles = re.findall(r'title ?= ?f?"(.*)"', code)
+    names = {*CONDITIONS, *PROTOCOLS, "sd", "sd15", "sd21", "stylegan", "ffhq"}
+    for title in titles:
+        plain = re.sub(r"\{.*?\}", " ", title)
+        assert not names & set(re.findall(r"[\w+]+", plain)), title
+        assert "own}" not in title and "protocols[" not in title

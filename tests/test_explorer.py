@@ -201,7 +201,7 @@ class TestGallery:
                 (tmp_path / "models" / name / "finished.json").touch()
         names = ["clean-gan", "clean-gan+sd", "paper-gan", "clean-gan-seed=1"]
         assert [model_name(file) for file in trained_models(tmp_path)] == names
-        titles = ["GAN, clean protocol", "GAN + SD, clean protocol", "GAN, as the study"]
+        titles = ["GAN, clean protocol", "GAN + SD, clean protocol", "GAN, study's protocol"]
         titles += ["GAN, clean protocol, seed=1"]
         titles += ["MobileNet V1, width 0.25", "MobileNet V1, width 0.75"]
         assert [model_title(file) for file in find_models(tmp_path)] == titles

@@ -11,7 +11,7 @@ CONDITION_NAMES = {
     "gan+sd": "GAN + SD",
     "gan+sd+ela": "GAN + SD, ELA maps",
 }
-NAMES = {  # of sources and test sets, then of protocols, detectors and measures
+NAMES = {  # of sources and test sets, then of protocols, detectors, measures, perturbations
     "gan": "GAN faces",
     "sd": "Stable Diffusion",
     "sd14": "Stable Diffusion 1.4",
@@ -34,7 +34,7 @@ NAMES = {  # of sources and test sets, then of protocols, detectors and measures
     "sim-sd1024": "simulated SD, 1024 px",
     "sim-cat-camera": "simulated cats, camera",
     "sim-cat-vq": "simulated cats, VQ decoder",
-    "paper": "as the study",
+    "paper": "study's protocol",
     "clean": "clean protocol",
     "mobilenet025": "MobileNet V1, width 0.25",
     "mobilenet075": "MobileNet V1, width 0.75",
@@ -45,6 +45,11 @@ NAMES = {  # of sources and test sets, then of protocols, detectors and measures
     "ap": "average precision",
     "score": "score, P(fake)",
     "flips": "verdicts that flip",
+    "jpeg": "JPEG quality",
+    "blur": "blur (sigma)",
+    "resize": "resized to",
+    "crop": "cropped to",
+    "noise": "noise (sigma)",
     "right": "share of images called right",
     "share": "share of the heat",
     "similarity": "rank correlation with the trained model's maps",

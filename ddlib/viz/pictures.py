@@ -21,7 +21,7 @@ ERRORS = {"false real": FAKE, "false fake": REAL}
 
 
 @with_style
-def image_grid(images, titles=None, columns: int = 6, title: str | None = None):
+def image_grid(images, titles=None, columns: int = 6, title: str = ""):
     """Return a gallery, left to right and top down.
 
     Images are (H, W, 3) uint8 or (H, W), of any sizes; the titles, if given, stand above each.
@@ -45,7 +45,7 @@ def image_grid(images, titles=None, columns: int = 6, title: str | None = None):
     return figure
 
 
-def ela_pairs(images, maps, titles=None, columns: int = 3, title: str | None = None):
+def ela_pairs(images, maps, titles=None, columns: int = 3, title: str = ""):
     """Return images with their ELA map at the right of each, `columns` pairs in a row."""
     if len(maps) != len(images):
         raise ValueError(f"{len(images)} images but {len(maps)} maps; each image needs one")
@@ -54,7 +54,7 @@ def ela_pairs(images, maps, titles=None, columns: int = 3, title: str | None = N
 
 
 @with_style
-def overlay_grid(images, heats, titles=None, columns=6, originals=False, title: str | None = None):
+def overlay_grid(images, heats, titles=None, columns=6, originals=False, title: str = ""):
     """Return images with heat maps laid over them.
 
     Parameters

@@ -15,7 +15,6 @@ from ddlib.viz.style import (
     error_bars,
     legend,
     series_style,
-    title_of,
     with_style,
 )
 
@@ -31,7 +30,7 @@ def result_dots(
     hollow: str | None = None,
     hollow_label: str = "the study",
     panel: str | None = None,
-    title: str | None = None,
+    title: str = "",
 ):
     """Return results with their intervals: a line for each test set, a marker a condition.
 
@@ -58,7 +57,7 @@ def result_dots(
     figure, axes = chart(
         1.35 + 0.45 * (len(parts) - 1) + sum(lines) * (0.16 + 0.13 * len(groups)),
         len(parts),
-        title=title or f"{title_of(value)} by test set",
+        title=title,
         sharex=True,
         height_ratios=[n + 0.6 for n in lines],
     )
@@ -78,7 +77,7 @@ def result_dots(
     return figure
 
 
-def compare_with_study_chart(table: pd.DataFrame, title: str = "Our results beside the study's"):
+def compare_with_study_chart(table: pd.DataFrame, title: str = ""):
     """Return the study's numbers (hollow) and ours (filled, 95 % interval), a panel a table.
 
     The table is that of `ddlib.study.reference.compare_with_study`, or the study's numbers alone.
@@ -96,7 +95,7 @@ def bars(
     name: str,
     panels: dict[str, str],
     goals: dict[str, float] | None = None,
-    title: str | None = None,
+    title: str = "",
 ):
     """Return a bar for each row and measure, in the table's order from the top.
 

@@ -22,17 +22,10 @@ from ddlib.viz.style import (
 )
 
 _HATCHES = {REAL: ("real", ""), FAKE: ("fake", "////")}
-_STRENGTHS = {  # of each kind of `ddlib.images.perturb`, for an axis
-    "jpeg": "JPEG quality",
-    "blur": "blur (sigma)",
-    "resize": "resized to",
-    "crop": "cropped to",
-    "noise": "noise (sigma)",
-}
 
 
 @with_style
-def score_histogram(sets: dict, threshold: float = 0.5, title: str | None = None):
+def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
     """Return the distribution of scores, a panel a set, each class summing to 100 %.
 
     The sets are {name: (labels, scores)}. A score is called fake from the threshold upward.
@@ -40,7 +33,6 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str | None = None
     import seaborn as sns  # loaded for two charts only: it takes a second
 
     columns, rows = min(2, len(sets)), -(-len(sets) // 2)
-    title = title or "Where the scores of reals and fakes lie"
     figure, axes = chart(0.9 + 1.75 * rows, rows, columns, title)
     for ax, (name, (labels, scores)) in zip(axes.flat, sets.items(), strict=False):
         labels, scores = check_scores(labels, scores)
@@ -63,7 +55,7 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str | None = None
 
 
 @with_style
-def confusion(counts: dict, title: str = "What the detector calls reals and fakes"):
+def confusion(counts: dict, title: str = ""):
     """Return the four counts of `ddlib.metrics.score_table` (tn, fp, fn, tp) as a square."""
     import seaborn as sns
 
@@ -81,7 +73,7 @@ def confusion(counts: dict, title: str = "What the detector calls reals and fake
 
 
 @with_style
-def reliability(tables: dict, title: str = "Do scores mean what they say?"):
+def reliability(tables: dict, title: str = ""):
     """Return the share of fakes against the mean score, bin by bin, with the bins' sizes below.
 
     The tables are {name: DataFrame}, as from `ddlib.metrics.calibration.reliability`.
@@ -103,7 +95,7 @@ def reliability(tables: dict, title: str = "Do scores mean what they say?"):
 
 
 @with_style
-def thresholds(labels, scores, marks: dict | None = None, title: str = "What a threshold costs"):
+def thresholds(labels, scores, marks: dict | None = None, title: str = ""):
     """Return both error rates against the threshold; marks are {name: threshold}."""
     labels, scores = check_scores(labels, scores)
     cuts = np.linspace(0, 1, 501)
@@ -124,11 +116,7 @@ def thresholds(labels, scores, marks: dict | None = None, title: str = "What a t
 
 
 @with_style
-def robustness(
-    table: pd.DataFrame,
-    measures=("accuracy", "flips"),
-    title: str = "What perturbed images do to the verdicts",
-):
+def robustness(table: pd.DataFrame, measures=("accuracy", "flips"), title: str = ""):
     """Return measures against the strength of each kind of perturbation, harsher to the right.
 
     A row of panels a measure, a curve a detector; the table is that of
@@ -153,6 +141,6 @@ def robustness(
             ax.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=8)
             ax.set_ylim(-0.03, 1.03)
     for ax, kind in zip(axes[-1], kinds, strict=True):
-        ax.set_xlabel(_STRENGTHS.get(kind, kind))
+        ax.set_xlabel(display_name(kind))
     legend(figure, columns=3)
     return figure

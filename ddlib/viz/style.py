@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddlib._io import atomic_write
-from ddlib.metrics.format import display_name
 
 WIDTH = 7.6  # inches, of every figure: the width of a notebook's output
 DPI = 150  # of the file; a notebook shows it at 100 to the inch
@@ -61,7 +60,7 @@ class Chart(Figure):
 
 
 @with_style
-def chart(height: float, rows=1, columns=1, title: str | None = None, **options):
+def chart(height: float, rows=1, columns=1, title="", **options):
     """Return a `Chart` of a height in inches, and its axes, a (rows, columns) array.
 
     The title is the whole figure's; options as ``Figure.subplots``.
@@ -122,12 +121,6 @@ def save_chart(figure, path) -> Path:
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(to_png(figure))
     return path
-
-
-def title_of(value: str) -> str:
-    """Return what a column of a result is called, for the beginning of a title."""
-    word = display_name(value)
-    return word[0].upper() + word[1:]
 
 
 def error_bars(table, value: str, low: str = "low", high: str = "high") -> np.ndarray:

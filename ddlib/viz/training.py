@@ -11,7 +11,7 @@ from ddlib.viz.style import FAINT, chart, legend, line_with_band, series_style, 
 
 
 @with_style
-def training_history(table: pd.DataFrame, title: str = "Loss and accuracy by epoch"):
+def training_history(table: pd.DataFrame, title: str = ""):
     """Return the curves of one training run, the epoch of lowest validation loss marked.
 
     The table has a row an epoch: epoch, loss, val_loss, accuracy, val_accuracy.
@@ -48,9 +48,7 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, xlabel: str, ylabel: st
 
 
 @with_style
-def deletion_insertion(
-    deletion: dict, insertion: dict, title: str = "Does the heat lie where the score comes from?"
-):
+def deletion_insertion(deletion: dict, insertion: dict, title: str = ""):
     """Return the score while the hottest pixels are removed, and while they are inserted.
 
     Both are {name: Curve}, as from `ddlib.explain.faithfulness.perturbation_curve`. The mean over
