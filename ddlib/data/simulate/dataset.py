@@ -8,18 +8,17 @@ how a detector behaves; it is no evidence about real generators.
 
 from __future__ import annotations
 
-import hashlib
-import io
+import glob
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ddlib._io import cpu_count, file_lock, write_json
+from ddlib._io import cpu_count, file_digest, file_lock, write_json
 from ddlib.data.manifest import Manifest
 from ddlib.data.simulate.cats import cat
 from ddlib.data.simulate.generators import camera, gan_decoder, sd_decoder, vq_decoder
@@ -29,7 +28,6 @@ from ddlib.protocol import SIMULATE
 MARKER = "simulated.json"  # the settings of a finished set
 JPEG_QUALITIES = (80, 95)  # both included
 SD_SIZES = (512, 768, 1024)
-REAL_SOURCES = ("sim-camera", "sim-camera-large", "sim-cat-camera")
 DECODERS = {
     "sim-camera": camera,
     "sim-camera-large": camera,
@@ -51,25 +49,8 @@ SMALL_COUNTS = {
     "valid": {"gan": 12, "sd": 3, "cat": 0},
     "test": {"gan": 20, "sd": 6, "cat": 8},
 }
+CLASSES = ("gan", "sd", "cat")
 FACE_COLUMNS = ["face_x0", "face_y0", "face_x1", "face_y1"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One picture to make."""
-
-    index: int
-    seed: int
-    split: str
-    source: str
-    size: int
-    format: str = "JPEG"
-
-    @property
-    def path(self) -> str:
-        """The file's path, relative to the data set."""
-        suffix = "jpg" if self.format == "JPEG" else "png"
-        return f"{self.split}/{self.source}/{self.index:05d}_{self.size}.{suffix}"
 
 
 def make_simulated(
@@ -79,7 +60,6 @@ def make_simulated(
     confounded: bool = False,
     small: bool = False,
     workers: int | None = None,
-    progress: bool = False,
 ) -> Manifest:
     """Make the simulated data set under `root`, or reuse it if it is already there.
 
@@ -100,8 +80,6 @@ def make_simulated(
         Make a tiny set with the same sources and splits, for quick checks.
     workers : int, optional
         Processes; by default one for each processor.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
@@ -121,12 +99,15 @@ def make_simulated(
     settings = {"version": SIMULATE, "seed": seed, "confounded": confounded, "counts": counts}
     with file_lock(root):
         if _settings_of(root) != settings:
-            _make(root, settings, workers or cpu_count(), progress)
+            _make(root, settings, workers or cpu_count())
     return Manifest.load(root / "manifest.csv", root)
 
 
-def plan(counts, seed: int, confounded: bool) -> list[Job]:
-    """Return every picture of the data set, the largest first so that workers end together."""
+def plan(counts, seed: int, confounded: bool) -> list[dict]:
+    """Return what is known of every picture before it is made, as rows of the manifest.
+
+    The largest come first, so that the workers end together.
+    """
     wanted = []
     for split, of in counts.items():
         wanted += [(split, source, 256) for source in ("sim-camera", "sim-gan")] * of["gan"]
@@ -134,39 +115,36 @@ def plan(counts, seed: int, confounded: bool) -> list[Job]:
         for size in SD_SIZES:
             camera_of_size = (split, "sim-camera-large", 256 if confounded else size)
             wanted += [camera_of_size, (split, f"sim-sd{size}", size)] * of["sd"]
-    jobs = []
+    rows = []
     for index, (split, source, size) in enumerate(wanted):
-        kind = "PNG" if confounded and source.startswith("sim-sd") else "JPEG"
-        jobs.append(Job(index, seed, split, source, size, kind))
-    return sorted(jobs, key=lambda job: -job.size)
+        png = confounded and source.startswith("sim-sd")
+        name = f"{index:05d}_{size}.{'png' if png else 'jpg'}"
+        row = {"index": index, "path": f"{split}/{source}/{name}"}
+        row |= {"label": "real" if "camera" in source else "fake", "source": source, "split": split}
+        row |= {"identity": f"sim-{seed}-{index}", "crop_share": 1.0}
+        row |= {"width": size, "height": size, "format": "PNG" if png else "JPEG"}
+        rows.append(row)
+    return sorted(rows, key=lambda row: -row["width"])
 
 
-def make_picture(job: Job, root: Path) -> dict:
-    """Make one picture from (seed, index) alone, write it and return its row."""
-    rng = np.random.default_rng((job.seed, job.index))
-    paint = cat if "-cat-" in job.source else portrait
-    scene = paint(rng, job.size)
-    picture = DECODERS[job.source](rng, scene.image)
+def make_picture(row: dict, seed: int, root: Path) -> dict:
+    """Make one picture from (seed, its index) alone, write it and return its completed row.
+
+    Every JPEG has 4:2:0 chroma subsampling.
+    """
+    rng = np.random.default_rng((seed, row["index"]))
+    paint = cat if "-cat-" in row["source"] else portrait
+    scene = paint(rng, row["width"])
+    picture = Image.fromarray(DECODERS[row["source"]](rng, scene.image))
     quality = int(rng.integers(JPEG_QUALITIES[0], JPEG_QUALITIES[1] + 1))
-    data = _encode(picture, job.format, quality)
-    (root / job.path).write_bytes(data)
-    row = {
-        "index": job.index,
-        "path": job.path,
-        "label": "real" if job.source in REAL_SOURCES else "fake",
-        "source": job.source,
-        "split": job.split,
-        "identity": f"sim-{job.seed}-{job.index}",
-        "crop_share": 1.0,
-        "width": job.size,
-        "height": job.size,
-        "format": job.format,
-        "bytes": len(data),
-        "jpeg_quality": float(quality) if job.format == "JPEG" else float("nan"),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-    row.update(zip(FACE_COLUMNS, scene.face_box, strict=True))
-    return row
+    jpeg, path = row["format"] == "JPEG", root / row["path"]
+    if jpeg:
+        picture.save(path, quality=quality, subsampling="4:2:0")
+    else:
+        picture.save(path, compress_level=1)
+    row = row | {"bytes": path.stat().st_size, "jpeg_quality": float(quality if jpeg else "nan")}
+    row |= {"sha256": file_digest(path)}
+    return row | dict(zip(FACE_COLUMNS, scene.face_box, strict=True))
 
 
 def face_boxes(manifest: Manifest) -> pd.DataFrame:
@@ -175,42 +153,37 @@ def face_boxes(manifest: Manifest) -> pd.DataFrame:
     return manifest.table[["path"]].merge(faces, on="path", how="left", validate="one_to_one")
 
 
-def _make(root: Path, settings: dict, workers: int, progress: bool) -> None:
+def _make(root: Path, settings: dict, workers: int) -> None:
+    """Make the set in a folder of its own beside `root` and move it there when it is whole.
+
+    A killed run leaves that folder, which no later run writes to; the next one removes it.
+    """
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
-    _check_ours(root)
-    jobs = plan(settings["counts"], settings["seed"], settings["confounded"])
-    staging = root.with_name(f".{root.name}.unfinished")
-    shutil.rmtree(staging, ignore_errors=True)
-    for folder in {(staging / job.path).parent for job in jobs} | {staging}:
-        folder.mkdir(parents=True, exist_ok=True)
-    pool = Parallel(min(workers, 1 + len(jobs) // 16), return_as="generator")
-    rows = pool(delayed(make_picture)(job, staging) for job in jobs)
-    rows = list(tqdm(rows, "simulating", len(jobs), unit="picture", disable=not progress))
-    _write_tables(staging, pd.DataFrame(rows).sort_values("index"))
-    write_json(staging / MARKER, settings)
-    shutil.rmtree(root, ignore_errors=True)
-    staging.replace(root)
-
-
-def _write_tables(folder: Path, table: pd.DataFrame) -> None:
-    table[["path", *FACE_COLUMNS]].to_csv(folder / "faces.csv", index=False)
-    table.drop(columns=["index", *FACE_COLUMNS]).to_csv(folder / "manifest.csv", index=False)
-
-
-def _checked_counts(counts) -> dict:
-    """Return counts as plain ints, every split and class named."""
-    for split, of in counts.items():
-        if split not in COUNTS or set(of) - {"gan", "sd", "cat"} or min(of.values(), default=0) < 0:
-            raise ValueError(
-                f"counts[{split!r}]={of!r}: allowed are splits {', '.join(COUNTS)} "
-                "with counts of gan, sd and cat from 0 up"
-            )
-    return {
-        split: {kind: int(counts.get(split, {}).get(kind, 0)) for kind in ("gan", "sd", "cat")}
-        for split in COUNTS
-    }
+    if _settings_of(root) is None and root.exists() and (root.is_file() or any(root.iterdir())):
+        raise FileExistsError(
+            f"{root} holds something that is no simulated data set; name an empty or a new folder"
+        )
+    prefix = f".{root.name}.unfinished-"
+    for left in root.parent.glob(f"{glob.escape(prefix)}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    seed = settings["seed"]
+    todo = plan(settings["counts"], seed, settings["confounded"])
+    with TemporaryDirectory(prefix=prefix, dir=root.parent) as place:
+        made = Path(place) / "set"
+        for folder in {(made / row["path"]).parent for row in todo} | {made}:
+            folder.mkdir(parents=True, exist_ok=True)
+        pool = Parallel(min(workers, 1 + len(todo) // 16), return_as="generator")
+        rows = pool(delayed(make_picture)(row, seed, made) for row in todo)
+        rows = list(tqdm(rows, "simulating", len(todo), unit="picture", disable=None))
+        table = pd.DataFrame(rows).sort_values("index")
+        table[["path", *FACE_COLUMNS]].to_csv(made / "faces.csv", index=False)
+        table.drop(columns=["index", *FACE_COLUMNS]).to_csv(made / "manifest.csv", index=False)
+        write_json(made / MARKER, settings)
+        if root.exists():  # a whole set goes at once: a half-removed one would keep its marker
+            root.rename(Path(place) / "replaced")
+        made.rename(root)
 
 
 def _settings_of(root: Path):
@@ -221,19 +194,12 @@ def _settings_of(root: Path):
         return None
 
 
-def _check_ours(root: Path) -> None:
-    empty = root.is_dir() and not any(root.iterdir())
-    if root.exists() and not empty and _settings_of(root) is None:
-        raise FileExistsError(
-            f"{root} holds something that is no simulated data set; name an empty or a new folder"
-        )
-
-
-def _encode(picture: np.ndarray, kind: str, quality: int) -> bytes:
-    """Return the bytes of a picture file; every JPEG has 4:2:0 chroma subsampling."""
-    buffer = io.BytesIO()
-    if kind == "JPEG":
-        Image.fromarray(picture).save(buffer, kind, quality=quality, subsampling="4:2:0")
-    else:
-        Image.fromarray(picture).save(buffer, kind, compress_level=1)
-    return buffer.getvalue()
+def _checked_counts(counts) -> dict:
+    """Return counts as plain ints, every split and class named."""
+    for split, of in counts.items():
+        if split not in COUNTS or set(of) - set(CLASSES) or min(of.values(), default=0) < 0:
+            raise ValueError(
+                f"counts[{split!r}]={of!r}: allowed are splits {', '.join(COUNTS)} "
+                f"with counts of {', '.join(CLASSES)} from 0 up"
+            )
+    return {split: {c: int(counts.get(split, {}).get(c, 0)) for c in CLASSES} for split in COUNTS}

@@ -26,7 +26,6 @@ LATENT_TO_RGB = np.float32(  # four latent channels, mostly brightness: their er
     [[0.75, 0.75, 0.75], [0.55, 0.6, 0.55], [0.25, 0.0, -0.25], [-0.15, 0.15, -0.1]]
 )
 _LINEAR = (np.arange(256, dtype=np.float32) / 255) ** np.float32(2.2)
-_STRIP = 32  # rows that stay in a processor's cache while they are filtered
 _ADC = 4095  # a 12-bit converter
 _GAMMA = ((np.arange(_ADC + 1) / _ADC) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8)
 
@@ -57,14 +56,10 @@ def camera(rng, image):
 def blur(picture, side):
     """Return a picture filtered along both axes with (side, 1 - 2 side, side)."""
     middle, side = np.float32(1 - 2 * side), np.float32(side)
-    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)), "edge")
-    out = np.empty_like(picture)
-    for top in range(0, len(picture), _STRIP):
-        part = padded[top : top + _STRIP + 2].astype(np.float32)
-        part = part[1:-1] * middle + (part[:-2] + part[2:]) * side
-        part = part[:, 1:-1] * middle + (part[:, :-2] + part[:, 2:]) * side
-        out[top : top + _STRIP] = _uint8(part)
-    return out
+    x = np.pad(picture, ((1, 1), (1, 1), (0, 0)), "edge").astype(np.float32)
+    x = x[1:-1] * middle + (x[:-2] + x[2:]) * side
+    x = x[:, 1:-1] * middle + (x[:, :-2] + x[:, 2:]) * side
+    return _uint8(x)
 
 
 def _bayer(image):
@@ -77,37 +72,25 @@ def _bayer(image):
 
 def demosaic(mosaic):
     """Return (H, W, 3) colours from an RGGB mosaic, missing ones as means of their neighbours."""
-    height, width = mosaic.shape
-    out = np.empty((height, width, 3), np.float32)
-    red, blue = mosaic[::2, ::2], mosaic[1::2, 1::2]
-    beside, above = mosaic[::2, 1::2], mosaic[1::2, ::2]  # green, seen from red
-    out[::2, 1::2, 1], out[1::2, ::2, 1] = beside, above
-    out[::2, ::2, 1] = (beside + _left(beside) + above + _up(above)) / 4
-    out[1::2, 1::2, 1] = (above + _right(above) + beside + _down(beside)) / 4
-    right, down = (red + _right(red)) / 2, (red + _down(red)) / 2
-    out[::2, ::2, 0], out[::2, 1::2, 0], out[1::2, ::2, 0] = red, right, down
-    out[1::2, 1::2, 0] = (right + _down(right)) / 2
-    left, up = (blue + _left(blue)) / 2, (blue + _up(blue)) / 2
-    out[1::2, 1::2, 2], out[1::2, ::2, 2], out[::2, 1::2, 2] = blue, left, up
-    out[::2, ::2, 2] = (left + _up(left)) / 2
+    padded = np.pad(mosaic, 1, "reflect")  # a Bayer mosaic continues in its mirror image
+    up, down, left, right = padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
+    across, along = (left + right) / 2, (up + down) / 2
+    padded = np.pad(across, ((1, 1), (0, 0)), "reflect")
+    diagonal = (padded[:-2] + padded[2:]) / 2
+    out = np.repeat(mosaic[..., None], 3, axis=2)
+    red, green, blue = np.moveaxis(out, 2, 0)
+    green[::2, ::2] = (left + right + down + up)[::2, ::2] / 4
+    green[1::2, 1::2] = (left + right + up + down)[1::2, 1::2] / 4
+    red[::2, 1::2], blue[1::2, ::2] = across[::2, 1::2], across[1::2, ::2]
+    red[1::2, ::2], blue[::2, 1::2] = along[1::2, ::2], along[::2, 1::2]
+    red[1::2, 1::2], blue[::2, ::2] = diagonal[1::2, 1::2], diagonal[::2, ::2]
     return out
 
 
-def _left(a):
-    """Return each pixel's left neighbour, the edge repeated."""
-    return np.concatenate([a[:, :1], a[:, :-1]], 1)
-
-
-def _right(a):
-    return np.concatenate([a[:, 1:], a[:, -1:]], 1)
-
-
-def _up(a):
-    return np.concatenate([a[:1], a[:-1]], 0)
-
-
-def _down(a):
-    return np.concatenate([a[1:], a[-1:]], 0)
+def _neighbour(x, axis, step):
+    """Return the value ``step`` places further along an axis, the edge repeated."""
+    last = x.shape[axis] - 1
+    return np.take(x, np.clip(np.arange(last + 1) + step, 0, last), axis)
 
 
 def double(x, spread=0.25):
@@ -116,17 +99,11 @@ def double(x, spread=0.25):
     Every output pixel is (1 - spread) of the pixel it lies in and ``spread`` of the nearest other
     one, along each axis: what a strided transposed convolution with equal phases computes, too.
     """
-    height, width, channels = x.shape
-    rows = np.empty((height, 2, width, channels), np.float32)
-    mine, other = x * np.float32(1 - spread), x * np.float32(spread)
-    np.add(mine, _up(other), out=rows[:, 0])
-    np.add(mine, _down(other), out=rows[:, 1])
-    rows = rows.reshape(2 * height, width, channels)
-    out = np.empty((2 * height, width, 2, channels), np.float32)
-    mine, other = rows * np.float32(1 - spread), rows * np.float32(spread)
-    np.add(mine, _left(other), out=out[:, :, 0])
-    np.add(mine, _right(other), out=out[:, :, 1])
-    return out.reshape(2 * height, 2 * width, channels)
+    for axis in (0, 1):
+        mine, other = x * np.float32(1 - spread), x * np.float32(spread)
+        pair = [mine + _neighbour(other, axis, step) for step in (-1, 1)]
+        x = np.stack(pair, axis + 1).reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+    return x
 
 
 def _halve(x):
@@ -172,7 +149,7 @@ def gan_decoder(rng, image):
     look = blur(blur(image, rng.uniform(0.15, 0.22)), -rng.uniform(0.05, 0.12))
     x = gan_upsampling(rng, look)
     grain = rng.standard_normal(image.shape[:2], dtype=np.float32)
-    grain = grain * 0.8 + _right(grain) * 0.4 + _down(grain) * 0.4
+    grain = grain * 0.8 + _neighbour(grain, 1, 1) * 0.4 + _neighbour(grain, 0, 1) * 0.4
     return _uint8(x + grain[..., None] * np.float32(rng.uniform(1.5, 3)))
 
 

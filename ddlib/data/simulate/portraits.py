@@ -10,54 +10,37 @@ import numpy as np
 
 from ddlib.data.simulate.scene import (
     PAINT_SIZE,
-    TILE,
     Canvas,
     Scene,
     background,
     bump,
     draw_light,
-    enlarge,
     finish,
     shade,
+    smooth_texture,
     step,
+    strand,
     texture,
-    tile,
 )
 
+# Colours: a row each for red, green and blue, a column for each tone.
 SKIN = np.float32(  # light to dark, after the Monk skin tone scale
     [
-        [0.95, 0.85, 0.78],
-        [0.93, 0.80, 0.70],
-        [0.87, 0.71, 0.57],
-        [0.76, 0.58, 0.43],
-        [0.62, 0.44, 0.31],
-        [0.46, 0.31, 0.22],
-        [0.33, 0.22, 0.165],
-        [0.24, 0.165, 0.13],
+        [0.95, 0.93, 0.87, 0.76, 0.62, 0.46, 0.33, 0.24],
+        [0.85, 0.80, 0.71, 0.58, 0.44, 0.31, 0.22, 0.165],
+        [0.78, 0.70, 0.57, 0.43, 0.31, 0.22, 0.165, 0.13],
     ]
-)
+).T
 HAIR = np.float32(
     [
-        [0.09, 0.08, 0.08],
-        [0.17, 0.12, 0.095],
-        [0.26, 0.16, 0.10],
-        [0.40, 0.22, 0.12],
-        [0.52, 0.27, 0.13],
-        [0.72, 0.56, 0.34],
-        [0.82, 0.72, 0.52],
-        [0.62, 0.61, 0.60],
-        [0.85, 0.85, 0.84],
+        [0.09, 0.17, 0.26, 0.40, 0.52, 0.72, 0.82, 0.62, 0.85],
+        [0.08, 0.12, 0.16, 0.22, 0.27, 0.56, 0.72, 0.61, 0.85],
+        [0.08, 0.095, 0.10, 0.12, 0.13, 0.34, 0.52, 0.60, 0.84],
     ]
-)
+).T
 EYES = np.float32(
-    [
-        [0.20, 0.12, 0.07],
-        [0.33, 0.21, 0.11],
-        [0.35, 0.47, 0.58],
-        [0.34, 0.43, 0.28],
-        [0.45, 0.47, 0.5],
-    ]
-)
+    [[0.20, 0.33, 0.35, 0.34, 0.45], [0.12, 0.21, 0.47, 0.43, 0.47], [0.07, 0.11, 0.58, 0.28, 0.5]]
+).T
 STYLES = {"bald": 0.1, "short": 0.25, "parted": 0.15, "bob": 0.15, "long": 0.2, "curly": 0.15}
 MOUTH = 0.56  # how far down the face
 
@@ -76,9 +59,7 @@ def portrait(rng, size: int) -> Scene:
     background(person.canvas, rng)
     person.paint_mane()
     _body(person.canvas, rng, person.skin, person.light, person.width)
-    person.paint_front()
-    person.paint_ears()
-    person.paint_cap()
+    person.paint_sides()
     inside, ridge, nose = person.paint_face()
     person.paint_features(inside, ridge, nose)
     return finish(rng, person.canvas.image, inside, size)
@@ -106,8 +87,7 @@ class _Person:
         curly = self.style == "curly"
         curl = 1.0 if curly else float(rng.choice([0, 0, 0.3]))
         self.strands = _strands(self.canvas, rng, self.hair, self.light, curl)
-        rough = texture(rng, PAINT_SIZE // 4, PAINT_SIZE // 4)
-        self.ragged = (0.016 + 0.03 * curl) * enlarge(rough, PAINT_SIZE)
+        self.ragged = (0.016 + 0.03 * curl) * smooth_texture(rng, PAINT_SIZE // 4, PAINT_SIZE)
         self.covers_ears = self.style in ("bob", "long")
         volume = rng.uniform(0.05, 0.14) + 0.17 * curly
         self.hair_end = 0.9 if self.covers_ears else rng.uniform(-0.1, 0.15) + 0.4 * curly
@@ -127,32 +107,28 @@ class _Person:
         self.mane *= step(bottom - v + 2 * self.ragged, 0.15)
         self.canvas.paint(self.mane, self.strands * 0.6)
 
-    def paint_front(self):
-        """Paint the part of long hair that falls before the shoulders."""
+    def paint_sides(self):
+        """Paint long hair before the shoulders, the ears, and the hair around the skull."""
+        u, v = self.canvas.u, self.canvas.v
         if self.style == "long":
-            u, v = self.canvas.u, self.canvas.v
             front = step(abs(u) - self.width * 0.92 + 0.3 * self.ragged, 0.12) * step(v - 0.2, 0.4)
             self.canvas.paint(self.mane * front, self.strands * 0.85)
-
-    def paint_ears(self):
-        """Paint both ears."""
         for side in (-1, 1):
             where = self.canvas.window(side * self.width * 0.97 - 0.15 * self.yaw, 0.08, 0.3)
-            u = self.canvas.u[where] - side * self.width * 0.97 + 0.15 * self.yaw
-            ear = 1 - np.hypot(u / 0.12, (self.canvas.v[where] - 0.08) / 0.21)
+            off = u[where] - side * self.width * 0.97 + 0.15 * self.yaw
+            ear = 1 - np.hypot(off / 0.12, (v[where] - 0.08) / 0.21)
             tone = 0.78 + 0.3 * self.light[0] * side - 0.35 * np.clip(ear, 0, 0.6)
             self.canvas.paint(step(ear, 0.12), self.skin * tone[..., None], where)
-
-    def paint_cap(self):
-        """Paint the hair around the skull, behind the face."""
         if self.style != "bald":
-            end = step(self.hair_end - self.canvas.v + 3 * self.ragged, 0.12)
+            end = step(self.hair_end - v + 3 * self.ragged, 0.12)
             self.canvas.paint(self.cap * end, self.strands * 0.8)
 
     def paint_face(self):
         """Paint the shaded skin; return its soft mask, the nose's ridge (u) and tip (v)."""
         rng, canvas, u, v = self.rng, self.canvas, self.canvas.u, self.canvas.v
-        inside = step(_face_shape(u, v, self.width, self.jaw), 4 * canvas.edge)
+        narrow = self.width * (1 - self.jaw * np.clip(v + 0.1, 0, 1.1) ** 1.6)
+        outline = 1 - abs(u / narrow) ** 2.3 - abs(v) ** 2.5  # positive inside
+        inside = step(outline, 4 * canvas.edge)
         height, ridge, nose = _height(u, v, self.width, self.yaw, self.pitch, rng)
         lit = shade(height, self.light, 2 / canvas.size / canvas.scale)
         tone = (rng.uniform(0.22, 0.42) + rng.uniform(0.72, 0.9) * lit)[..., None]
@@ -171,9 +147,8 @@ class _Person:
         rng, canvas, skin = self.rng, self.canvas, self.skin * np.float32(0.9)
         heads = [_on_head(angle, self.yaw) for angle in (-0.46, 0.46)]
         eyes = [(x * self.width, near) for x, near in heads]
-        look = Look(self.iris, self.hair * 0.6 + 0.2 * self.skin, rng)
-        for (x, near), side in zip(eyes, (-1, 1), strict=True):
-            paint_eye(canvas, look, x, self.pitch - 0.02, near, skin, side)
+        brow = self.hair * 0.6 + 0.2 * self.skin
+        paint_eyes(canvas, rng, eyes, self.pitch - 0.02, skin, self.iris, brow)
         paint_nose(canvas, ridge, nose + self.pitch, skin)
         mouth = ridge * 0.8, MOUTH + self.pitch
         paint_mouth(canvas, rng, *mouth, float(np.cos(self.yaw)), skin)
@@ -210,9 +185,8 @@ def _body(canvas, rng, skin, light, width):
     neck = step(neck_width + 0.12 * np.maximum(y - 1, 0) - abs(x), e) * step(y - 0.3, e)
     canvas.paint(neck, skin * neck_shade[..., None])
     top, spread = rng.uniform(1.1, 1.25), rng.uniform(1.25, 1.7)
-    slope = 0.5 * np.maximum(abs(x) - neck_width, 0) ** 1.25 / spread + 3 * np.maximum(
-        abs(x) - spread, 0
-    )
+    slope = 0.5 * np.maximum(abs(x) - neck_width, 0) ** 1.25 / spread
+    slope = slope + 3 * np.maximum(abs(x) - spread, 0)
     neckline = float(rng.choice([0.0, 0.25, 0.7])) * np.maximum(1 - abs(x) / (neck_width * 1.05), 0)
     below = y - top - slope - neckline
     cloth = np.float32(np.clip(rng.uniform(0.05, 0.9, 3) * 0.6 + rng.uniform(0, 0.35), 0.03, 0.95))
@@ -230,18 +204,10 @@ def _strands(canvas, rng, colour, light, curl):
     angle = np.arctan2(u - lean, v + 1.6 + curl)
     radius = np.hypot(u - lean, v + 1.6)
     wave = curl * 0.08 * np.sin(radius * rng.uniform(14, 26) + 4 * angle)
-    row = ((angle + wave + 4) * 170).astype(np.int32) % TILE
-    column = (radius * (14 + 60 * curl) + 40 * rng.random()).astype(np.int32) % TILE
-    fibre = tile(1)[row, column]
+    fibre = strand((angle + wave + 4) * 170, radius * (14 + 60 * curl) + 40 * rng.random())
     sheen = bump(u, v, 0.5 * light[0], -0.75, 0.7, 0.22)
     tone = 0.85 + 0.16 * fibre + 0.5 * sheen * (0.6 + 0.3 * fibre) + 0.2 * light[0] * u
     return np.clip(colour * np.maximum(tone, 0.15)[..., None] + 0.05 * sheen[..., None], 0, 1)
-
-
-def _face_shape(u, v, width, jaw):
-    """Return an implicit function, positive inside the face outline, about 1 in the middle."""
-    narrow = width * (1 - jaw * np.clip(v + 0.1, 0, 1.1) ** 1.6)
-    return 1 - abs(u / narrow) ** 2.3 - abs(v) ** 2.5
 
 
 def _on_head(angle, yaw):
@@ -268,43 +234,37 @@ def _height(u, v, width, yaw, pitch, rng):
     return h, ridge, length
 
 
-class Look:
-    """What both eyes of a person share."""
-
-    def __init__(self, iris, brow, rng):
-        self.iris, self.brow = iris, brow
-        self.gaze, self.openness = rng.normal(0, 0.018), rng.uniform(0.045, 0.072)
-        self.lift, self.weight = rng.normal(0, 0.015), rng.uniform(0.02, 0.042)
-
-
-def paint_eye(canvas, look, x, y, near, skin, side):
-    """Paint one eye with its brow, at (x, y), foreshortened by ``near``."""
-    where = canvas.window(x, y - 0.08, 0.32)
-    u, v, e, wide = (canvas.u[where] - x) / near, canvas.v[where] - y, canvas.edge, 0.155
-    arch = 1 - np.clip(u / wide, -1, 1) ** 2
-    upper, lower = -look.openness * arch, 0.55 * look.openness * arch
-    opening = step(v - upper, e) * step(lower - v, e) * step(wide - abs(u), e)
-    canvas.paint(0.35 * bump(u, v, 0, -0.03, 0.2, 0.1), skin * 0.5, where)
-    white = np.clip(0.75 + 1.6 * (v - upper), 0.55, 1)[..., None]
-    canvas.paint(opening * 0.95, np.float32([0.86, 0.84, 0.82]) * white, where)
-    r = np.hypot(u - look.gaze, v + 0.004)
-    ring = np.clip(0.55 + 7 * r, 0, 1.25)[..., None]
-    canvas.paint(opening * step(0.068 - r, e), look.iris * ring, where)
-    canvas.paint(opening * step(0.030 - r, e), np.float32([0.02, 0.02, 0.02]), where)
-    glint = bump(u, v, look.gaze + 0.02, -0.028, 0.013, 0.013)
-    canvas.paint(0.9 * glint, np.float32([1, 1, 1]), where)
-    dark = skin * (0.35 * float(look.brow.mean()) ** 0.2)
-    lash = np.exp(-(((v - upper + 0.004) / 0.017) ** 2)) * step(wide + 0.02 - abs(u), 0.05)
-    canvas.paint(0.85 * lash, dark * 0.4, where)
-    crease = np.exp(-(((v - upper * 1.25 + 0.045) / 0.014) ** 2)) * step(wide - abs(u), 0.08)
-    canvas.paint(0.35 * crease, skin * 0.45, where)
-    under = np.exp(-(((v - lower - 0.012) / 0.015) ** 2)) * step(wide - abs(u), 0.06)
-    canvas.paint(0.35 * under, skin * 0.5, where)
-    s = u * side  # outwards
-    line = -0.17 - look.lift - 0.06 * (1 - ((s - 0.05) / 0.24) ** 2)
-    thick = look.weight * np.clip(1.1 - (s + 0.18) * 1.7, 0.25, 1.2)
-    brow = np.exp(-(((v - line) / thick) ** 2)) * step(s + 0.2, 0.07) * step(0.23 - s, 0.08)
-    canvas.paint(0.8 * brow, look.brow * 0.75, where)
+def paint_eyes(canvas, rng, eyes, y, skin, iris, brow):
+    """Paint two eyes of one look with their brows, each at its (x, near) and ``y``."""
+    gaze, openness = rng.normal(0, 0.018), rng.uniform(0.045, 0.072)
+    lift, weight = rng.normal(0, 0.015), rng.uniform(0.02, 0.042)
+    for (x, near), side in zip(eyes, (-1, 1), strict=True):
+        where = canvas.window(x, y - 0.08, 0.32)
+        u, v, e, wide = (canvas.u[where] - x) / near, canvas.v[where] - y, canvas.edge, 0.155
+        arch = 1 - np.clip(u / wide, -1, 1) ** 2
+        upper, lower = -openness * arch, 0.55 * openness * arch
+        opening = step(v - upper, e) * step(lower - v, e) * step(wide - abs(u), e)
+        canvas.paint(0.35 * bump(u, v, 0, -0.03, 0.2, 0.1), skin * 0.5, where)
+        white = np.clip(0.75 + 1.6 * (v - upper), 0.55, 1)[..., None]
+        canvas.paint(opening * 0.95, np.float32([0.86, 0.84, 0.82]) * white, where)
+        r = np.hypot(u - gaze, v + 0.004)
+        ring = np.clip(0.55 + 7 * r, 0, 1.25)[..., None]
+        canvas.paint(opening * step(0.068 - r, e), iris * ring, where)
+        canvas.paint(opening * step(0.030 - r, e), np.float32([0.02, 0.02, 0.02]), where)
+        glint = bump(u, v, gaze + 0.02, -0.028, 0.013, 0.013)
+        canvas.paint(0.9 * glint, np.float32([1, 1, 1]), where)
+        dark = skin * (0.35 * float(brow.mean()) ** 0.2)
+        lash = np.exp(-(((v - upper + 0.004) / 0.017) ** 2)) * step(wide + 0.02 - abs(u), 0.05)
+        canvas.paint(0.85 * lash, dark * 0.4, where)
+        crease = np.exp(-(((v - upper * 1.25 + 0.045) / 0.014) ** 2)) * step(wide - abs(u), 0.08)
+        canvas.paint(0.35 * crease, skin * 0.45, where)
+        under = np.exp(-(((v - lower - 0.012) / 0.015) ** 2)) * step(wide - abs(u), 0.06)
+        canvas.paint(0.35 * under, skin * 0.5, where)
+        s = u * side  # outwards
+        line = -0.17 - lift - 0.06 * (1 - ((s - 0.05) / 0.24) ** 2)
+        thick = weight * np.clip(1.1 - (s + 0.18) * 1.7, 0.25, 1.2)
+        hairs = np.exp(-(((v - line) / thick) ** 2)) * step(s + 0.2, 0.07) * step(0.23 - s, 0.08)
+        canvas.paint(0.8 * hairs, brow * 0.75, where)
 
 
 def paint_nose(canvas, x, y, skin):
@@ -337,26 +297,19 @@ def paint_mouth(canvas, rng, x, y, near, skin):
     canvas.paint(0.9 * step(line + cupid, e) * step(-line, e) * inside, lip * 0.82, where)
     lower = line - gap * arch
     glow = 1.0 + 0.25 * np.exp(-(((lower - 0.5 * full) / (0.4 * full)) ** 2)) * arch
-    canvas.paint(
-        0.9 * step(lower, e) * step(1.25 * full * arch - lower, e) * inside,
-        lip * glow[..., None],
-        where,
-    )
+    below = 0.9 * step(lower, e) * step(1.25 * full * arch - lower, e) * inside
+    canvas.paint(below, lip * glow[..., None], where)
     if gap:
         hole = step(line, 0.012) * step(gap * arch - line, 0.012) * inside
-        _teeth(canvas, hole, 0.75 * gap * arch - line, t, where)
+        canvas.paint(hole, np.float32([0.16, 0.05, 0.05]), where)
+        teeth = hole * step(0.75 * gap * arch - line, 0.02) * step(0.85 - abs(t), 0.2)
+        white = np.float32([0.9, 0.88, 0.84]) * (1 - 0.3 * t * t)[..., None]
+        canvas.paint(teeth, white, where)
     else:
         canvas.paint(0.7 * np.exp(-((line / 0.012) ** 2)) * inside, lip * 0.35, where)
     corner = bump(abs(u), line, wide, 0, 0.035, 0.03)
     canvas.paint(0.4 * corner, skin * 0.4, where)
     canvas.paint(0.25 * bump(u, lower, 0, full * 1.9, 0.16, 0.03), skin * 0.45, where)
-
-
-def _teeth(canvas, hole, below, t, where):
-    """Paint an open mouth: darkness, and the upper teeth where ``below`` is positive."""
-    canvas.paint(hole, np.float32([0.16, 0.05, 0.05]), where)
-    teeth = hole * step(below, 0.02) * step(0.85 - abs(t), 0.2)
-    canvas.paint(teeth, np.float32([0.9, 0.88, 0.84]) * (1 - 0.3 * t * t)[..., None], where)
 
 
 def paint_beard(canvas, rng, colour, inside, mouth, fibre):
@@ -366,28 +319,20 @@ def paint_beard(canvas, rng, colour, inside, mouth, fibre):
     off = abs(u - mouth[0])
     lip = step(0.055 - abs(v - mouth[1] + 0.125 - 0.9 * off**2) - 0.12 * off, 0.06)
     lip *= step(0.3 - off, 0.12) * (1 - 0.5 * np.exp(-((off / 0.03) ** 2)))
-    jaw = step(v - 0.68 + 0.95 * np.maximum(abs(u) - 0.3, 0), 0.16) * (
-        1 - bump(u, v, mouth[0], mouth[1] + 0.02, 0.26, 0.12)
-    )
+    jaw = step(v - 0.68 + 0.95 * np.maximum(abs(u) - 0.3, 0), 0.16)
+    jaw = jaw * (1 - bump(u, v, mouth[0], mouth[1] + 0.02, 0.26, 0.12))
     goatee = step(1 - np.hypot(off / 0.24, (v - 0.9) / 0.2), 0.35)
-    mask = {
-        "stubble": np.maximum(jaw, lip),
-        "moustache": lip,
-        "goatee": np.maximum(goatee, lip),
-        "full": np.maximum(jaw, lip),
-    }[style]
+    chin = {"moustache": lip, "goatee": goatee}.get(style, jaw)
     weight = 0.3 if style == "stubble" else rng.uniform(0.75, 0.95)
-    canvas.paint(weight * mask * inside, np.clip(colour * (0.85 + 0.3 * fibre)[..., None], 0, 1))
+    hairs = np.clip(colour * (0.85 + 0.3 * fibre)[..., None], 0, 1)
+    canvas.paint(weight * np.maximum(chin, lip) * inside, hairs)
 
 
 def paint_glasses(canvas, rng, eyes, y):
     """Paint a frame of two lenses, bridge and arms."""
     colour = np.float32(rng.choice([0.04, 0.1, 0.35])) + np.float32(rng.uniform(0, 0.15, 3))
-    power, rx, ry = (
-        float(rng.choice([2.0, 3.5, 6.0])),
-        rng.uniform(0.2, 0.24),
-        rng.uniform(0.14, 0.19),
-    )
+    power = float(rng.choice([2.0, 3.5, 6.0]))
+    rx, ry = rng.uniform(0.2, 0.24), rng.uniform(0.14, 0.19)
     thick = rng.uniform(0.012, 0.028)
     for x, near in eyes:
         where = canvas.window(x, y, 0.32)

@@ -28,13 +28,10 @@ class Scene:
         The light that reaches the camera, gamma encoded.
     face_box : tuple of int
         x0, y0, x1, y1 in pixels; x1 and y1 lie just outside.
-    face_mask : ndarray, (size, size) bool
-        True on the face itself.
     """
 
     image: np.ndarray
     face_box: tuple[int, int, int, int]
-    face_mask: np.ndarray
 
 
 @lru_cache(maxsize=4)
@@ -55,9 +52,15 @@ def texture(rng, height: int, width: int) -> np.ndarray:
     return np.tile(field, (-(-height // TILE), -(-width // TILE)))[:height, :width]
 
 
-def enlarge(field, size):
-    """Return a small (h, w) field at (size, size), smoothly."""
-    return np.asarray(Image.fromarray(field).resize((size, size), Image.Resampling.BICUBIC))
+def smooth_texture(rng, cells: int, size: int) -> np.ndarray:
+    """Return a (cells, cells) window of `texture`, enlarged smoothly to (size, size)."""
+    field = Image.fromarray(texture(rng, cells, cells))
+    return np.asarray(field.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def strand(row, column) -> np.ndarray:
+    """Return the texture of hair and fur at these places, which repeats every TILE of them."""
+    return tile(1)[row.astype(np.int32) % TILE, column.astype(np.int32) % TILE]
 
 
 def step(value, width):
@@ -110,9 +113,7 @@ class Canvas:
 
 def draw_light(rng):
     """Return a unit light direction (x, y, towards the viewer)."""
-    direction = np.float32(
-        [rng.uniform(-0.75, 0.75), rng.uniform(-0.8, -0.15), rng.uniform(0.7, 1.1)]
-    )
+    direction = np.float32(rng.uniform([-0.75, -0.8, 0.7], [0.75, -0.15, 1.1]))
     return direction / np.linalg.norm(direction)
 
 
@@ -140,9 +141,8 @@ def background(canvas, rng):
         if rng.random() < 0.6:
             inside = 1 - np.hypot((x - cx) / rx, (y - cy) / rx)
         colour = np.clip(first + rng.normal(0, 0.22) + rng.normal(0, 0.06, 3), 0.02, 1)
-        picture += (rng.uniform(0.3, 0.9) * step(inside, rng.uniform(0.2, 0.9)))[..., None] * (
-            colour - picture
-        )
+        cover = rng.uniform(0.3, 0.9) * step(inside, rng.uniform(0.2, 0.9))
+        picture += cover[..., None] * (colour - picture)
     picture *= 1 + rng.uniform(0.02, 0.07) * texture(rng, n, n)[..., None]
     small = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
     full = np.asarray(small.resize((canvas.size,) * 2, Image.Resampling.BICUBIC), np.float32) / 255
@@ -161,4 +161,4 @@ def finish(rng, picture, mask, size: int) -> Scene:
     inside = np.asarray(soft.resize((size, size), Image.Resampling.BILINEAR)) > 127
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return Scene(image, box, inside)
+    return Scene(image, box)
