@@ -151,6 +151,13 @@ def test_one_colour_means_one_thing():
         figure = viz.result_dots(table)
         drawn = {line.get_label(): line.get_color() for line in figure.legends[0].get_lines()}
         assert drawn["GAN"] == COLORS["gan"]
+    for order in (["clean", "paper"], ["paper", "clean"]):  # the table's order plays no part
+        table = results()[::2].assign(protocol=order)
+        lines = viz.result_dots(table, by="protocol").legends[0].get_lines()
+        assert [(line.get_color(), line.get_marker()) for line in lines] == [
+            (COLORS["clean"], "o"),
+            (COLORS["paper"], "s"),
+        ]
 
 
 def test_saving_makes_folders_and_the_same_bytes(tmp_path):
@@ -227,7 +234,7 @@ def test_robustness_starts_each_panel_with_the_unchanged_images():
     assert ticks(jpeg_flips, "x") == ["as is", "90", "30"]
     assert (jpeg_flips.get_xlabel(), blur_flips.get_xlabel()) == ("JPEG quality", "blur (sigma)")
     assert (jpeg.get_ylabel(), jpeg_flips.get_ylabel()) == ("accuracy", "verdicts that flip")
-    assert {"GAN + SD (n=60)", "x (n=60)"} <= set(words(figure))
+    assert {"GAN + SD (n=30 real, 30 fake)", "x (n=30 real, 30 fake)"} <= set(words(figure))
 
 
 class TestResultDots:
@@ -266,6 +273,7 @@ class TestResultDots:
             assert titles == list(table["table"].unique())
             shown = {x for ax in figure.axes for line in ax.lines for x in line.get_xdata()}
             assert set(reference_table()["study"]) <= shown
+            assert "interval" not in figure.axes[-1].get_xlabel()  # the study gives none
 
 
 def test_bars_stand_in_the_table_s_order_with_values_and_goals():

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from ddlib.metrics.format import display_name
-from ddlib.protocol import CONDITIONS
 from ddlib.viz.style import (
     BAND,
+    COLORS,
     INK,
     OTHERS,
     chart,
@@ -49,7 +49,7 @@ def result_dots(
     """
     table = table[table[value].notna() | (table[hollow].notna() if hollow else False)]
     found = table[by].astype(str).unique()
-    groups = [name for name in CONDITIONS if name in found] or list(found)
+    groups = [name for name in COLORS if name in found] or list(found)
     styles = {name: series_style(name, place) for place, name in enumerate(groups)}
     line = table[rows].astype(str).map(display_name) + _counts(table, value, rows)
     parts = list(table.assign(line=line).groupby(panel or (lambda _: ""), sort=False))
@@ -64,8 +64,10 @@ def result_dots(
     for ax, (name, part) in zip(axes[:, 0], parts, strict=True):
         _draw_dots(ax, part, value, by, hollow, styles)
         ax.set_title(name)
-    lowest = min(0, table[f"{value}_low"].min())  # a correlation may be negative
-    axes[-1][0].set(xlabel=f"{display_name(value)}, with 95 % interval", xlim=(lowest - 0.02, 1.02))
+    low = table[f"{value}_low"]
+    interval = ", with 95 % interval" if low.notna().any() else ""  # the study gives none
+    axes[-1][0].set_xlabel(display_name(value) + interval)
+    axes[-1][0].set_xlim(min(0, low.min()) - 0.02, 1.02)  # a correlation may be negative
     handles = [
         Line2D([], [], color=style["color"], marker=style["marker"], label=display_name(name, by))
         for name, style in styles.items()

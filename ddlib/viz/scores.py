@@ -64,7 +64,15 @@ def confusion(counts: dict, title: str = ""):
     shares = cells / np.maximum(totals, 1)
     texts = [f"{n:,}\n{share:.1%}" for n, share in zip(cells.flat, shares.flat, strict=True)]
     figure, axes = chart(2.6, title=title)
-    look = {"fmt": "", "cmap": "Greys", "vmin": 0, "vmax": 1.15, "cbar": False, "linewidths": 1}
+    look = {
+        "fmt": "",
+        "cmap": "Greys",
+        "vmin": 0,
+        "vmax": 1.15,
+        "cbar": False,
+        "lw": 1,
+        "linecolor": FAINT,
+    }
     names = [f"{word}\n(n={n:,})" for word, n in zip(("real", "fake"), totals.flat, strict=True)]
     ax = sns.heatmap(shares, annot=np.reshape(texts, (2, 2)), ax=axes[0][0], **look)
     ax.set_xticklabels(["called real", "called fake"])
@@ -133,9 +141,9 @@ def robustness(table: pd.DataFrame, measures=("accuracy", "flips"), title: str =
             for place, (name, part) in enumerate(table.groupby("detector", sort=False)):
                 own = part[part["perturbation"].isin(["none", kind])]
                 ends = own[f"{measure}_low"], own[f"{measure}_high"]
-                n = own[["n_real", "n_fake"]].iloc[0].sum()
+                n = "n={n_real} real, {n_fake} fake".format_map(own.iloc[0])
                 style = series_style(name, place)
-                style["label"] = f"{display_name(name, 'detector')} (n={n})"
+                style["label"] = f"{display_name(name, 'detector')} ({n})"
                 line_with_band(ax, range(len(own)), own[measure], *ends, **style)
             ticks = ["as is", *(f"{s:g}" for s in own["strength"].dropna())]
             ax.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=8)

@@ -43,6 +43,7 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, xlabel: str, ylabel: st
         style = series_style(name, place)
         line_with_band(ax, part[x], part[y], *ends, **style, label=display_name(name, by))
     ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.xaxis.get_major_locator().set_params(integer=True)  # a JPEG quality, a layer's number
     legend(figure)
     return figure
 
