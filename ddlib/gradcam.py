@@ -156,7 +156,7 @@ class GradCAM:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             activations, logits = self._model(images, names)
-            logits = self._sign * logits
+            logits = self._sign * logits[:, 0]
             # Images do not influence each other, so the gradient of the sum is each one's own.
             total = tf.reduce_sum(logits)
         gradients = tape.gradient(total, activations, unconnected_gradients="zero")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 from keras import layers
+from scipy.special import expit
 
 # What may follow the sigmoid: layers and operations (most exist as both, under one name) that leave
 # values as they are when a model predicts. GetItem is an index such as y[:, 0].
@@ -59,14 +60,16 @@ class LayerOutputs:
     ...                           layers.GlobalAveragePooling2D(), layers.Dense(1, "sigmoid")])
     >>> outputs, logits = LayerOutputs(model)(keras.ops.ones((2, 8, 8, 3)), ["conv"])
     >>> tuple(outputs[0].shape), tuple(logits.shape)
-    ((2, 6, 6, 4), (2,))
+    ((2, 6, 6, 4), (2, 1))
     """
 
     def __init__(self, model: keras.Model):
         _check_model(model)
         inputs, self._calls, output = _record(model)
         self._images, output = keras.tree.flatten((inputs, output))
-        self._before_logit, self._dense, self._units = _find_logit(model, self._calls, output)
+        self._before_logit, self._dense, self._units, self._activation = _find_logit(
+            model, self._calls, output
+        )
         self.input_shape = tuple(self._images.shape[1:])
         self.layers = {}
         for call in self._calls:
@@ -88,7 +91,7 @@ class LayerOutputs:
         -------
         outputs : list of tensors
             The outputs of the named layers.
-        logits : tensor, (N,) float32
+        logits : tensor, (N, 1) float32
             Positive means class 1. Of two units it is unit 1 minus unit 0, whose sigmoid is the
             softmax of unit 1, so that both kinds of head mean the same.
         """
@@ -100,9 +103,18 @@ class LayerOutputs:
         if self._dense is not None:  # with its activation left out
             logits = keras.ops.matmul(logits, self._dense.kernel)
             logits = logits if self._dense.bias is None else logits + self._dense.bias
-        logits = keras.ops.reshape(logits, (-1, self._units))
-        logits = logits[:, 0] if self._units == 1 else logits[:, 1] - logits[:, 0]
+        if len(logits.shape) != 2:
+            logits = keras.ops.reshape(logits, (-1, self._units))
+        if self._units == 2:
+            logits = logits[:, 1:] - logits[:, :1]
         return [values[id(self.layers[name].output)] for name in names], logits
+
+    def scores_of(self, output) -> np.ndarray:
+        """Return P(class 1), (N,) float64, from what the model itself gives, as `predict` does."""
+        output = np.asarray(output, np.float64).reshape(-1, self._units)
+        if self._activation != "linear":
+            return output[:, -1]
+        return expit(output[:, -1] - (output[:, 0] if self._units == 2 else 0))
 
 
 def _check_model(model) -> None:
@@ -180,7 +192,10 @@ def _replace(structure, values: dict):
 
 
 def _find_logit(model, calls: list[Call], output) -> tuple:
-    """Return (tensor, dense, units): the logit is the tensor, put through `dense` if not None."""
+    """Return (tensor, dense, units, activation) of the output.
+
+    The logit is the tensor, put through `dense` without its activation if that is not None.
+    """
     made_by = {id(y): call for call in calls for y in keras.tree.flatten(call.output)}
     call = made_by.get(id(output))
     while call is not None and _keeps_values(call):
@@ -190,11 +205,11 @@ def _find_logit(model, calls: list[Call], output) -> tuple:
     units, activation = _values_per_image(output), _activation(layer)
     if activation in HEADS.get(units, ()):
         if activation == "linear" and isinstance(layer, (layers.Dense, layers.Conv2D)):
-            return output, None, units
+            return output, None, units, activation
         if type(layer).__name__ in ("Activation", "Sigmoid", "Softmax"):
-            return _input(call), None, units
+            return _input(call), None, units, activation
         if type(layer) is layers.Dense:
-            return _input(call), layer, units
+            return _input(call), layer, units, activation
     raise ValueError(
         f"model {model.name!r} ends in a {type(layer).__name__} (activation {activation}) with "
         f"output {tuple(output.shape)}, which cannot be traced back to a logit; needed is one unit "
