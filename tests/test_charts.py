@@ -130,7 +130,7 @@ def test_no_text_hides_data_and_series_are_told_apart_in_grey(name):
         assert not first.shrunk(0.99, 0.99).overlaps(second.shrunk(0.99, 0.99))
     for each in figure.legends:
         box = each.get_window_extent()
-        assert not any(box.overlaps(ax) for ax in shown)
+        assert not any(box.overlaps(ax.get_tightbbox()) for ax in figure.axes if ax.get_visible())
         assert box.x1 <= figure.bbox.x1 and box.y0 >= 0
     for ax in figure.axes:
         lines = [line for line in ax.lines if not line.get_label().startswith("_")]

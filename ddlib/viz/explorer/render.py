@@ -135,8 +135,8 @@ def _heat_panel(view: View, state: State) -> Panel:
     image = overlay(image, heat, state.opacity, state.colormap)
     if state.outline:
         image = outline(image, heat >= HOT)
-    height, width = maps.raw[0].shape
-    caption = f"{evidence.capitalize()}, {maps.layer} ({height} x {width})"
+    grid = "\N{NO-BREAK SPACE}x\N{NO-BREAK SPACE}".join(map(str, maps.raw[0].shape))
+    caption = f"{evidence.capitalize()}, {maps.layer} ({grid})"
     unit = "of each layer's peak" if maps.layer == MEAN else "logit a cell"
     scale = (state.colormap, f"{maps.raw[0].max():.2g} {unit}")
     return Panel(image, caption, *said, view.score, band, scale)
