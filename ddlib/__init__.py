@@ -30,6 +30,7 @@ __all__ = [*PUBLIC, "__version__"]
 
 # TensorFlow reads these once, when it starts. Two threads: a sum of floating-point numbers depends
 # on how many threads share it, and results must not depend on the machine (`Protocol.threads`).
+os.environ["KERAS_BACKEND"] = "tensorflow"  # the only one that Grad-CAM and the export work with
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")

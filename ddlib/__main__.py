@@ -48,7 +48,7 @@ class Commands(click.Group):
             raise SystemExit(130) from None
         except BrokenPipeError:  # `ddlib ... | head`: click ends quietly
             raise
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, FloatingPointError) as error:
             if ctx.params["debug"]:
                 raise
             raise click.ClickException(str(error)) from error

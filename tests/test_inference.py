@@ -1,5 +1,9 @@
 """LiteRT gives what Keras gives, from any number of threads."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -103,3 +107,20 @@ def test_a_model_whose_output_is_no_logit_is_named():
     p = keras.layers.Dense(1, "sigmoid")(keras.layers.Flatten()(image))
     with pytest.raises(ValueError, match="Subtract.* cannot be traced back to a logit"):
         logit_model(keras.Model(image, 1 - p))
+
+
+def run_python(code, backend):
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_another_backend_in_the_environment_is_set_aside():
+    run = run_python("import ddlib.gradcam, keras; print(keras.backend.backend())", "torch")
+    assert run.stdout == "tensorflow\n"
+
+
+def test_another_backend_that_is_loaded_already_is_named():
+    code = "import keras; keras.backend.backend = lambda: 'torch'; import ddlib.gradcam"
+    run = run_python(code, "tensorflow")
+    assert "ImportError: Keras runs on torch here; ddlib needs TensorFlow" in run.stderr

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -162,5 +163,18 @@ def test_any_folder_is_trained_and_evaluated_without_the_study_s_conditions(tiny
         train(tiny.select(label="fake"), protocol)
     with pytest.raises(ValueError, match="give protocol="):
         evaluate(lambda images: images, tiny)
-    with pytest.raises(ValueError, match="needed is \\(N, 1\\), P\\(fake\\)"):
-        evaluate(lambda images, training: images, tiny, protocol)
+
+
+def test_a_model_of_one_s_own_is_evaluated_by_what_it_predicts(tiny):
+    keras.utils.set_random_seed(0)
+    protocol = preset("clean", **CHANGES)
+    pixels = [keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
+    two = keras.Sequential([*pixels, keras.layers.Dense(2, "softmax")])
+    test = tiny.select(split="test")
+    images = load_images(test, protocol).take(slice(None)).astype("float32")
+    called_fake = two.predict(images, verbose=0)[:, 1] >= 0.5
+    row = evaluate(two, tiny, protocol).iloc[0]
+    assert row["accuracy"] == pytest.approx(np.mean(called_fake == test.labels))
+    three = keras.Sequential([*pixels, keras.layers.Dense(3, "softmax")])
+    with pytest.raises(ValueError, match="cannot be traced back to a logit"):
+        evaluate(three, tiny, protocol)

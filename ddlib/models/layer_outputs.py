@@ -15,6 +15,11 @@ import numpy as np
 from keras import layers
 from scipy.special import expit
 
+if keras.backend.backend() != "tensorflow":  # keras was imported before ddlib
+    raise ImportError(
+        f"Keras runs on {keras.backend.backend()} here; ddlib needs TensorFlow: import ddlib "
+        "before keras, or set KERAS_BACKEND=tensorflow"
+    )
 # What may follow the sigmoid: layers and operations (most exist as both, under one name) that leave
 # values as they are when a model predicts. GetItem is an index such as y[:, 0].
 IDENTITIES = ("Identity", "Dropout", "Reshape", "Flatten", "Cast", "Squeeze", "GetItem")

@@ -138,6 +138,8 @@ def fit(model: keras.Model, data, check, protocol: Protocol, log=print) -> pd.Da
         weighted_metrics=["accuracy"],
         jit_compile=False,  # compiling takes longer than it saves on a few cores
     )
+    # else TensorFlow traces the training step once more, to see that it makes these variables
+    model.optimizer.build(model.trainable_variables)
     stop = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=protocol.patience, restore_best_weights=True
     )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ddlib.data.loader import prepare_all
 from ddlib.data.manifest import Manifest, ManifestError
+from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
 from ddlib.protocol import Protocol, preset
 
@@ -62,7 +63,8 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
     Parameters
     ----------
     model : Trained, Run, Detector or keras.Model
-        A Keras model must have one output, P(fake).
+        A Keras model must end in one unit (linear or sigmoid) or in two (linear or softmax), of
+        which the last stands for fake.
     manifest : Manifest
     protocol : Protocol, optional
         How images are prepared; needed for a bare Keras model.
@@ -78,7 +80,8 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
     Raises
     ------
     ValueError
-        If a bare model comes without a protocol, its output is not P(fake), or the split is empty.
+        If a bare model comes without a protocol, its output is neither one unit nor two, or the
+        split is empty.
     """
     protocol = protocol or getattr(model, "protocol", None)
     if protocol is None:
@@ -102,9 +105,8 @@ def _scores(model, part: Manifest, protocol: Protocol) -> np.ndarray:
     if hasattr(model, "scorer"):  # a Detector: calibrated scores
         scorer = model.scorer()
         return model.scores(np.concatenate([scorer.logits(batch) for batch in batches]))
+    from ddlib.models.inference import compiled, logit_model
+
     keras_model = model.keras_model() if hasattr(model, "keras_model") else model
-    outputs = [keras_model(batch.astype("float32"), training=False) for batch in batches]
-    scores = np.concatenate([np.asarray(output) for output in outputs])
-    if scores.reshape(len(part), -1).shape[1] != 1:
-        raise ValueError(f"the model's output is {scores.shape}; needed is (N, 1), P(fake)")
-    return scores.reshape(-1).astype(np.float64)
+    to_logit = compiled(logit_model(keras_model))
+    return probability(np.concatenate([to_logit(batch)[:, 0] for batch in batches]))
