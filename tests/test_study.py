@@ -9,7 +9,7 @@ from ddlib import evaluate, train
 from ddlib._io import read_json
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
-from ddlib.data.manifest import ManifestError
+from ddlib.data.manifest import ManifestError, MissingImagesError
 from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import preset
 from ddlib.study.study import Run, Study, open_study, published, tier_name
@@ -44,6 +44,11 @@ def test_results_measure_every_test_set_and_are_kept(study):
     assert 0 <= by_set.loc["sd21", "recall_fake_low"] <= by_set.loc["sd21", "recall_fake"]
     kept = pd.read_csv(study.folder / "results.csv")
     assert list(kept["result_id"]) == list(rows["result_id"])
+
+
+def test_a_test_set_that_the_folder_lacks_is_named(study):
+    with pytest.raises(MissingImagesError, match="test set 'cats'; this folder has gan, sd"):
+        study.test_sets["cats"]
 
 
 def test_every_row_leads_to_its_provenance(study):

@@ -20,7 +20,7 @@ from ddlib._io import atomic_write, digest, file_digest, file_lock, read_json, w
 from ddlib.data import subsets
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
-from ddlib.data.manifest import Manifest
+from ddlib.data.manifest import Manifest, MissingImagesError
 from ddlib.data.simulate.dataset import make_simulated
 from ddlib.data.sources import open_folder
 from ddlib.metrics.calibration import probability
@@ -167,7 +167,7 @@ class Study:
     @cached_property
     def test_sets(self) -> dict[str, Manifest]:
         """The test sets by name: "gan" and "sd" balanced, then one for each source."""
-        return subsets.test_sets(self.manifest)
+        return _TestSets(subsets.test_sets(self.manifest))
 
     def protocol(self, condition: str, protocol: str = "clean", **changes) -> Protocol:
         """Return the protocol of a condition on this tier."""
@@ -271,6 +271,14 @@ class Study:
                 table.to_csv(unfinished, index=False)
         write_json(run.folder / FINISHED, facts)
         run.detector = trained.detector  # need not be loaded again
+
+
+class _TestSets(dict):
+    """Test sets by name; one that the folder lacks is named."""
+
+    def __missing__(self, name: str):
+        held = ", ".join(self) or "none"
+        raise MissingImagesError(f"no images of the test set {name!r}; this folder has {held}")
 
 
 def open_study(
