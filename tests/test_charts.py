@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import tomllib
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ddlib import metrics, viz
+from ddlib import data, metrics, viz
+from ddlib.data.simulate.dataset import DECODERS
+from ddlib.data.subsets import JOINED
+from ddlib.deploy.detector import list_detectors
+from ddlib.metrics.format import display_name
 from ddlib.protocol import CONDITIONS, PROTOCOLS
 from ddlib.study.reference import compare_with_study, reference_table
 from ddlib.traces.spectrum import mean_spectrum, radial_profile
@@ -365,3 +370,11 @@ def test_titles_in_notebooks_are_words_and_no_code_names(file):
         plain = re.sub(r"\{.*?\}", " ", title)
         assert not names & set(re.findall(r"[\w+]+", plain)), title
         assert "own}" not in title and "protocols[" not in title
+
+
+def test_every_source_and_detector_that_comes_with_the_package_has_a_name_in_words():
+    kept = tomllib.loads((Path(data.__file__).parent / "sources.toml").read_text(encoding="utf-8"))
+    layouts = [layout for each in kept.values() for layout in each.get("layout", [])]
+    named = {layout["source"] for layout in layouts if "source" in layout} - {"real", "fake"}
+    named |= {*JOINED, *DECODERS, *list_detectors()}
+    assert {name for name in named if display_name(name) == name} <= {"cats"}

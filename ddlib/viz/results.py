@@ -136,12 +136,9 @@ def bars(
 def _counts(table: pd.DataFrame, value: str, rows: str):
     """Return " (n=...)" for each row of results, empty where n is unknown or differs in a line."""
     counted = [value.replace("recall", "n")] if "recall" in value else ["n", "n_real", "n_fake"]
-    counted = [name for name in counted if name in table]
-    if not counted:
-        return ""
-    n = table[counted].sum(axis=1).astype(int)
+    n = table.reindex(columns=counted).sum(axis=1).astype(int)
     one = n.groupby(table[rows]).transform("nunique") == 1
-    return (" (n=" + n.astype(str) + ")").where(one, "")
+    return (" (n=" + n.astype(str) + ")").where(one & (n > 0), "")
 
 
 def _draw_dots(ax, table, value: str, by: str, hollow: str | None, styles: dict) -> None:
