@@ -149,7 +149,8 @@ class TestNotebooks:
 
     def test_code_cells_are_short_python(self, path):
         for cell in code_cells(path):
-            assert len(cell.source.splitlines()) <= 25, cell.source
+            lines = cell.source.splitlines()
+            assert len(lines) <= 15 and max(map(len, lines)) <= 88, cell.source
             ast.parse(cell.source)  # a shell line or a magic is no Python
 
     def test_prose_stands_before_every_step(self, path):
