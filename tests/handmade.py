@@ -64,7 +64,8 @@ def keep_model(folder, name, model, manifest, **changes):
     path = save_detector(model, folder / "models" / name / "detector.keras", protocol)
     given = np.stack([prepare_file(path, protocol) for path in manifest.paths])
     scores = model.predict(given.astype("float32"), verbose=0)[:, 0]
-    table = pd.DataFrame({"path": manifest.table["path"], "score": scores})
+    logits = np.log(scores / (1 - scores))
+    table = pd.DataFrame({"path": manifest.table["path"], "logit": logits, "score": scores})
     table.to_csv(path.with_name("scores.csv"), index=False)
     write_json(path.with_name("finished.json"), {})
     return path
@@ -78,3 +79,34 @@ def study(root):
     keep_model(folder, "clean-gan", detector(), manifest, **plain)
     keep_model(folder, "clean-gan+sd", detector(0.1, -1.5), manifest, **plain)
     return root / "pictures", root / "runs"
+
+
+def measured_run(folder, manifest, tier="simulated"):
+    """Write a run's folder with the results of two models whose logits are drawn, not trained."""
+    from ddlib._io import write_json
+    from ddlib.data import subsets
+    from ddlib.metrics.calibration import probability
+    from ddlib.protocol import preset
+    from ddlib.study.results import evaluate_run, save_results
+    from ddlib.study.verify import PICTURES, PublishedRun, pictures_table
+
+    rng, scored = np.random.default_rng(0), manifest.select(split=["valid", "test"])
+    for condition in ("gan", "gan+sd"):
+        protocol = preset("clean", condition)
+        facts = {"key": condition * 3, "tier": tier, "protocol": protocol.to_dict()}
+        facts |= {"seconds_training": 1.0}
+        logits = (2 * scored.labels - 1 + rng.normal(size=len(scored))).astype("float16")
+        table = scored.table[["path", "label", "source", "split"]].assign(logit=logits)
+        scores = pd.Series(probability(logits.astype(float)), index=table["path"])
+        run = PublishedRun(facts, scores)
+        model = folder / "models" / run.name
+        model.mkdir(parents=True, exist_ok=True)
+        table.to_csv(model / "scores.csv", index=False)
+        validation = subsets.validation_manifest(manifest, protocol)
+        save_results(
+            folder, evaluate_run(run, tier, subsets.test_sets(manifest), validation), facts
+        )
+    pictures_table(manifest).to_csv(folder / PICTURES, index=False)
+    (folder / "notebooks").mkdir(exist_ok=True)
+    write_json(folder / "notebooks" / "03_sd.json", {"key": "k"})
+    return folder

@@ -1,26 +1,23 @@
 import re
 
 import nbformat
-import pandas as pd
 import pytest
 from click.testing import CliRunner
-from test_results import row
+from handmade import measured_run
 
 from ddlib.__main__ import main
 from ddlib._io import write_json
 from ddlib.study.report import NOTEBOOK, publish, to_html
-from ddlib.study.results import save_results
 
 
 @pytest.fixture
-def run_folder(tmp_path):
+def run_folder(tmp_path, tiny):
     folder = tmp_path / "runs" / "simulated"
-    save_results(folder, pd.DataFrame([row(accuracy=0.9, tier="simulated")]), {"seed": 0})
+    measured_run(folder, tiny)
     notebook = nbformat.v4.new_notebook()
     output = nbformat.v4.new_output("stream", text="the finding\n")
     cell = nbformat.v4.new_code_cell("print('secret recipe')", outputs=[output])
     notebook.cells = [nbformat.v4.new_markdown_cell("# Report\n$a^2$"), cell]
-    (folder / "notebooks").mkdir()
     nbformat.write(notebook, folder / "notebooks" / f"{NOTEBOOK}.ipynb")
     return folder
 
@@ -38,12 +35,13 @@ def test_publish_copies_tables_and_the_figures_that_were_marked(run_folder, tmp_
     for name in ("03_history.png", "04_gallery_of_faces.png"):
         (run_folder / "figures" / name).write_bytes(b"chart")
     write_json(run_folder / "published.json", ["03_history"])
-    write_json(run_folder / "notebooks" / "03_sd.json", {"key": "k"})
     written = publish(run_folder, tmp_path / "figures", "simulated")
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     assert names == {
         "figures/tables/results_simulated.csv",
         "figures/tables/results_simulated.json",
+        "figures/tables/pictures_simulated.csv",
+        "figures/tables/scores_simulated.npz",
         "figures/tables/simulated_03_gain.csv",
         "figures/tables/simulated_notebooks.json",
         "figures/03_simulated_history.png",
@@ -56,7 +54,7 @@ def test_publish_copies_tables_and_the_figures_that_were_marked(run_folder, tmp_
 def test_the_command_prints_the_summary_and_says_what_is_missing(run_folder, tmp_path):
     done = CliRunner().invoke(main, ["report", "--runs", str(run_folder.parent)])
     assert done.exit_code == 0
-    assert "0.900 [0.800, 1.000]" in done.output
+    assert "the study's numbers beside ours" in done.output
     assert done.output.endswith(f"wrote {run_folder / 'report.html'}\n")
     missing = CliRunner().invoke(main, ["report", "--runs", str(tmp_path / "none")])
     assert missing.exit_code == 1

@@ -19,6 +19,7 @@ from ddlib.models.provenance import checkout
 from ddlib.study.reference import STANDS_FOR, TOLERANCE, compare_with_study, has_learned
 from ddlib.study.results import load_results
 from ddlib.study.study import is_simulated, published
+from ddlib.study.verify import differences, publish_scores
 
 NOTEBOOK = "07_reproduction_report"
 REAL = "real"  # the name under which results on real images are committed
@@ -161,23 +162,46 @@ def publish(folder: Path, figures: Path, name: str) -> list[Path]:
     for source, target in copies.items():
         with atomic_write(target) as unfinished:
             shutil.copyfile(source, unfinished)
+    written = publish_scores(folder, tables, name)
     markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
     facts = {path.stem: read_json(path) for path in markers}
-    return [*copies.values(), write_json(tables / f"{name}_notebooks.json", facts)]
+    return [*copies.values(), *written, write_json(tables / f"{name}_notebooks.json", facts)]
 
 
 def update_readme(readme: Path, figures: Path) -> Path:
     """Write the README's table anew from the committed results, between its two marks."""
+    with atomic_write(Path(readme)) as unfinished:
+        unfinished.write_text(_with_table(readme, figures), encoding="utf-8")
+    return Path(readme)
+
+
+def verify(readme: Path, figures: Path) -> tuple[list[str], list[str]]:
+    """Compute what is published from the committed scores.
+
+    Returns
+    -------
+    differences : list of str
+        A line for each number that the scores do not give; none if all is well.
+    not_rebuilt : list of str
+        The tables that hold other things than scores, such as latencies and heat maps.
+    """
+    tables = Path(figures) / "tables"
+    names = [path.stem.removeprefix("scores_") for path in sorted(tables.glob("scores_*.npz"))]
+    lines = [line for name in names for line in differences(tables, name)]
+    if _with_table(readme, figures) != Path(readme).read_text(encoding="utf-8"):
+        lines.append(f"{readme}: the table is not that of the committed results")
+    rebuilt = {f"{kind}_{name}.csv" for name in names for kind in ("results", "pictures")}
+    return lines, sorted({path.name for path in tables.glob("*.csv")} - rebuilt)
+
+
+def _with_table(readme: Path, figures: Path) -> str:
     begin, end = "<!-- begin table -->\n", "<!-- end table -->"
     text = Path(readme).read_text(encoding="utf-8")
     if begin not in text or end not in text:
         raise ValueError(f"{readme} lacks the lines {begin.strip()!r} and {end!r}")
     files = [Path(figures) / "tables" / f"results_{name}.csv" for name in (REAL, "simulated")]
     table = study_table(*map(pd.read_csv, files))
-    with atomic_write(Path(readme)) as unfinished:
-        text = f"{text.split(begin)[0]}{begin}\n{table}\n\n{end}{text.split(end)[1]}"
-        unfinished.write_text(text, encoding="utf-8")
-    return Path(readme)
+    return f"{text.split(begin)[0]}{begin}\n{table}\n\n{end}{text.split(end)[1]}"
 
 
 def _committed(protocol: str) -> pd.DataFrame | None:

@@ -27,6 +27,7 @@ from ddlib.metrics.calibration import probability
 from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, preset
 from ddlib.study.results import evaluate_run, save_results
+from ddlib.study.verify import PICTURES, pictures_table
 
 SIMULATED = "simulated"  # the tier that needs no data
 # What the simulated tier changes in every protocol: small enough to train from nothing in seconds.
@@ -91,7 +92,9 @@ class Run:
     @cached_property
     def scores(self) -> pd.DataFrame:
         """A row an image of the valid and test splits: path, label, source, split, logit, score."""
-        return pd.read_csv(self.folder / "scores.csv", float_precision="round_trip")
+        table = pd.read_csv(self.folder / "scores.csv", float_precision="round_trip")
+        logits = table["logit"].astype("float16").astype("float64")  # as they are published
+        return table.assign(logit=logits, score=probability(logits))
 
     @cached_property
     def facts(self) -> dict:
@@ -204,6 +207,8 @@ class Study:
         rows = evaluate_run(run, self.tier, self.test_sets, validation)
         if not changes:
             save_results(self.folder, rows, run.facts)
+            with atomic_write(self.folder / PICTURES) as unfinished:
+                pictures_table(self.manifest).to_csv(unfinished, index=False)
         return rows
 
     def save(self, name: str, table: pd.DataFrame | None = None, figure=None, publish=False):

@@ -1,0 +1,86 @@
+"""What is published is computed from the committed scores; a changed score is noticed."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from handmade import measured_run
+
+from ddlib.__main__ import main
+from ddlib.study.report import REAL, publish, update_readme
+from ddlib.study.verify import differences, rebuild
+
+NAME = "simulated"
+
+
+@pytest.fixture(scope="module")
+def published(tiny, tmp_path_factory):
+    """A folder with README.md and figures/ as they are committed."""
+    root = tmp_path_factory.mktemp("published")
+    run = measured_run(root / "runs" / NAME, tiny)
+    for name in (NAME, REAL):
+        publish(run, root / "figures", name)
+    (root / "README.md").write_text("<!-- begin table -->\n<!-- end table -->\n")
+    update_readme(root / "README.md", root / "figures")
+    return root
+
+
+@pytest.fixture
+def copy(published, tmp_path):
+    shutil.copytree(published, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def verify(root):
+    done = CliRunner().invoke(main, ["report", "--verify", "--figures", str(root / "figures")])
+    return done.exit_code, done.output
+
+
+def test_the_results_are_rebuilt_from_the_scores_alone(published):
+    tables = published / "figures" / "tables"
+    rebuilt = rebuild(tables, NAME)
+    committed = pd.read_csv(tables / f"results_{NAME}.csv")
+    columns = ["condition", "test_set", "accuracy", "recall_fake_low", "auc", "valid_auc"]
+    pd.testing.assert_frame_equal(rebuilt[columns], committed[columns])
+    assert verify(published)[0] == 0
+
+
+def test_pictures_are_published_without_names(published):
+    text = (published / "figures" / "tables" / f"pictures_{NAME}.csv").read_text()
+    assert "ffhq" in text and "-0.jpg" not in text
+
+
+def test_a_changed_score_names_the_numbers_that_rest_on_it_and_no_others(copy):
+    tables = copy / "figures" / "tables"
+    with np.load(tables / f"scores_{NAME}.npz") as file:
+        logits = {name: file[name] for name in file.files}
+    pictures = pd.read_csv(tables / f"pictures_{NAME}.csv")
+    row = pictures.index[(pictures["source"] == "stylegan") & (pictures["split"] == "test")][0]
+    logits["clean-gan+sd"][row] = -9  # no drawn logit lies so low
+    np.savez_compressed(tables / f"scores_{NAME}.npz", **logits)
+    lines = differences(tables, NAME)
+    assert any("clean gan+sd gan, recall_fake is" in line for line in lines)
+    assert all("clean gan+sd gan," in line for line in lines)
+    status, output = verify(copy)
+    assert status == 1 and output.startswith(lines[0])
+
+
+def test_a_number_that_was_edited_is_named(copy):
+    path = copy / "figures" / "tables" / f"results_{NAME}.csv"
+    table = pd.read_csv(path)
+    table.loc[0, "accuracy"] += 0.01
+    table.to_csv(path, index=False)
+    (line,) = differences(path.parent, NAME)
+    assert f"{table.loc[0, 'test_set']}, accuracy is" in line
+    status, output = verify(copy)
+    assert status == 1 and "the table is not that of the committed results" in output
+
+
+def test_the_readme_s_table_is_compared(copy):
+    text = (copy / "README.md").read_text()
+    (copy / "README.md").write_text(text.replace("0.941", "0.951"))
+    status, output = verify(copy)
+    assert status == 1 and "README.md: the table is not that" in output
+    assert "not rebuilt, no scores" in output
