@@ -1,7 +1,11 @@
-"""Every notebook of the repository runs headless in its small form on the simulated images."""
+"""Every notebook runs headless in its small form; its by-hand cells and exercises are sound."""
 
+import ast
+import contextlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +14,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
-
-pytestmark = pytest.mark.notebooks
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
 
 
 def run(runs, **how):
@@ -33,6 +36,7 @@ def runs(tmp_path_factory, pytestconfig):
     return folder, told.returncode
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_to_its_end(runs, name):
     copies = runs[0] / "simulated-small" / "notebooks"
@@ -44,6 +48,7 @@ def test_a_notebook_runs_to_its_end(runs, name):
     assert facts["parameters"]["data"] == "simulated"
 
 
+@pytest.mark.notebooks
 def test_the_run_ends_well_and_a_second_one_reuses_it(runs):
     folder, status = runs
     assert status == 0
@@ -52,6 +57,7 @@ def test_the_run_ends_well_and_a_second_one_reuses_it(runs):
     assert again.stdout.count("reused (it took") == len(NAMES)
 
 
+@pytest.mark.notebooks
 def test_the_results_have_their_provenance(runs):
     base = runs[0] / "simulated-small"
     known = json.loads((base / "results.json").read_text(encoding="utf-8"))
@@ -61,6 +67,7 @@ def test_the_results_have_their_provenance(runs):
     assert {line.split(",")[column] for line in lines[1:]} == set(known)
 
 
+@pytest.mark.notebooks
 def test_a_notebook_runs_by_plain_papermill_from_any_folder(tmp_path):
     """Its results go where it is told, here into the current folder."""
     command = [
@@ -74,3 +81,61 @@ def test_a_notebook_runs_by_plain_papermill_from_any_folder(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "here" / "simulated-small" / "tables" / "01_blind_null.csv").is_file()
+
+
+def tagged(path, tag):
+    """Return the cells of a notebook, and the positions of those with a tag."""
+    cells = nbformat.read(path, as_version=4).cells
+    return cells, [i for i, cell in enumerate(cells) if tag in cell.metadata.get("tags", [])]
+
+
+def imports(cells):
+    """Return the top-level import statements of all code cells."""
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    body = ast.parse(code).body
+    return [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def names_of_ddlib(cells):
+    """Return the names that a notebook imports from ddlib, and `study`, which is made by it."""
+    found = {"study", "ddlib"}
+    for node in imports(cells):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("ddlib"):
+            found |= {alias.asname or alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_by_hand_cells_are_short_and_use_nothing_of_ddlib(path):
+    cells, places = tagged(path, "by-hand")
+    for place in places:
+        source = cells[place].source
+        used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+        assert len(source.splitlines()) <= 8, source
+        assert not used & names_of_ddlib(cells) and "import" not in source, source
+    after = "".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert not places or "assert" in after, "what is made by hand is compared with ddlib's"
+
+
+def printed(code, names):
+    """Run code among some names and return what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        exec(compile(code, "cell", "exec"), names)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in NOTEBOOKS if tagged(p, "exercise")[1]], ids=lambda path: path.stem
+)
+def test_exercises_refuse_the_starter_and_accept_the_solution(path):
+    cells, places = tagged(path, "exercise")
+    checks = tagged(path, "check")[1]
+    assert len(places) >= 4 and checks == [place + 1 for place in places]
+    names = {}
+    exec(compile(ast.Module(imports(cells), []), "imports", "exec"), names)
+    for place in places:
+        starter, check, answer = (cells[place + i].source for i in range(3))
+        solution = re.search(r"<details>.*?```python\n(.*?)```", answer, re.DOTALL).group(1)
+        told = printed(f"{starter}\n{check}", names)
+        assert told.startswith("[NOT YET] "), f"{starter}\nsays {told!r}"
+        assert printed(f"{solution}\n{check}", names).startswith("[OK]"), solution
