@@ -3,16 +3,16 @@
 from ddlib.traces.jpeg_history import edge_correlation, fixed_point, quality_sweep
 from ddlib.traces.shortcuts import (
     contingency,
+    cross_val_scores,
     leaks,
     metadata_baseline,
-    metadata_features,
     metadata_reaches_model,
+    rows_by_class,
     shortcuts,
 )
-from ddlib.traces.spectral_baseline import (
-    cross_val_scores,
-    radial_features,
-    rows_by_class,
+from ddlib.traces.spectrum import (
+    mean_spectrum,
+    radial_profile,
+    residual,
     spectra_by_preparation,
 )
-from ddlib.traces.spectrum import mean_spectrum, radial_profile, residual

@@ -61,7 +61,9 @@ def metadata_baseline(manifest, seed: int = 0, folds: int = 5) -> dict:
         of a fit to all images, towards fake, largest first. The AUC is 0.5 if no feature varies,
         NaN with one class or a single identity in a class.
     """
-    labels, groups = manifest.labels, _groups(manifest)
+    labels, identity = manifest.labels, manifest.table["identity"]
+    alone = "image " + identity.index.astype(str)
+    groups = np.where(identity.notna(), "identity " + identity.astype(str), alone)
     if not len(labels) or folds < 2:
         raise ValueError(f"{len(labels)} images in {folds} folds: give images and at least 2 folds")
     result = {"auc": nan, "low": nan, "high": nan, "folds": 0, "weights": {}}
@@ -72,7 +74,10 @@ def metadata_baseline(manifest, seed: int = 0, folds: int = 5) -> dict:
     features = metadata_features(manifest)
     if features.empty:
         return result | {"auc": 0.5, "low": 0.5, "high": 0.5, "folds": folds}
-    scores, weights = _cross_validated(features, labels, groups, folds, seed)
+    scores = cross_val_scores(features, features, labels, groups, folds, seed, strength=1.0)
+    weights = logistic_regression(1.0).fit(features, labels)[-1].coef_[0]
+    weights = pd.Series(weights, features.columns)
+    weights = weights.sort_values(key=np.abs, ascending=False, kind="stable").to_dict()
     area, low, high = auc(labels, scores)
     return result | {"auc": area, "low": low, "high": high, "folds": folds, "weights": weights}
 
@@ -84,6 +89,72 @@ def metadata_reaches_model(model_auc: float, baseline: dict) -> bool:
     either is NaN.
     """
     return bool(baseline["high"] >= model_auc)
+
+
+def rows_by_class(labels, of_reals: np.ndarray, of_fakes: np.ndarray) -> np.ndarray:
+    """Return the rows of two feature tables: the first one's for reals, the second's for fakes.
+
+    Examples
+    --------
+    >>> rows_by_class([0, 1], np.array([[1.0], [1.0]]), np.array([[2.0], [2.0]])).ravel().tolist()
+    [1.0, 2.0]
+    """
+    labels = np.asarray(labels)
+    if not len(labels) == len(of_reals) == len(of_fakes):
+        raise ValueError(
+            f"{len(labels)} labels, {len(of_reals)} and {len(of_fakes)} rows: the three must agree"
+        )
+    return np.where((labels == FAKE)[:, None], of_fakes, of_reals)
+
+
+def cross_val_scores(
+    train_features, test_features, labels, groups=None, folds=5, seed=0, strength=0.1
+) -> np.ndarray:
+    """Return P(fake) (N,) of every image from a logistic regression that did not see it.
+
+    Parameters
+    ----------
+    train_features, test_features : (N, F) arrays
+        Features of the same images under two preparations: the fit uses rows of the first, the
+        held-out images are scored by the second. Plain cross-validation takes one array twice.
+    labels : (N,) array of 0 (real) and 1 (fake)
+    groups : (N,) array, optional
+        Images of one group, such as a person, are held out together.
+    strength : float
+        What scikit-learn calls C: the weights are held down less where it is larger.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree, or a class has fewer images than there are folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    train_features, test_features, labels = map(np.asarray, (train_features, test_features, labels))
+    if train_features.shape != test_features.shape or len(train_features) != len(labels):
+        raise ValueError(
+            f"features {train_features.shape} and {test_features.shape} with {len(labels)} labels "
+            "do not fit: give one row an image, in one order"
+        )
+    fewest = min(int(np.sum(labels == label)) for label in LABELS.values())
+    if fewest < folds:
+        raise ValueError(f"a class has {fewest} images, too few for {folds} folds")
+    scores = np.empty(len(labels))
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    parts = kind(folds, shuffle=True, random_state=seed)
+    for train, held_out in parts.split(train_features, labels, groups):
+        model = logistic_regression(strength).fit(train_features[train], labels[train])
+        scores[held_out] = model.predict_proba(test_features[held_out])[:, 1]
+    return scores
+
+
+def logistic_regression(strength: float):
+    """Return an unfitted scikit-learn pipeline: standardise, then logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
 
 
 def leaks(manifest) -> pd.DataFrame:
@@ -140,26 +211,3 @@ def shortcuts(table: pd.DataFrame) -> list[str]:
 
 def _size(table: pd.DataFrame) -> pd.Series:
     return table["width"].astype(str) + " x " + table["height"].astype(str)
-
-
-def _groups(manifest) -> np.ndarray:
-    """Return a group for each image: its identity, or where that is unknown, its own."""
-    identity = manifest.table["identity"]
-    single = "image " + identity.index.astype(str)
-    return np.where(identity.notna(), "identity " + identity.astype(str), single)
-
-
-def _cross_validated(features, labels, groups, folds, seed) -> tuple[np.ndarray, dict]:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    scores = cross_val_predict(
-        model, features, labels, groups=groups, cv=parts, method="predict_proba"
-    )[:, 1]
-    coefficients = model.fit(features, labels)[-1].coef_[0]
-    order = np.argsort(-np.abs(coefficients), kind="stable")
-    return scores, {features.columns[i]: float(coefficients[i]) for i in order}
