@@ -3,6 +3,7 @@
 A Keras model nested in another (a backbone used as a layer) hides its layers: they belong to a
 graph of their own. `LayerOutputs` records the calls of all layers, nested ones included, as one
 list and repeats them on images. The layers and weights are the model's own; nothing is added to it.
+Grad-CAM, scoring and export all open a model in this way.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if keras.backend.backend() != "tensorflow":  # keras was imported before ddlib
 IDENTITIES = ("Identity", "Dropout", "Reshape", "Flatten", "Cast", "Squeeze", "GetItem")
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 HEADS = {1: ("linear", "sigmoid"), 2: ("linear", "softmax")}  # output units -> last activations
+TOLERANCE, MIXED_TOLERANCE = 1e-4, 0.02  # of a score in float32, and in mixed precision
 
 
 class Call(NamedTuple):
@@ -44,7 +46,8 @@ class LayerOutputs:
     model : keras.Model
         Functional or Sequential, with one image input and one output: one unit, linear or sigmoid,
         or two, linear or softmax. What leaves values as they are (Reshape, Dropout, a cast, ...)
-        may follow.
+        may follow. Another model, or one that predicts something else than the sigmoid of the logit
+        found here, is a ValueError.
 
     Attributes
     ----------
@@ -53,11 +56,6 @@ class LayerOutputs:
     layers : dict
         Name -> `Call`, in the order of the computation, nested models included. A name that occurs
         again gets a number: "conv", then "conv_2".
-
-    Raises
-    ------
-    ValueError
-        If the model is of another kind, or its output cannot be traced back to a logit.
 
     Examples
     --------
@@ -70,18 +68,18 @@ class LayerOutputs:
 
     def __init__(self, model: keras.Model):
         _check_model(model)
-        inputs, self._calls, output = _record(model)
+        inputs, calls, output = _record(model)
         self._images, output = keras.tree.flatten((inputs, output))
-        self._before_logit, self._dense, self._units, self._activation = _find_logit(
-            model, self._calls, output
-        )
+        found = _find_logit(model, calls, output)
+        self._before_logit, self._dense, self._units, self._activation = found
         self.input_shape = tuple(self._images.shape[1:])
         self.layers = {}
-        for call in self._calls:
+        for call in calls:
             name, number = call.layer.name, 2
             while name in self.layers:
                 name, number = f"{call.layer.name}_{number}", number + 1
             self.layers[name] = call
+        self._compare_with(model)
 
     def __call__(self, images, names=()) -> tuple[list, keras.KerasTensor]:
         """Run the model as it predicts.
@@ -101,7 +99,7 @@ class LayerOutputs:
             softmax of unit 1, so that both kinds of head mean the same.
         """
         values = {id(self._images): images}
-        for call in self._calls:
+        for call in self.layers.values():
             args, kwargs = _replace((call.args, call.kwargs), values)
             values.update(_pairs(call.output, call.layer(*args, **kwargs)))
         logits = keras.ops.cast(values[id(self._before_logit)], "float32")
@@ -120,6 +118,22 @@ class LayerOutputs:
         if self._activation != "linear":
             return output[:, -1]
         return expit(output[:, -1] - (output[:, 0] if self._units == 2 else 0))
+
+    def _compare_with(self, model) -> None:
+        """Raise unless the sigmoid of the logits is what the model gives for two images of noise."""
+        shape = (2, *(size or 64 for size in self.input_shape))
+        noise = np.random.default_rng(0).integers(0, 256, shape).astype("float32")
+        (output,) = keras.tree.flatten(model(noise, training=False))
+        expected = self.scores_of(keras.ops.cast(output, "float32"))
+        found = expit(np.asarray(self(noise)[1], np.float64)[:, 0])
+        exact = all(_dtype(call.layer) == "float32" for call in self.layers.values())
+        tolerance = TOLERANCE if exact else MIXED_TOLERANCE
+        if not np.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
+            raise ValueError(
+                f"model {model.name!r} predicts {expected} for two images of noise, but its layers "
+                f"called one by one as far as {self._before_logit.name!r} give {found}: a method "
+                "`call` of its own, or a layer that changes between calls, hides the logit"
+            )
 
 
 def _check_model(model) -> None:
@@ -216,10 +230,10 @@ def _find_logit(model, calls: list[Call], output) -> tuple:
         if type(layer) is layers.Dense:
             return _input(call), layer, units, activation
     raise ValueError(
-        f"model {model.name!r} ends in a {type(layer).__name__} (activation {activation}) with "
-        f"output {tuple(output.shape)}, which cannot be traced back to a logit; needed is one unit "
-        "(linear, or a Dense or Activation with sigmoid) or two (linear or softmax), followed at "
-        f"most by {', '.join(IDENTITIES)}"
+        f"model {model.name!r} ends in a {type(layer).__name__} (activation {activation}) named "
+        f"{getattr(layer, 'name', None)!r} with output {tuple(output.shape)}, which cannot be "
+        "traced back to a logit; needed is one unit (linear, or a Dense or Activation with "
+        f"sigmoid) or two (linear or softmax), followed at most by {', '.join(IDENTITIES)}"
     )
 
 
@@ -227,6 +241,10 @@ def _activation(layer) -> str:
     if type(layer).__name__ in ("Sigmoid", "Softmax"):  # exist as layers and as operations
         return type(layer).__name__.lower()
     return getattr(getattr(layer, "activation", None), "__name__", "none")
+
+
+def _dtype(layer) -> str:
+    return getattr(layer, "compute_dtype", "float32")  # an operation has none of its own
 
 
 def _keeps_values(call: Call) -> bool:
