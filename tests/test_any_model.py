@@ -14,7 +14,7 @@ from ddlib.metrics.calibration import probability
 from ddlib.models.inference import compiled, logit_model
 
 SIZE = 8
-MODELS = 40
+MODELS = 30
 
 KEEP = [
     layers.Identity,

@@ -409,10 +409,10 @@ def test_models_that_cannot_be_explained_say_why():
         "2 inputs": keras.Model([image, other], layers.Dense(1)(both)),
         "2 outputs": keras.Model(image, [one, flat]),
         r"takes \(None, 48\)": keras.Sequential([keras.Input((48,)), layers.Dense(1)]),
-        r"a Dense \(activation relu\) named .* output \(None, 1\)": keras.Model(
+        r"a Dense \(activation relu\) named .* \(None, 1\)": keras.Model(
             image, layers.Dense(1, "relu")(flat)
         ),
-        r"softmax\) named .* with output \(None, 3\)": keras.Model(image, layers.Dense(3, "softmax")(flat)),
+        r"softmax\) named .* \(None, 3\)": keras.Model(image, layers.Dense(3, "softmax")(flat)),
         r"a Conv2D \(activation sigmoid\)": keras.Model(
             image, layers.Conv2D(1, 4, activation="sigmoid")(image)
         ),
