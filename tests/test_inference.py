@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from ddlib.models.inference import Interpreters, forward, interpreters, logit_model
+from ddlib.models.inference import Interpreters, forward, interpreters
 
 
 @pytest.fixture(scope="module")
@@ -53,60 +53,6 @@ def test_mirrored_views_are_taken_as_they_look(model):
 def test_what_is_no_model_is_refused():
     with pytest.raises((ValueError, RuntimeError)):
         Interpreters(b"no model")
-
-
-def unusual_models():
-    """Return models whose graph is no chain of layers, or whose output is no plain sigmoid."""
-    layers, image = keras.layers, keras.Input((12, 12, 3))
-    scaled = image / 255 - 0.5
-    conv = layers.Conv2D(4, 3, padding="same")
-    pooled = layers.GlobalAveragePooling2D()(layers.ReLU()(conv(scaled)))
-    made = {"operations": keras.Model(image, layers.Dense(1, "sigmoid")(pooled))}
-    a = layers.Conv2D(3, 1)(scaled)
-    summed = layers.GlobalAveragePooling2D()(a + layers.Conv2D(3, 3, padding="same")(a))
-    made["residual"] = keras.Model(image, layers.Dense(2, "softmax")(summed))
-    inside = layers.Dense(1, "sigmoid", name="logit")(summed)
-    made["sigmoid in the layer logit"] = keras.Model(image, layers.Flatten()(inside))
-    body = keras.Sequential([keras.Input((12, 12, 3)), layers.Conv2D(5, 3), layers.Flatten()])
-    made["nested"] = keras.Model(image, layers.Dense(1)(body(scaled)))
-    made["grey"] = keras.Sequential(
-        [keras.Input((None, None, 1)), layers.Rescaling(1 / 255), layers.Conv2D(2, 3)]
-        + [layers.GlobalMaxPooling2D(), layers.Dense(2)]
-    )
-    return made
-
-
-@pytest.mark.parametrize("name", ["operations", "residual", "nested", "grey"])
-def test_the_logit_is_that_of_the_model_whatever_its_graph(name):
-    made = unusual_models()[name]
-    before = [len(layer._inbound_nodes) for layer in made.layers]
-    images = np.random.default_rng(1).uniform(0, 255, (5, 12, 12, made.input_shape[-1]))
-    output = made.predict(images, verbose=0).astype(float)
-    found = np.asarray(logit_model(made)(images.astype("float32")))[:, 0]
-    last = output.shape[1] == 2
-    if name in ("nested", "grey"):  # linear
-        expected = output[:, 1] - output[:, 0] if last else output[:, 0]
-    else:
-        fake = output[:, -1]
-        expected = np.log(fake / (1 - fake))
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-    assert [len(layer._inbound_nodes) for layer in made.layers] == before  # it is not changed
-
-
-def test_a_sigmoid_in_the_layer_logit_is_not_taken_for_a_logit():
-    made = unusual_models()["sigmoid in the layer logit"]
-    images = np.random.default_rng(1).uniform(0, 255, (5, 12, 12, 3)).astype("float32")
-    logits = np.asarray(logit_model(made)(images))[:, 0]
-    np.testing.assert_allclose(
-        1 / (1 + np.exp(-logits)), made.predict(images, verbose=0)[:, 0], atol=1e-5
-    )
-
-
-def test_a_model_whose_output_is_no_logit_is_named():
-    image = keras.Input((12, 12, 3))
-    p = keras.layers.Dense(1, "sigmoid")(keras.layers.Flatten()(image))
-    with pytest.raises(ValueError, match="Subtract.* cannot be traced back to a logit"):
-        logit_model(keras.Model(image, 1 - p))
 
 
 def run_python(code, backend):

@@ -120,7 +120,7 @@ class LayerOutputs:
         return expit(output[:, -1] - (output[:, 0] if self._units == 2 else 0))
 
     def _compare_with(self, model) -> None:
-        """Raise unless the sigmoid of the logits is what the model gives for two images of noise."""
+        """Raise unless the model itself predicts the sigmoid of the logits on two noise images."""
         shape = (2, *(size or 64 for size in self.input_shape))
         noise = np.random.default_rng(0).integers(0, 256, shape).astype("float32")
         (output,) = keras.tree.flatten(model(noise, training=False))
