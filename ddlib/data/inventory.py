@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from ddlib._io import atomic_write, ordered_parallel_map
-from ddlib.images.read import MIN_SIDE, ImageError, decode_image, probe_bytes
+from ddlib.images.read import MIN_SIDE, ImageError, decode_image, probe_bytes, read_bytes
 from ddlib.protocol import INVENTORY
 
 FACTS = ("width", "height", "format", "bytes", "jpeg_quality", "sha256")
@@ -68,18 +68,13 @@ def _key(root: Path, path: str) -> tuple:
 
 
 def _read_one(root: Path, key: tuple) -> dict:
-    path = key[0]
+    path = root / key[0]
     row = dict.fromkeys(_COLUMNS) | dict(zip(_KEY, key, strict=True))
     try:
-        data = (root / path).read_bytes()
-        if not data:
-            raise ImageError(f"{path}: the file is empty (0 bytes); fetch it again or remove it")
+        data = read_bytes(path)
         row |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         row |= probe_bytes(data, path)
         row["height"], row["width"] = decode_image(data, path).shape[:2]
-    except OSError as error:
-        row["problem"] = f"cannot be opened ({error.strerror}); check the path"
-        return row
     except ImageError as error:
         row["problem"] = str(error).removeprefix(f"{path}: ")
         return row

@@ -23,6 +23,7 @@ from ddlib.data.loader import prepare
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.scorer import Scorer
 from ddlib.images.faces import find_face
+from ddlib.images.memory import image_memory
 from ddlib.images.overlay import overlay
 from ddlib.images.read import (
     MIN_SIDE,
@@ -139,6 +140,7 @@ def _read(source) -> tuple[np.ndarray, dict]:
     return decode_image(data, source), probe_bytes(data, source)
 
 
+@image_memory()
 def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Prediction:
     """Return the prediction for one file or array; of a file that cannot be read, its error."""
     name = None if isinstance(source, np.ndarray) else os.fspath(source)

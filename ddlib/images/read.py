@@ -1,29 +1,47 @@
 """Read any image file safely to (H, W, 3) uint8 RGB; resize and crop it.
 
 The content of a file decides how it is read, not its name: a HEIC photograph under a ``.jpg`` name
-opens. A file that cannot be read completely raises `ImageError`; nothing is repaired silently.
+opens. A file that cannot be read completely raises `ImageError`; nothing is repaired silently. The
+same bytes give the same pixels, whatever was read before.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from ddlib.images.integrity import load_jpeg, pixel_chunks
 from ddlib.images.jpeg import check_image, jpeg_quality
+from ddlib.images.memory import claim, image_memory
 
 MIN_SIDE = 16  # pixels; a smaller image is readable, but holds no face and is excluded
 MAX_SIDE = 20_000  # pixels; longer sides come from panoramas, scans and damaged headers
 MAX_PIXELS = 80_000_000  # 240 MB as RGB, just below the limit of Pillow's decompression bomb check
+MAX_BYTES = 500_000_000  # of a file: so many pixels of 16 bits without compression
+BYTES_PER_PIXEL = 20  # at most, while an image is decoded, turned and laid over white
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
     + (".heic", ".heif", ".avif")
 )
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # and HEIF, AVIF; none runs a program
+_AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(ValueError):
@@ -34,7 +52,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read an image file completely, whatever its format and colour mode.
 
     EXIF rotation is applied, transparency is laid over white, 16-bit values are scaled to 8 bits,
-    and an animation gives its first frame. Colour profiles are not applied.
+    and an animation gives its first frame. Colour profiles and XMP are not applied. All threads
+    together use `ddlib.images.memory.memory_limit` bytes.
 
     Returns
     -------
@@ -43,18 +62,23 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     Raises
     ------
     ImageError
-        If the file is missing, empty, truncated, not an image, or larger than `MAX_SIDE` on a side
-        or `MAX_PIXELS` in all.
+        If the file is missing, no regular file, empty, damaged, cut short, of another format, or
+        beyond `MAX_BYTES`, `MAX_SIDE`, `MAX_PIXELS` or, for a JPEG, `integrity.MAX_SCANS`.
     """
-    return decode_image(read_bytes(path), path)
+    with image_memory():
+        return decode_image(read_bytes(path), path)
 
 
 def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
     """Read an image from a file's bytes as `read_image` does; errors call it `name`."""
-    with _open(data, name) as picture:
+    with image_memory(), _open(data, name) as picture:
+        width, height = picture.size
+        claim(BYTES_PER_PIXEL * width * height)
         try:
+            if picture.format in ("JPEG", "MPO"):
+                load_jpeg(picture, data)
             picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture), name)
+            return _to_rgb(_upright(picture), os.fspath(name))
         except ImageError:
             raise
         except Exception as error:  # decoders raise errors of many kinds
@@ -80,11 +104,7 @@ def probe_bytes(data: bytes, name: str | os.PathLike = "image") -> dict:
     """
     with _open(data, name) as picture:
         width, height = picture.size
-        orientation = 1
-        # Pillow turns the size of a TIFF itself; a PNG without EXIF would be decoded to look for it
-        if picture.format != "TIFF" and (picture.format != "PNG" or "exif" in picture.info):
-            orientation = picture.getexif().get(0x0112, 1)
-        if 5 <= orientation <= 8:  # those that swap the sides
+        if _orientation(picture) >= 5:  # those that swap the sides
             width, height = height, width
         tables = getattr(picture, "quantization", None)
         quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
@@ -143,28 +163,39 @@ def center_crop(image: np.ndarray, share: float = 1.0) -> np.ndarray:
 
 
 def read_bytes(path) -> bytes:
-    """Return a file's bytes; raise ImageError if it cannot be read or is empty."""
+    """Return a file's bytes; raise ImageError if it is no regular file, empty or too large."""
+    name, data = os.fspath(path), b""
     try:
-        data = Path(path).read_bytes()
+        status = Path(path).stat()
+        regular = stat.S_ISREG(status.st_mode)  # reading a pipe or a device might never end
+        if regular and status.st_size <= MAX_BYTES:
+            with Path(path).open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
-        raise ImageError(f"{os.fspath(path)}: there is no such file; check the path") from error
-    except OSError as error:  # a folder, no permission, a failing disk
-        raise ImageError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from error
-    if not data:
+        raise ImageError(f"{name}: there is no such file; check the path") from error
+    except (OSError, ValueError) as error:  # no permission, a failing disk, NUL in a name
+        reason = getattr(error, "strerror", error)
+        raise ImageError(f"{name}: cannot be read ({reason}); check the path") from error
+    if not regular:
+        raise ImageError(f"{name}: not a regular file but a folder, pipe or device; give a file")
+    if max(status.st_size, len(data)) > MAX_BYTES:
         raise ImageError(
-            f"{os.fspath(path)}: the file is empty (0 bytes); fetch it again or remove it"
+            f"{name}: {status.st_size} bytes are too many; up to {MAX_BYTES} are read; make it "
+            "smaller or remove it"
         )
+    if not data:
+        raise ImageError(f"{name}: the file is empty (0 bytes); fetch it again or remove it")
     return data
 
 
 def _open(data: bytes, name) -> Image.Image:
+    """Open one of `FORMATS` by its content; nothing that an earlier file registered has a say."""
     name = os.fspath(name)
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        import pillow_heif  # loaded only when a HEIC file turns up
-
-        pillow_heif.register_heif_opener()
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries set it for the whole process
     try:
-        picture = Image.open(io.BytesIO(data))
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            data = pixel_chunks(data)
+        picture = Image.open(io.BytesIO(data), formats=_formats(data))
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name}: the content is not a known image format (it begins with {data[:16]!r}); "
@@ -185,25 +216,61 @@ def _open(data: bytes, name) -> Image.Image:
     return picture
 
 
-def _to_rgb(picture: Image.Image, name) -> np.ndarray:
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return _from_16_bits(np.asarray(picture), name)
-    if picture.mode == "F":
+def _formats(data: bytes) -> tuple[str, ...]:
+    """Return the formats to try; HEIF and AVIF share a container, whose brands tell them apart."""
+    if data[4:8] != b"ftyp":
+        return FORMATS
+    brands = {
+        data[i : i + 4] for i in (8, *range(16, min(int.from_bytes(data[:4], "big"), 256), 4))
+    }
+    if brands & _AVIF_BRANDS:
+        return ("AVIF",)
+    if not brands & _HEIF_BRANDS:
+        return FORMATS
+    import pillow_heif  # loaded only when a HEIC file turns up
+
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; one that cannot be read is 1, as viewers take it."""
+    # Pillow turns a TIFF itself, and would decode a PNG without EXIF to look for it.
+    if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
+        return 1
+    picture.info.pop("xmp", None)  # where Pillow would look as well; few programs do
+    try:
+        orientation = picture.getexif().get(_ORIENTATION)
+    except Exception:  # Pillow raises errors of many kinds for EXIF that is damaged
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    orientation = _orientation(picture)
+    return picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
+
+
+def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
+    if picture.mode in ("F", "I"):
+        kind = "floating-point" if picture.mode == "F" else "32-bit"
+        raise ImageError(f"{name}: {kind} pixels have no known range; save it with 8 bits")
+    transparent = picture.info.get("transparency")
+    if picture.mode.startswith("I;16"):
+        grey = np.asarray(picture)
+        if transparent is not None:
+            grey = np.where(grey == transparent, 65535, grey)
+        # Pillow's own conversion would clip values above 255.
+        scaled = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return np.repeat(scaled[..., None], 3, axis=2)
+    if isinstance(transparent, tuple) and max(transparent) > 255:
         raise ImageError(
-            f"{os.fspath(name)}: floating-point pixels have no known range; save it with 8 bits"
+            f"{name}: a transparent colour of 16 bits is not read; save it with 8 bits"
         )
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.array(picture.convert("RGB"))
-
-
-def _from_16_bits(grey: np.ndarray, name) -> np.ndarray:
-    """Scale 0..65535 to 0..255; Pillow's conversion would clip values above 255."""
-    if grey.min() < 0 or grey.max() > 65535:
-        raise ImageError(f"{os.fspath(name)}: pixels exceed 16 bits; save it with 8 bits")
-    scaled = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.repeat(scaled[..., None], 3, axis=2)
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def list_images(root) -> list[str]:
@@ -249,7 +316,7 @@ def _each_source(source) -> Iterator[Path | np.ndarray]:
         path = Path(source)
         yield from [path / name for name in list_images(path)] if path.is_dir() else [path]
     elif isinstance(source, Image.Image):
-        yield _to_rgb(ImageOps.exif_transpose(source), "PIL image")
+        yield _to_rgb(_upright(source.copy()), "PIL image")
     elif isinstance(source, (list, tuple)):
         for each in source:
             yield from _each_source(each)
