@@ -330,7 +330,7 @@ class TestHostileFiles:
             (b"no picture at all", "the content is"),
             (encoded(Image.new("L", (30_000, 10))), "too large"),
             (encoded(Image.new("1", (19_000, 19_000))), "too large"),
-            (encoded(Image.effect_noise((64, 64), 50), "JPEG")[:700], "truncated"),
+            (encoded(Image.effect_noise((64, 64), 50), "JPEG")[:700], "cut short"),
         ],
     )
     def test_what_is_no_sound_picture(self, shown, good, content, words):

@@ -72,7 +72,7 @@ class TestBuild:
         assert reasons["copy.png"] == "exact duplicate of a.png"
         assert "1 x 1 pixels is too small" in reasons["small.png"]
         for name, said in {
-            "gone": "opened",
+            "gone": "no such file",
             "text": "not a known image format",
             "zero": "empty",
         }.items():
@@ -150,7 +150,7 @@ class TestCache:
         assert read == ["1.png"]
         assert again.set_index("path").loc["1.png", "width"] == 48
         (root / "2.png").unlink()
-        assert "opened" in read_facts(root, ["2.png"], cache)["problem"].iloc[0]
+        assert "no such file" in read_facts(root, ["2.png"], cache)["problem"].iloc[0]
 
     def test_a_cache_that_cannot_be_written_costs_only_time(self, tmp_path):
         picture(tmp_path / "a.png")
