@@ -19,6 +19,22 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture
+def picture():
+    """Write pictures of noise of which no two are alike."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+
+    def write(path, size=(24, 24), **options):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path, **options)
+        return path
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """The folder of real images, or a skip where there is none."""

@@ -1,5 +1,6 @@
 """The table of images: nothing lost, nothing on two sides, and the mixes that protocols ask for."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ddlib.data.manifest import (
     COLUMNS,
     Manifest,
     ManifestError,
+    MissingImagesError,
     build_manifest,
     check_manifest,
     draw_splits,
@@ -22,14 +24,7 @@ from ddlib.data.manifest import (
     drop_shared_identities,
 )
 from ddlib.data.subsets import test_sets, training_manifest, validation_manifest
-from ddlib.protocol import preset
-
-
-def picture(path, seed=0, size=(32, 32)):
-    """Write a picture that no other seed gives."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path)
+from ddlib.protocol import CONDITIONS, PROTOCOLS, preset
 
 
 def row(path, label="real", source="ffhq", split="train", **more):
@@ -52,32 +47,37 @@ def counts(manifest):
 
 
 class TestBuild:
-    def test_every_file_is_in_the_manifest_or_set_aside_with_a_reason(self, tmp_path):
-        for i, name in enumerate(["a.png", "b c.png", "ü/кот.png", "d.png"]):
-            picture(tmp_path / name, i)
-        picture(tmp_path / "small.png", 9, (1, 1))
+    def test_every_file_is_in_the_manifest_or_excluded_with_a_reason(self, tmp_path, picture):
+        good = ["a.png", "b c.png", "ü/кот.png", "d.png"]
+        for name in good:
+            picture(tmp_path / name)
+        picture(tmp_path / "small.png", (1, 1))
         (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
         (tmp_path / "text.jpg").write_text("not a picture")
         (tmp_path / "zero.jpg").write_bytes(b"")
         whole = (tmp_path / "d.png").read_bytes()
         (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-        names = ["a.png", "b c.png", "ü/кот.png", "d.png", "copy.png", "a.png", "gone.png"]
-        names += ["small.png", "text.jpg", "zero.jpg", "cut.png"]
-        manifest = build_manifest([row(name) for name in names], tmp_path)
-        aside = manifest.excluded
-        assert list(manifest.table["path"]) == names[:4]
-        assert len(manifest) + len(aside) == len(names)
-        reasons = aside.groupby("path")["reason"].first()
-        assert reasons["a.png"].startswith("listed twice")
-        assert reasons["copy.png"] == "exact duplicate of a.png"
-        assert "1 x 1 pixels is too small" in reasons["small.png"]
-        for name, said in {
-            "gone": "no such file",
-            "text": "not a known image format",
-            "zero": "empty",
-        }.items():
-            assert said in reasons[reasons.index.str.startswith(name)].iloc[0]
-        assert "cut short" in reasons["cut.png"]
+        Image.new("1", (30_000, 20)).save(tmp_path / "wide.png")
+        expected = {
+            "a.png": "listed twice",
+            "copy.png": "exact duplicate of a.png",
+            "gone.png": "no such file",
+            "small.png": "1 x 1 pixels is too small",
+            "text.jpg": "not a known image format",
+            "zero.jpg": "empty",
+            "cut.png": "cut short",
+            "wide.png": "30000",
+            "other.png": "content differs from the listed sha256",
+        }
+        picture(tmp_path / "other.png")
+        files = [row(name) for name in (*good, *expected)]
+        manifest = build_manifest([*files[:-1], files[-1] | {"sha256": "0" * 64}], tmp_path)
+        assert list(manifest.table["path"]) == good
+        assert len(manifest) + len(manifest.excluded) == len(files)
+        reasons = dict(manifest.excluded[["path", "reason"]].to_numpy())
+        assert set(reasons) == set(expected)
+        for name, said in expected.items():
+            assert said in reasons[name]
 
     def test_facts_are_those_of_the_file(self, tmp_path):
         Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png", "JPEG", quality=81)
@@ -87,30 +87,22 @@ class TestBuild:
         assert (facts.jpeg_quality, facts.crop_share, facts.identity) == (81, 1.0, "00012")
         assert facts.bytes == (tmp_path / "a.png").stat().st_size
         assert manifest.paths == [tmp_path / "a.png"]
-
-    def test_a_file_of_other_content_than_listed_is_set_aside(self, tmp_path):
-        picture(tmp_path / "a.png")
-        manifest = build_manifest([row("a.png", sha256="0" * 64)], tmp_path)
-        aside = manifest.excluded
-        assert len(manifest) == 0
-        assert "differs from the listed sha256" in aside["reason"].iloc[0]
-
-    def test_no_files_make_an_empty_manifest(self, tmp_path):
-        manifest = build_manifest([], tmp_path)
-        aside = manifest.excluded
-        assert len(manifest) == len(aside) == 0
-        check_manifest(manifest)
+        check_manifest(build_manifest([], tmp_path))
 
     @pytest.mark.parametrize(
         ("wrong", "said"),
         [
-            (row("a.png", label="Fake"), r"label must be one of real, fake.*a\.png \('Fake'\)"),
-            (row("a.png", split="dev"), r"split must be one of.*a\.png \('dev'\)"),
-            (row("../a.png"), r"outside the data root: \.\./a\.png"),
-            (row("x/../../a.png"), "outside"),
-            (row("/a.png"), "outside"),
-            (row("C:/a.png"), "outside"),
-            (row(r"..\a.png"), "outside"),
+            (row("a.png", label="deepfake"), r"label must be real or fake.*a\.png \(deepfake\)"),
+            (row("a.png", label=" "), r"label must be real or fake.*a\.png \(nan\)"),
+            (row("a.png", split="dev"), r"split must be one of train, valid.*a\.png \(dev\)"),
+            (row("a.png", crop_share=-3), r"crop_share must be above 0.*a\.png \(-3"),
+            (row("a.png", crop_share="much"), r"crop_share must be above 0.*a\.png \(much\)"),
+            (row(None), "path must be relative to the data root and inside it.*nan|None"),
+            (row("../a.png"), r"inside it; not so: \.\./a\.png"),
+            (row("x/../../a.png"), "inside it"),
+            (row("/a.png"), "inside it"),
+            (row("C:/a.png"), "inside it"),
+            (row(r"..\a.png"), "inside it"),
             ({"path": "a.png", "label": "real"}, "no column source, split"),
         ],
     )
@@ -118,22 +110,70 @@ class TestBuild:
         with pytest.raises(ManifestError, match=said):
             build_manifest([wrong], tmp_path)
 
-    def test_missing_splits_are_drawn_and_copies_never_straddle(self, tmp_path):
-        for i in range(40):
-            picture(tmp_path / f"{i}.png", i // 2)
-        files = [row(f"{i}.png", split=None, identity=f"person {i}") for i in range(40)]
+    def test_blanks_are_filled_and_words_are_taken_in_any_case(self, tmp_path, picture):
+        for i in range(5):
+            picture(tmp_path / f"{i}.png")
+        rows = [
+            row("0.png", "REAL", None, "Validation", identity=" ", crop_share=None),
+            row(r".\1.png", " Fake ", " ", "val"),
+            row("./2.png", source=" ann ", split="TEST"),
+            row("3.png", split="Training"),
+        ]
+        table = build_manifest(rows, tmp_path).table
+        assert list(table["path"]) == [f"{i}.png" for i in range(4)]
+        assert list(table["source"]) == ["real", "fake", "ann", "ffhq"]
+        assert list(table["split"]) == ["valid", "valid", "test", "train"]
+        assert table["identity"].isna().all() and set(table["crop_share"]) == {1.0}
+
+    def test_missing_splits_are_drawn_and_copies_never_straddle(self, tmp_path, picture):
+        for i in range(20):
+            whole = picture(tmp_path / f"{i}.png").read_bytes()
+            (tmp_path / f"{i}b.png").write_bytes(whole)
+        names = [f"{i}{word}.png" for i in range(20) for word in ("", "b")]
+        files = [row(name, split=None, identity=f"person {name}") for name in names]
+        files[1]["split"] = "valid"  # its copy follows
         manifest = build_manifest(files, tmp_path)
-        aside = manifest.excluded
-        assert (len(manifest), len(aside)) == (20, 20)
+        assert (len(manifest), len(manifest.excluded)) == (20, 20)
+        assert manifest.table["split"][0] == "valid"
         assert set(manifest.table["split"]) <= {"train", "valid", "test"}
         check_manifest(manifest)
 
+    def test_one_file_on_two_sides_is_an_error_that_names_both_rows(self, tmp_path, picture):
+        """However the path is spelled; equal rows are only excluded."""
+        picture(tmp_path / "x/a.png")
+        picture(tmp_path / "x/b.png")
+        (tmp_path / "copy.png").write_bytes((tmp_path / "x/a.png").read_bytes())
+        (tmp_path / "link.png").symlink_to(tmp_path / "x/a.png")
+        os.link(tmp_path / "x/a.png", tmp_path / "hard.png")
+        rng = np.random.default_rng(0)
+        spellings = ["x/a.png", "./x/a.png", "x/./a.png", "x//a.png", r"x\a.png", "X/A.PNG"]
+        spellings += ["copy.png", "link.png", "hard.png"]
+        for _ in range(30):
+            one, two = (str(rng.choice(spellings)) for _ in range(2))
+            if "X/A.PNG" in (one, two) and {one, two} & {"copy.png", "link.png", "hard.png"}:
+                continue  # no file has that name, and nothing says which is meant
+            rows = [row(one), row("x/b.png"), row(two)]
+            if {one, two} != {"X/A.PNG"}:
+                manifest = build_manifest(rows, tmp_path)
+                check_manifest(manifest)
+                assert (len(manifest), len(manifest.excluded)) == (2, 1), (one, two)
+            for change in ({"label": "fake"}, {"split": "test"}):
+                with pytest.raises(ManifestError) as error:
+                    check_manifest(build_manifest([*rows[:2], rows[2] | change], tmp_path))
+                old, new = rows[0] | change, rows[0]
+                for path, value in ((one, new), (two, old)):
+                    word = value[next(iter(change))]
+                    plain = path.replace("\\", "/").replace("//", "/").replace("./", "")
+                    assert f"{path} ({word})" in str(error.value) or (
+                        f"{plain} ({word})" in str(error.value)
+                    ), (one, two, str(error.value))
+
 
 class TestCache:
-    def test_a_second_look_reads_only_what_changed(self, tmp_path, monkeypatch):
+    def test_a_second_look_reads_only_what_changed(self, tmp_path, picture, monkeypatch):
         root, cache = tmp_path / "images", tmp_path / "cache"
         for i in range(3):
-            picture(root / f"{i}.png", i)
+            picture(root / f"{i}.png")
         (root / "bad.png").write_bytes(b"nothing")
         names = ["bad.png", "2.png", "0.png", "1.png"]
         first = read_facts(root, names, cache)
@@ -145,14 +185,14 @@ class TestCache:
         )
         pd.testing.assert_frame_equal(read_facts(root, names, cache), first)
         assert read == []
-        picture(root / "1.png", 7, (48, 48))
+        picture(root / "1.png", (48, 48))
         again = read_facts(root, names, cache)
         assert read == ["1.png"]
         assert again.set_index("path").loc["1.png", "width"] == 48
         (root / "2.png").unlink()
         assert "no such file" in read_facts(root, ["2.png"], cache)["problem"].iloc[0]
 
-    def test_a_cache_that_cannot_be_written_costs_only_time(self, tmp_path):
+    def test_a_cache_that_cannot_be_written_costs_only_time(self, tmp_path, picture):
         picture(tmp_path / "a.png")
         (tmp_path / "file").write_text("in the way")
         with pytest.warns(UserWarning, match="cannot be written"):
@@ -161,9 +201,9 @@ class TestCache:
 
 
 class TestManifest:
-    def test_round_trip_keeps_every_value(self, tmp_path):
+    def test_round_trip_keeps_every_value(self, tmp_path, picture):
         picture(tmp_path / "кот, ein.png")
-        picture(tmp_path / "b.png", 1)
+        picture(tmp_path / "b.png")
         files = [
             row("кот, ein.png", identity="00012"),
             row("b.png", "fake", "stylegan", crop_share=0.7),
@@ -192,22 +232,18 @@ class TestManifest:
         with pytest.raises(ManifestError, match="split='validation'.*train, valid, test"):
             manifest.select(split="validation")
 
-    @given(small=st.integers(0, 30), large=st.integers(0, 30), seed=st.integers(0, 5))
+    @given(small=st.integers(0, 40), large=st.integers(0, 40), seed=st.integers(0, 5))
     @settings(max_examples=20, deadline=None)
     def test_samples_are_nested_and_independent_of_the_order(self, small, large, seed):
         small, large = sorted([small, large])
         manifest = table_of({("ffhq", "real", "train"): 30})
         backwards = Manifest(manifest.root, manifest.table[::-1])
         inner, outer = manifest.sample(small, seed), backwards.sample(large, seed)
-        assert len(inner) == small
+        assert len(inner) == min(small, 30)
         assert set(inner.table["path"]) <= set(outer.table["path"])
         assert list(inner.table["path"]) == [
             path for path in manifest.table["path"] if path in set(inner.table["path"])
         ]
-
-    def test_samples_beyond_the_table_are_refused(self):
-        with pytest.raises(ManifestError, match="cannot draw 4 images of 3"):
-            table_of({("ffhq", "real", "train"): 3}).sample(4)
 
     def test_digest_sees_content_and_role_but_not_order(self):
         manifest = table_of({("ffhq", "real", "train"): 3})
@@ -227,20 +263,6 @@ class TestManifest:
 
 
 class TestStraddling:
-    def test_a_picture_in_two_splits_is_an_error_that_names_both(self, tmp_path):
-        picture(tmp_path / "a.png")
-        picture(tmp_path / "b.png")
-        manifest = build_manifest([row("a.png"), row("b.png", split="test")], tmp_path)
-        with pytest.raises(ManifestError, match=r"split: a\.png \(train\), b\.png \(test\)"):
-            check_manifest(manifest)
-
-    def test_a_picture_under_two_labels_is_an_error(self, tmp_path):
-        picture(tmp_path / "a.png")
-        picture(tmp_path / "b.png")
-        manifest = build_manifest([row("a.png"), row("b.png", "fake")], tmp_path)
-        with pytest.raises(ManifestError, match=r"label: a\.png \(real\), b\.png \(fake\)"):
-            check_manifest(manifest)
-
     def test_drop_duplicates_keeps_the_first(self):
         table = pd.DataFrame([row(name, sha256="same") for name in "abc"] + [row("d", sha256="x")])
         kept, gone = drop_duplicates(table)
@@ -381,14 +403,13 @@ class TestMixes:
 
     def test_what_is_missing_is_named(self):
         one = REAL.select(label="fake")
-        with pytest.raises(
-            ManifestError, match=r"train images of clean gan lack ffhq photographs;.*sd21"
-        ):
+        lack = r"train images of clean gan lack ffhq photographs; the split 'train' has.*sd21 fake"
+        with pytest.raises(MissingImagesError, match=lack):
             training_manifest(one, preset("clean", "gan"))
         no_sd = REAL.select(source=["ffhq", "stylegan"])
-        with pytest.raises(ManifestError, match=r"gan\+sd lack Stable Diffusion fakes"):
+        with pytest.raises(MissingImagesError, match=r"gan\+sd lack Stable Diffusion fakes"):
             training_manifest(no_sd, preset("clean", "gan+sd"))
-        with pytest.raises(ManifestError, match="the manifest is empty"):
+        with pytest.raises(MissingImagesError, match="the split 'train' has no images"):
             training_manifest(REAL.select(source="none"), preset("clean", "gan"))
 
     def test_sets_of_the_real_tier(self):
@@ -414,14 +435,56 @@ class TestMixes:
         assert counts(sets["sd"]) == {"sim-camera-large": 6, "sim-sd512": 6}
         assert list(sets) == ["gan", "sd", "sim-sd512", "cats"]
 
-    def test_a_source_with_the_name_of_a_set_does_not_become_that_set(self):
-        own = table_of({("gan", "fake", "test"): 4, ("phone", "real", "test"): 4})
-        assert set(test_sets(own)) == {"gan (source)", "phone"}
-
     def test_a_single_source_is_a_test_set(self):
         assert {name: len(s) for name, s in test_sets(REAL.select(source="sd21")).items()} == {
             "sd21": 20
         }
+
+    def test_a_folder_without_the_study_s_sources_takes_what_it_has(self):
+        sources = (("phone", "real"), ("gan", "fake"), ("midjourney", "fake"))
+        sizes = {"train": 7, "valid": 1, "test": 2}
+        own = table_of({(*one, split): n for split, n in sizes.items() for one in sources})
+        half = training_manifest(own, preset("paper", "gan+ela"))
+        assert counts(training_manifest(own, preset("clean", "gan"))) == {
+            "phone": 7,
+            "gan": 7,
+            "midjourney": 7,
+        }
+        assert counts(half)["phone"] == 4 and len(half) == 4 + 7
+        sets = test_sets(own)  # a source named like a set stays apart from it
+        sizes = {name: len(part) for name, part in sets.items()}
+        assert sizes == {"gan": 4, "gan (source)": 2, "midjourney": 2}
+
+    def test_random_folders_are_mixed_from_what_is_there(self):
+        """Any names, any sizes: both classes, no image twice, nothing drawn that is not there."""
+        rng = np.random.default_rng(0)
+        known = {"real": ["ffhq", "lfw", "real", "phone", "sim-camera", "sim-camera-large"]}
+        known["fake"] = ["stylegan", "sd21", "midjourney", "gan", "fake", "sd14", "dalle_mini"]
+        protocols = [preset(name, each) for name in PROTOCOLS for each in CONDITIONS]
+        asked = 0
+        for _ in range(20):
+            sizes = {
+                (str(source), label, split): int(rng.integers(1, 9))
+                for label in known
+                for source in rng.permutation(known[label])[: rng.integers(1, 4)]
+                for split in ("train", "valid", "test")
+            }
+            manifest, fakes = table_of(sizes), {name for name, label, _ in sizes if label == "fake"}
+            has_sd = fakes & {"sd21", "sd14"} and fakes & {"stylegan", "midjourney", "gan", "fake"}
+            sets = test_sets(manifest)
+            assert len(sets["gan"]) > 0 and sets["gan"].labels.mean() == 0.5
+            shown = pd.concat([part.table for part in sets.values()])
+            assert set(shown["source"]) == {source for source, _, _ in sizes}
+            for protocol in protocols:
+                for choose in (training_manifest, validation_manifest):
+                    if protocol.uses_sd and not has_sd:
+                        with pytest.raises(MissingImagesError, match="lack Stable Diffusion fakes"):
+                            choose(manifest, protocol)
+                        continue
+                    mix, asked = choose(manifest, protocol), asked + 1
+                    assert set(mix.labels) == {0, 1}
+                    assert mix.table["path"].is_unique
+        assert asked > 100
 
 
 def test_the_real_images_add_up(real_data, tmp_path):

@@ -18,7 +18,7 @@ def gather_blocks(manifest: Manifest, load_block) -> Rows:
     ``load_block(block)`` gets the manifest of one source and split and returns its array.
     """
     if not len(manifest):
-        raise ValueError("the manifest is empty: there is nothing to load")
+        raise ValueError(f"{manifest.root}: no image was chosen, so there is nothing to load")
     array_of = np.full(len(manifest), -1)
     row_of = np.full(len(manifest), -1)
     arrays = []
@@ -45,13 +45,7 @@ def block_key(block: Manifest, protocol: Protocol) -> dict:
 
 
 def evenly_spaced(images, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of up to `most` images, spread evenly, and those images.
-
-    Parameters
-    ----------
-    images : (N, S, S, 3) array or `ddlib.data.cache.Rows`
-    most : int
-    """
+    """Return the positions of up to `most` images (an array or `Rows`), spread evenly, and them."""
     positions = np.linspace(0, len(images) - 1, min(len(images), most)).astype(int)
     if isinstance(images, Rows):
         return positions, images.take(positions)
@@ -80,47 +74,47 @@ def epoch_order(n: int, epoch: int, seed: int, flip: bool) -> tuple[np.ndarray, 
     return order, mirrored
 
 
-def training_batches(plain, mirrored, labels: np.ndarray, protocol: Protocol):
-    """Return a `tf.data.Dataset` of (rows, labels, weights); each pass over it is a new epoch.
+def training_batches(plain: Rows, mirrored: Rows | None, labels: np.ndarray, protocol: Protocol):
+    """Return a `tf.data.Dataset` of (rows, labels, weights), shuffled anew in each pass.
 
-    Parameters
-    ----------
-    plain, mirrored : Rows
-        Images or features, and the same of the mirrored images. With ``mirrored=None`` the rows of
-        `plain` are flipped, which is right for images only.
-    labels : (N,) int array
-    protocol : Protocol
-        Batch size, flip and seed. The order depends on seed and epoch alone.
+    `plain` holds images or features and `mirrored` those of the mirrored images; with None the rows
+    of `plain` are flipped, which is right for images only. The order depends on the protocol's seed
+    and on the epoch alone.
     """
+
+    def order_of(epoch: int):
+        return epoch_order(len(labels), epoch, protocol.seed, protocol.flip)
+
     weights = class_weights(labels)
-    epochs = itertools.count()
+    return row_batches(plain, labels, weights, protocol.batch_size, order_of, mirrored)
+
+
+def validation_batches(plain: Rows, labels: np.ndarray, protocol: Protocol):
+    """Return a `tf.data.Dataset` of (rows, labels, weights) in order, without flips."""
+    return row_batches(plain, labels, class_weights(labels), 2 * protocol.batch_size)
+
+
+def row_batches(plain: Rows, labels, weights, batch_size: int, order_of=None, mirrored=None):
+    """Return a `tf.data.Dataset` of (rows, labels, weights).
+
+    ``order_of(epoch)`` gives the order of an epoch and which rows are mirrored, as `epoch_order`;
+    without it the rows come in their own order.
+    """
+    n, epochs = len(labels), itertools.count()
+    order_of = order_of or (lambda _: (np.arange(n), np.zeros(n, bool)))
 
     def batches():
-        order, flips = epoch_order(len(labels), next(epochs), protocol.seed, protocol.flip)
-        for start in range(0, len(order), protocol.batch_size):
-            rows = order[start : start + protocol.batch_size]
-            flip = flips[start : start + protocol.batch_size]
+        order, flips = order_of(next(epochs))
+        for start in range(0, n, batch_size):
+            rows, flip = order[start : start + batch_size], flips[start : start + batch_size]
             batch = plain.take(rows)
-            if flip.any() and mirrored is None:
-                batch[flip] = batch[flip, :, ::-1]
-            elif flip.any():
-                batch[flip] = mirrored.take(rows[flip])
+            if flip.any():
+                batch[flip] = (
+                    batch[flip, :, ::-1] if mirrored is None else mirrored.take(rows[flip])
+                )
             yield batch, labels[rows], weights[rows]
 
-    return dataset(batches, plain.shape[1:], plain.dtype, -(-len(labels) // protocol.batch_size))
-
-
-def validation_batches(plain, labels: np.ndarray, protocol: Protocol):
-    """Return a `tf.data.Dataset` of (rows, labels, weights) in order, without flips."""
-    weights = class_weights(labels)
-    size = 2 * protocol.batch_size
-
-    def batches():
-        for start in range(0, len(labels), size):
-            rows = slice(start, start + size)
-            yield plain.take(rows), labels[rows], weights[rows]
-
-    return dataset(batches, plain.shape[1:], plain.dtype, -(-len(labels) // size))
+    return dataset(batches, plain.shape[1:], plain.dtype, -(-n // batch_size))
 
 
 def dataset(batches, shape, dtype, steps: int):

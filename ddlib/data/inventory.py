@@ -23,7 +23,7 @@ _KEY = ["path", "size", "changed"]
 _COLUMNS = [*_KEY, *FACTS, "problem"]
 
 
-def read_facts(root, paths, cache=None, workers=None, progress=False) -> pd.DataFrame:
+def read_facts(root, paths, cache=None, progress=False) -> pd.DataFrame:
     """Read, hash and decode files, or recall what an earlier call found.
 
     Parameters
@@ -33,8 +33,6 @@ def read_facts(root, paths, cache=None, workers=None, progress=False) -> pd.Data
         Relative to `root`, with forward slashes, each once.
     cache : path-like, optional
         Folder for what is remembered between calls.
-    workers : int, optional
-        Threads; by default one for each processor.
     progress : bool
         Show a progress bar while files are read.
 
@@ -50,7 +48,7 @@ def read_facts(root, paths, cache=None, workers=None, progress=False) -> pd.Data
     keys = [_key(root, path) for path in paths]
     known = {tuple(row[name] for name in _KEY): row for row in _load(root, cache)}
     new = [key for key in keys if key not in known]
-    fresh = ordered_parallel_map(lambda key: _read_one(root, key), new, workers)
+    fresh = ordered_parallel_map(lambda key: _read_one(root, key), new)
     fresh = tqdm(fresh, "reading images", len(new), unit="file", disable=not progress)
     known |= dict(zip(new, fresh, strict=True))
     if new and cache is not None:

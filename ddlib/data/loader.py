@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ddlib._io import ordered_parallel_map
-from ddlib.data.batches import block_key, dataset, epoch_order, gather_blocks
+from ddlib.data.batches import block_key, epoch_order, gather_blocks, row_batches
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.ela import ela_map, uint8_overflow
@@ -85,27 +84,16 @@ def load_images(manifest: Manifest, protocol: Protocol, cache: Cache | None = No
 
 def keras_dataset(manifest: Manifest, protocol: Protocol, batch_size: int, shuffle: bool):
     """Return a `tf.data.Dataset` of (image, label), both float32, as `Manifest.dataset` says."""
-    if not len(manifest):
-        raise ValueError("there is no image in this split; `ddlib data check` counts them")
-    images, labels, epochs = load_images(manifest, protocol), manifest.labels, itertools.count()
-
-    def batches():
-        order = np.arange(len(labels))
-        if shuffle:
-            order, _ = epoch_order(len(labels), next(epochs), protocol.seed, flip=False)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            yield images.take(rows), labels[rows], np.ones(len(rows))
-
-    steps = -(-len(labels) // batch_size)
-    data = dataset(batches, images.shape[1:], images.dtype, steps)
-    return data.map(lambda image, label, _: (image, _as_float(label)))
-
-
-def _as_float(labels):
     import tensorflow as tf
 
-    return tf.cast(labels, tf.float32)
+    images, labels = load_images(manifest, protocol), manifest.labels
+
+    def order_of(epoch: int):
+        return epoch_order(len(labels), epoch, protocol.seed, flip=False)
+
+    weights = np.ones(len(labels))
+    data = row_batches(images, labels, weights, batch_size, order_of if shuffle else None)
+    return data.map(lambda image, label, _: (image, tf.cast(label, tf.float32)))
 
 
 def _ela_map(image: np.ndarray, protocol: Protocol) -> np.ndarray:

@@ -21,10 +21,13 @@ from ddlib.data.inventory import FACTS, read_facts
 from ddlib.protocol import LABELS
 
 SPLITS = ("train", "valid", "test")
+SPLIT_WORDS = {split: split for split in SPLITS}  # what folders and tables call them, in any case
+SPLIT_WORDS |= {"training": "train", "val": "valid", "validation": "valid", "testing": "test"}
 SPLIT_SHARES = {"valid": 0.1, "test": 0.2}  # where the split is drawn; the others train
-COLUMNS = ("path", "label", "source", "split", "identity", "crop_share", *FACTS)
-_GIVEN = ("path", "label", "source", "split")
-_TEXT = ("path", "label", "source", "split", "identity", "format", "sha256")
+GIVEN = ("path", "label", "source", "split")
+COLUMNS = (*GIVEN, "identity", "crop_share", *FACTS)
+_LABEL_WORDS = {label: label for label in LABELS}  # in any case
+_TEXT = (*GIVEN, "identity", "format", "sha256")
 
 
 class ManifestError(ValueError):
@@ -62,9 +65,9 @@ class Manifest:
     table : pandas.DataFrame
         One row an image, with `COLUMNS`: path (forward slashes), label ("real" or "fake"), source
         (who made it), split ("train", "valid" or "test"), identity (images that share one are in
-        one split; missing where unknown), crop_share (share of the centred square that is kept,
-        1.0 = all), width and height in pixels, format, bytes, jpeg_quality (missing unless JPEG)
-        and sha256.
+        one split; missing where unknown), crop_share (share of the centred square that is kept, in
+        (0, 1]), width and height in pixels, format, bytes, jpeg_quality (missing unless JPEG) and
+        sha256.
     excluded : pandas.DataFrame
         Files that are left out: path, kind (a value of `Reason`) and reason (a sentence).
 
@@ -103,12 +106,12 @@ class Manifest:
         A source that is not there selects nothing; an unknown split or label raises ManifestError.
         """
         keep = pd.Series(True, index=self.table.index)
-        known = {"source": None, "split": SPLITS, "label": tuple(LABELS)}
+        known = {"split": SPLITS, "label": tuple(LABELS)}
         for column, wanted in {"source": source, "split": split, "label": label}.items():
             if wanted is None:
                 continue
             words = [wanted] if isinstance(wanted, str) else list(wanted)
-            if known[column] and set(words) - set(known[column]):
+            if column in known and set(words) - set(known[column]):
                 raise ManifestError(
                     f"{column}={wanted!r} is not known; choose from {', '.join(known[column])}"
                 )
@@ -116,12 +119,12 @@ class Manifest:
         return Manifest(self.root, self.table[keep])
 
     def sample(self, n: int, seed: int = 0) -> Manifest:
-        """Return `n` rows in their old order; with one seed, a smaller sample is part of a larger.
+        """Return up to `n` rows in their old order; a smaller sample is part of a larger one.
 
-        Which rows are drawn depends on their content hash alone, not on order or on other rows.
+        Which rows are drawn depends on `seed` and their content hash, not on order or other rows.
         """
-        if not 0 <= n <= len(self):
-            raise ManifestError(f"cannot draw {n} images of {len(self)}")
+        if n < 0:
+            raise ManifestError(f"cannot draw {n} images")
         rank = np.argsort(
             [hash_fraction(f"{seed}:{sha}") for sha in self.table["sha256"]], kind="stable"
         )
@@ -138,29 +141,20 @@ class Manifest:
     def dataset(self, split: str, protocol, batch_size: int = 32, shuffle: bool | None = None):
         """Return a `tf.data.Dataset` of (image, label) batches, prepared by a protocol.
 
-        Parameters
-        ----------
-        split : {"train", "valid", "test"}
-        protocol : Protocol
-            How the images are prepared; as `ddlib.data.loader.prepare` uses it.
-        batch_size : int
-        shuffle : bool, optional
-            By default only "train" is shuffled, anew in every epoch.
-
-        Returns
-        -------
-        tf.data.Dataset
-            Images (N, S, S, 3) float32, 0 to 255; labels (N,) float32, 0 real and 1 fake.
+        Images are (N, S, S, 3) float32, 0 to 255; labels (N,) float32, 0 real and 1 fake. By
+        default only "train" is shuffled, anew in every epoch.
         """
         from ddlib.data.loader import keras_dataset
 
+        part = self.select(split=split)
+        if not len(part):
+            raise ManifestError(f"{self.root}: the split {split!r} has no images")
         shuffle = split == "train" if shuffle is None else shuffle
-        return keras_dataset(self.select(split=split), protocol, batch_size, shuffle)
+        return keras_dataset(part, protocol, batch_size, shuffle)
 
     def digest(self) -> str:
         """Return the SHA-256 of the rows' path, label, source, split and hash, in any order."""
-        columns = ["path", "label", "source", "split", "sha256"]
-        rows = sorted("\t".join(map(str, row)) for row in self.table[columns].to_numpy())
+        rows = sorted("\t".join(map(str, row)) for row in self.table[[*GIVEN, "sha256"]].to_numpy())
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def save(self, csv) -> None:
@@ -178,27 +172,26 @@ class Manifest:
 
 def read_table(csv, required) -> pd.DataFrame:
     """Read a CSV of images; text stays text ("00012" is no number), empty fields are missing."""
+    text = dict.fromkeys(_TEXT, str)
     try:
-        names = list(pd.read_csv(csv, nrows=0).columns)
-        _require(pd.DataFrame(columns=names), required, os.fspath(csv))
-        text = {name: str for name in names if name in _TEXT}
-        empty = {name: [""] for name in names}
-        return pd.read_csv(csv, dtype=text, keep_default_na=False, na_values=empty)
+        table = pd.read_csv(csv, dtype=text, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ManifestError(f"{os.fspath(csv)}: not readable as CSV ({error})") from error
+    _require(table, required, os.fspath(csv))
+    return table
 
 
-def build_manifest(files, root, cache=None, workers=None, progress=False) -> Manifest:
+def build_manifest(files, root, cache=None, progress=False) -> Manifest:
     """Read every file and return the manifest of those that are sound.
 
     Parameters
     ----------
     files : pandas.DataFrame or sequence of dict
-        path (relative to `root`, forward slashes), label, source, split; optional identity,
-        crop_share and sha256. A missing source becomes the label, a missing split is drawn by
-        `draw_splits`; where sha256 is given, a file of another content is excluded.
+        path (relative to `root`), label, source, split; optional identity, crop_share and sha256.
+        A blank source becomes the label, a blank split that of the same content elsewhere or one
+        that `draw_splits` draws; where sha256 is given, a file of other content is excluded.
     root : path-like
-    cache, workers, progress
+    cache, progress
         As in `ddlib.data.inventory.read_facts`.
 
     Returns
@@ -210,15 +203,14 @@ def build_manifest(files, root, cache=None, workers=None, progress=False) -> Man
     Raises
     ------
     ManifestError
-        If a column is missing, a label or split is not known, a path leaves the root, or a file is
-        listed with two labels or splits.
+        If a column is missing, a label, split or crop_share is none, a path leaves the root, or a
+        file is listed with two labels or splits.
     """
-    files = _checked_rows(pd.DataFrame(files, columns=None if len(files) else list(_GIVEN)), root)
+    files = _checked_rows(pd.DataFrame(files, columns=None if len(files) else GIVEN), Path(root))
     twice = files["path"].duplicated()
     again = exclude(files[twice]["path"], Reason.LISTED_TWICE, "listed twice")
     files = files[~twice]
-    facts = read_facts(root, list(files["path"]), cache, workers, progress)
-    facts.index = files.index
+    facts = read_facts(root, list(files["path"]), cache, progress).set_index(files.index)
     problem = facts["problem"].astype(object)
     if "sha256" in files:
         changed = files["sha256"].notna() & (files["sha256"] != facts["sha256"]) & problem.isna()
@@ -280,11 +272,11 @@ def drop_shared_identities(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
     The splits that a data set came with are kept otherwise, so its test images never change.
     """
     known = table[table["identity"].notna()]
-    order = known["split"].map({split: place for place, split in enumerate(SPLITS)})
+    order = known["split"].map(SPLITS.index)
     last = order.groupby([known["source"], known["identity"]]).transform("max")
     leak = known[order < last]
     reasons = [
-        f"same person as images of the {SPLITS[int(place)]} split ({identity})"
+        f"same person as images of the {SPLITS[place]} split ({identity})"
         for place, identity in zip(last[leak.index], leak["identity"], strict=True)
     ]
     return table.drop(leak.index), exclude(leak["path"], Reason.SAME_PERSON, reasons)
@@ -292,7 +284,6 @@ def drop_shared_identities(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFr
 
 def exclude(paths, kind: Reason, reason) -> pd.DataFrame:
     """Return a table of excluded files: path, kind, reason; one reason for all or one each."""
-    reason = reason if isinstance(reason, str) else list(reason)
     columns = {"path": list(paths), "kind": kind.value, "reason": reason}
     return pd.DataFrame(columns, dtype=object)
 
@@ -306,9 +297,7 @@ def check_manifest(manifest: Manifest) -> None:
         On an unknown label or split, a crop_share of 0 or above 1, a path outside the root, or the
         same image in two splits or under two labels; the message names the files.
     """
-    _check_words(manifest.table)
-    _check_crop_shares(manifest.table)
-    _check_inside(manifest.table["path"])
+    _check_values(manifest.table)
     _check_contradictions(manifest.table, "sha256", "remove all but one of each")
 
 
@@ -317,62 +306,73 @@ def hash_fraction(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
-def _checked_rows(files: pd.DataFrame, root) -> pd.DataFrame:
+def _checked_rows(files: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Return the listed rows with every column filled and every path in one spelling."""
-    _require(files, _GIVEN, f"the files of {os.fspath(root)}")
+    _require(files, GIVEN, f"the files of {root}")
     files = files.reset_index(drop=True)
     files = files.assign(
-        source=files["source"].astype(object).where(files["source"].notna(), files["label"]),
-        identity=files.get("identity", np.nan),
-        crop_share=files.get("crop_share", 1.0),
+        identity=files.get("identity", np.nan), crop_share=files.get("crop_share", np.nan)
     )
-    _check_crop_shares(files)
-    files = files.assign(crop_share=pd.to_numeric(files["crop_share"]).fillna(1.0))
-    _check_words(files.assign(split=files["split"].fillna("train")))
-    _check_inside(files["path"])
-    spelling = [posixpath.normpath(path.replace("\\", "/")) for path in files["path"]]
-    files = files.assign(path=spelling)
-    _check_contradictions(files, "path", "list each file once")
-    return files
+    for column in files.columns.drop("path"):
+        files[column] = files[column].astype(object).map(_stripped)
+    files["crop_share"] = files["crop_share"].where(files["crop_share"].notna(), 1.0)
+    for column, words in {"label": _LABEL_WORDS, "split": SPLIT_WORDS}.items():
+        files[column] = [words.get(str(word).lower(), word) for word in files[column]]
+    files["source"] = files["source"].where(files["source"].notna(), files["label"])
+    _check_values(files.assign(split=files["split"].fillna("train")))
+    spelled = _one_spelling(files["path"], root)
+    _check_contradictions(files.assign(file=spelled), "file", "list each file once")
+    return files.assign(path=spelled, crop_share=pd.to_numeric(files["crop_share"]))
+
+
+def _stripped(word):
+    """Return text without blanks around it; text of nothing else is missing."""
+    return word.strip() or np.nan if isinstance(word, str) else word
+
+
+def _one_spelling(paths: pd.Series, root: Path) -> pd.Series:
+    """Return forward slashes without "./"; of paths that differ in case, one that is there."""
+    spelled = paths.map(lambda path: path if (root / path).exists() else path.replace("\\", "/"))
+    spelled = spelled.map(posixpath.normpath)
+    folded = spelled.str.casefold()
+    for _, same in spelled[folded.duplicated(keep=False)].groupby(folded):
+        there = [path for path in same if (root / path).exists()]
+        spelled[same.index] = [path if path in there else (*there, path)[0] for path in same]
+    return spelled
 
 
 def _fill_splits(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Draw the splits that are missing, each content once: a copy must not be in two splits."""
+    """Fill the splits that are missing; all copies of one content get the same."""
+    elsewhere = table.groupby("sha256")["split"].transform("first")
+    table = table.assign(split=table["split"].astype(object).fillna(elsewhere))
     missing = table["split"].isna()
     single, duplicates = drop_duplicates(table[missing])
     single = single.assign(split=draw_splits(single))
     return pd.concat([table[~missing], single]).sort_index(), duplicates
 
 
-def _check_words(table: pd.DataFrame) -> None:
-    for column, known in {"label": tuple(LABELS), "split": SPLITS}.items():
-        wrong = table[~table[column].isin(known)]
-        if len(wrong):
-            rows = [f"{row.path} ({getattr(row, column)!r})" for row in wrong.itertuples()]
-            raise ManifestError(
-                f"{column} must be one of {', '.join(known)}; not so: {_first(rows)}"
-            )
-
-
-def _check_crop_shares(table: pd.DataFrame) -> None:
+def _check_values(table: pd.DataFrame) -> None:
+    """Raise if a path, label, split or crop_share cannot be; the message names the rows."""
     share = pd.to_numeric(table["crop_share"], errors="coerce")
-    wrong = table[table["crop_share"].notna() & ~((share > 0) & (share <= 1))]
-    if len(wrong):
-        rows = [f"{row.path} ({row.crop_share})" for row in wrong.itertuples()]
-        raise ManifestError(f"crop_share must be above 0 and at most 1; not so: {_first(rows)}")
-
-
-def _check_inside(paths: pd.Series) -> None:
-    outside = [path for path in paths if not _is_inside(path)]
-    if outside:
-        raise ManifestError(
-            f"outside the data root: {_first(outside)}; paths are relative to it, without '..'"
-        )
+    rules = {
+        "path": ("relative to the data root and inside it", table["path"].map(_is_inside)),
+        "label": (" or ".join(LABELS), table["label"].isin(LABELS)),
+        "split": (f"one of {', '.join(SPLITS)}", table["split"].isin(SPLITS)),
+        "crop_share": ("above 0 and at most 1", (share > 0) & (share <= 1)),
+    }
+    for column, (allowed, good) in rules.items():
+        wrong = table[~good.astype(bool)]
+        if len(wrong):
+            rows = [
+                f"{path} ({value})"
+                for path, value in zip(wrong["path"], wrong[column], strict=True)
+            ]
+            raise ManifestError(f"{column} must be {allowed}; not so: {_first(rows)}")
 
 
 def _is_inside(path) -> bool:
     """Return whether a path stays under its root on every system."""
-    if not isinstance(path, str) or not path or path.startswith("/"):
+    if not isinstance(path, str) or not path.strip() or path.startswith("/"):
         return False
     windows = PureWindowsPath(path)
     return not (windows.drive or windows.root or ".." in windows.parts)
@@ -398,6 +398,6 @@ def _require(table: pd.DataFrame, names, what: str) -> None:
         )
 
 
-def _first(rows: list, most: int = 6) -> str:
+def _first(rows: list[str], most: int = 6) -> str:
     more = f" and {len(rows) - most} more" if len(rows) > most else ""
-    return ", ".join(map(str, rows[:most])) + more
+    return ", ".join(rows[:most]) + more

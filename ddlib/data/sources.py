@@ -1,7 +1,8 @@
 """The data sets: where they come from, where their images lie, and the manifest of a folder.
 
-``sources.toml`` beside this file registers every set: origin, licence, expected counts, layout,
-how to fetch it. A layout is a pattern that turns a path into label, source and split.
+``sources.toml`` beside this file registers every set: origin, licence, expected counts, layouts,
+how to fetch it. A layout is a pattern that turns a path into label, source and split; the layout
+of a folder of one's own is a rule, `folder_facts`.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache as remember
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from ddlib.data.cache import Cache
 from ddlib.data.download import FetchError, fetch_archive, fetch_git, fetch_kaggle
 from ddlib.data.manifest import (
-    SPLITS,
+    GIVEN,
+    SPLIT_WORDS,
     Manifest,
+    ManifestError,
     Reason,
     build_manifest,
     check_manifest,
@@ -30,15 +34,67 @@ from ddlib.data.manifest import (
 from ddlib.images.read import list_images
 from ddlib.protocol import LABELS
 
-DEFAULT = "default"
 MANIFEST = "manifest.csv"
-_REQUIRED = ("path", "label", "source", "split")
 _OPTIONAL = ("identity", "crop_share", "sha256")
-_WILDCARDS = re.compile(r"\*\*|\*|\{[^}]*\}")
+# Words beside "real", "fake" or a split that leave a folder's name a label or a split.
+_PLAIN_WORDS = {"training", "set", "image", "images", "face", "faces", "photo", "photos"}
+# Words that make a folder's name a generator's and nobody's.
+_GENERATOR_WORDS = {"gan", "stylegan", "progan", "diffusion", "sd", "sdxl", "dalle", "dall"}
+_GENERATOR_WORDS |= {"midjourney", "flux", "generated", "synthetic", "deepfake", "swap"}
+_NAMES = {  # what stands for a part of a layout's pattern
+    "split": f"(?P<split>{'|'.join(SPLIT_WORDS)})",
+    "identity": "(?P<identity>[^/]+?)",
+    "person": "(?P<identity>(?-i:[A-Z][^/_]*(?:_[^/_]+)*_[A-Z][^/_]*))",
+}
 
 
 class SourceError(ValueError):
     """A data set that is not known, not there or not complete; the message says what to do."""
+
+
+@remember
+def _words(name: str) -> frozenset[str]:
+    """Return the words of a folder's name: "0_real", "Real" and "REAL-faces" all hold "real"."""
+    return frozenset(map(str.lower, re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)))
+
+
+@remember
+def folder_meaning(name: str) -> tuple[str | None, str | None]:
+    """Return the label and the split that a folder's name states, None where it states none.
+
+    Examples
+    --------
+    >>> [folder_meaning(name) for name in ("1_fake", "Validation", "train_real", "real_vs_fake")]
+    [('fake', None), (None, 'valid'), ('real', 'train'), (None, None)]
+    """
+    words = _words(name)
+    labels = words & LABELS.keys()
+    # "training_real" is CIPLAB's name of all its photographs and states no split
+    splits = {SPLIT_WORDS[word] for word in words & SPLIT_WORDS.keys() - (labels and {"training"})}
+    if len(labels) > 1 or len(splits) > 1 or words - labels - SPLIT_WORDS.keys() - _PLAIN_WORDS:
+        return None, None
+    return next(iter(labels), None), next(iter(splits), None)
+
+
+def folder_facts(path: str) -> dict:
+    """Return label, source and split that the folders of a path state, None where they do not.
+
+    The outermost folder that states a label or a split counts, so nothing below a folder of real
+    images is fake. The source is the first folder below the label that states neither.
+
+    Examples
+    --------
+    >>> folder_facts("Dataset/Train/Fake/midjourney/0.jpg")
+    {'label': 'fake', 'source': 'midjourney', 'split': 'train'}
+    """
+    folders = path.split("/")[:-1]
+    meanings = [folder_meaning(folder) for folder in folders]
+    labels, splits = ([meaning[i] for meaning in meanings] for i in (0, 1))
+    label = next(filter(None, labels), None)
+    below = labels.index(label) + 1 if label else len(folders)
+    sources = [folders[i] for i in range(below, len(folders)) if meanings[i] == (None, None)]
+    split = next(filter(None, splits), None)
+    return {"label": label, "source": next(iter(sources), None), "split": split}
 
 
 @dataclass(frozen=True)
@@ -47,55 +103,55 @@ class Layout:
 
     Examples
     --------
-    >>> layout = Layout("real-vs-fake/{split}/real/{identity}.*", "real", "ffhq")
-    >>> layout.match("set/real-vs-fake/valid/real/00012.jpg")["identity"]
-    '00012'
+    >>> layout = Layout("real-vs-fake/{split}/real/{identity}.jpg", "real", "ffhq")
+    >>> layout.match("set/real-vs-fake/val/real/00012.jpg")["split"]
+    'valid'
     """
 
     files: str
     label: str
-    source: str | None = None  # None: the pattern has {source}
-    split: str | None = None  # None: the pattern has {split}, or it is drawn later
+    source: str
+    split: str | None = None  # where neither the pattern nor a folder states it
     crop_share: float = 1.0
-    anchored: bool = False  # whether it must match from the top of the data folder
 
-    def match(self, path: str) -> dict | None:
-        """Return label, source, split, identity and crop_share of a path; None if it differs."""
-        found = self.expression.fullmatch(path)
+    def match(self, path: str, above: str = "") -> dict | None:
+        """Return label, source, split, identity and crop_share of a path; None if it differs.
+
+        Parameters
+        ----------
+        path : str
+            Below the data folder, with forward slashes.
+        above : str
+            The folders above the data folder, where the pattern may begin. A label that the last
+            of them or a folder of `path` states excludes others, and so does a source that a
+            folder before the pattern names.
+        """
+        found = self.expression.fullmatch(above + path)
         if found is None:
             return None
-        parts = found.groupdict()
+        parts, stated = found.groupdict(), folder_facts(path)
+        label = stated["label"] or folder_meaning(PurePosixPath(above).name)[0] or self.label
+        source = folder_facts(parts["before"][len(above) :])["source"] or self.source
+        who = parts.get("identity")
+        is_folder = who in (above + path).split("/")
+        if label != self.label or self.source not in source.lower():
+            return None
+        if is_folder and (folder_meaning(who) != (None, None) or _words(who) & _GENERATOR_WORDS):
+            return None  # "Fake/Fake_0001.jpg" looks like a person's folder
+        split = SPLIT_WORDS.get((parts.get("split") or "").lower())
         return {
             "label": self.label,
-            "source": self.source or parts["source"],
-            "split": self.split or (parts.get("split") or "").lower() or None,
-            "identity": parts.get("identity"),
+            "source": self.source,
+            "split": split or stated["split"] or self.split,
+            "identity": who,
             "crop_share": self.crop_share,
         }
 
     @cached_property
     def expression(self) -> re.Pattern:
-        """The pattern as a regular expression for whole paths with forward slashes."""
-        named = set()
-        text, end = ("" if self.anchored else "(?:.*/)?"), 0
-        for wildcard in _WILDCARDS.finditer(self.files):
-            text += re.escape(self.files[end : wildcard.start()])
-            text += _expression(wildcard.group(), named)
-            end = wildcard.end()
-        return re.compile(text + re.escape(self.files[end:]), re.IGNORECASE)
-
-
-def _expression(wildcard: str, named: set) -> str:
-    if wildcard in ("*", "**"):
-        return ".+" if wildcard == "**" else "[^/]*"
-    name = wildcard.strip("{}")
-    if "," in name:
-        return f"(?:{'|'.join(map(re.escape, name.split(',')))})"
-    if name in named:
-        return f"(?P={name})"
-    named.add(name)
-    inner = {"split": "|".join(SPLITS), "identity": "[^/]+?", "source": "[^/]+"}
-    return f"(?P<{name}>{inner[name]})"
+        """The pattern for whole paths with forward slashes."""
+        files = self.files.format(**_NAMES)
+        return re.compile(f"(?P<before>(?:.*/)?){files}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -108,7 +164,7 @@ class Source:
     licence: str
     folder: str  # where `fetch` puts it, below the data folder
     layouts: tuple[Layout, ...]
-    expected: dict[str, int]  # images of each source in the published set
+    expected: dict[str, int] = field(default_factory=dict)  # images of each source as published
     kaggle: str | None = None
     git: str | None = None
 
@@ -120,32 +176,28 @@ class Source:
 
 def load_sources() -> dict[str, Source]:
     """Return every registered data set by name, in the order of ``sources.toml``."""
-    with Path(__file__).with_name("sources.toml").open("rb") as file:
-        entries = tomllib.load(file)
-    sources = {}
-    for name, entry in entries.items():
-        layouts = tuple(Layout(**layout) for layout in entry.pop("layout"))
-        expected = entry.pop("expected", {})
-        sources[name] = Source(name, layouts=layouts, expected=expected, **entry)
-    return sources
+    entries = tomllib.loads(Path(__file__).with_name("sources.toml").read_text(encoding="utf-8"))
+    for entry in entries.values():
+        entry["layouts"] = tuple(Layout(**layout) for layout in entry["layouts"])
+    return {name: Source(name, **entry) for name, entry in entries.items()}
 
 
-def open_folder(root, cache=DEFAULT, workers=None, progress=False, strict=True) -> Manifest:
+def open_folder(root, progress: bool = False, strict: bool = True) -> Manifest:
     """Return the manifest of a folder's images.
 
     A ``manifest.csv`` in the folder decides what each image is; otherwise the registered layouts
-    do, among them ``real/`` and ``fake/`` with or without a folder for each source. Where images
-    of one person are in several splits, only those of the last split stay.
+    do, and the names of folders (`folder_facts`): ``real/`` and ``fake/``, with or without a
+    folder for each source. Where images of one person are in several splits, only those of the
+    last split stay.
 
     Parameters
     ----------
     root : path-like
-    cache : path-like or None
-        Folder that remembers facts about files; by default that of `ddlib.data.cache.Cache`.
-    workers, progress
-        As in `ddlib.data.inventory.read_facts`.
+    progress : bool
+        Show a progress bar while files are read.
     strict : bool
-        Whether the same image in two splits or under two labels is an error.
+        Whether it is an error if the same image is in two splits or under two labels, or if no
+        image is sound.
 
     Returns
     -------
@@ -181,27 +233,31 @@ def open_folder(root, cache=DEFAULT, workers=None, progress=False, strict=True) 
             f"{root}: no images in a known layout ({len(found)} in others); use real/ and "
             "fake/<generator>/, or a set that `ddlib data list` names"
         )
-    others = exclude(sorted(set(found) - set(rows["path"])), kind, reason)
-    cache = Cache().folder("inventory") if cache == DEFAULT else cache
-    manifest = build_manifest(rows, root, cache, workers, progress)
+    manifest = build_manifest(rows, root, Cache().folder("inventory"), progress)
     table, same_person = drop_shared_identities(manifest.table)
-    excluded = pd.concat([manifest.excluded, same_person, others], ignore_index=True)
+    others = set(found).difference(manifest.table["path"], manifest.excluded["path"])
+    parts = [manifest.excluded, same_person, exclude(sorted(others), kind, reason)]
+    excluded = pd.concat(parts, ignore_index=True)
     manifest = Manifest(root, table, excluded)
     if strict:
         check_manifest(manifest)
+        if not len(manifest):
+            first = [f"{row.path}: {row.reason}" for row in excluded.head(5).itertuples()]
+            raise ManifestError(
+                f"{root}: none of {len(excluded)} images can be used: " + "; ".join(first)
+            )
     return manifest
 
 
-def find_sets(root, names=None) -> dict[str, tuple[Path, dict[str, int]]]:
+def find_sets(root) -> dict[str, tuple[Path, dict[str, int]]]:
     """Return the registered sets with images below `root`: name -> folder and counts by source."""
     root = Path(root)
-    rows = _recognised(root, list_images(root)) if root.is_dir() else pd.DataFrame(columns=["set"])
+    rows = _recognised(root, list_images(root) if root.is_dir() else [])
     found = {}
     for name, own in rows.groupby("set", sort=False):
-        if names is None or name in names:
-            parents = [os.path.dirname(path) or "." for path in own["path"]]  # noqa: PTH120
-            folder = root / os.path.commonpath(parents)
-            found[name] = (folder, own["source"].value_counts().to_dict())
+        parents = [os.path.dirname(path) or "." for path in own["path"]]  # noqa: PTH120
+        folder = root / os.path.commonpath(parents)
+        found[name] = (folder, own["source"].value_counts().to_dict())
     return found
 
 
@@ -213,14 +269,9 @@ def fetch(name: str, root, url: str | None = None, sha256: str | None = None) ->
     name : str
         As `load_sources` has it.
     root : path-like
-        The data folder; the set gets a folder of its own there.
+        The data folder; the set gets a folder of its own there, which is returned.
     url, sha256 : str, optional
         A zip or tar archive to fetch instead (a mirror), and its hash.
-
-    Returns
-    -------
-    Path
-        The set's folder.
 
     Raises
     ------
@@ -233,12 +284,12 @@ def fetch(name: str, root, url: str | None = None, sha256: str | None = None) ->
     if name not in sources:
         raise SourceError(f"no data set is named {name!r}; known are {', '.join(sources)}")
     source = sources[name]
+    folder = Path(root) / source.folder
     if source.fetched_by == "hand" and not url:
         raise SourceError(
             f"{name} has no address to fetch it from; get it at {source.page} and put it into "
-            f"{Path(root) / source.folder}, or give --url"
+            f"{folder}, or give --url"
         )
-    folder = Path(root) / source.folder
     if folder.is_dir() and not _missing(source, folder):
         return folder
     try:
@@ -258,7 +309,7 @@ def fetch(name: str, root, url: str | None = None, sha256: str | None = None) ->
 
 
 def _missing(source: Source, folder: Path) -> str:
-    counts = find_sets(folder, [source.name]).get(source.name, (None, {}))[1]
+    counts = find_sets(folder).get(source.name, (None, {}))[1]
     if not counts:
         return "no image came"
     short = {name: n for name, n in source.expected.items() if counts.get(name, 0) < n}
@@ -266,28 +317,33 @@ def _missing(source: Source, folder: Path) -> str:
 
 
 def _recognised(root: Path, paths: list[str]) -> pd.DataFrame:
-    """Return a row for each path that a layout matches: what it is, and of which set."""
+    """Return a row for each path whose label is known: what it is, and of which set."""
     sources = load_sources().values()
-    layouts = [(source.name, layout) for source in sources for layout in source.layouts]
+    layouts = [(layout, source.name) for source in sources for layout in source.layouts]
     above, rows = _folder_names(root), []
     for path in paths:
-        for name, layout in layouts:
-            if match := layout.match(path if layout.anchored else above + path):
-                rows.append({"path": path, **match, "set": name})
+        facts = folder_facts(path)
+        facts |= {"source": facts["source"] or facts["label"], "set": "generic"}
+        for layout, name in layouts:
+            if match := layout.match(path, above):
+                facts = match | {"set": name}
                 break
-    return pd.DataFrame(rows, columns=[*_REQUIRED, "identity", "crop_share", "set"])
+        if facts["label"]:
+            rows.append({"path": path, **facts})
+    return pd.DataFrame(rows, columns=[*GIVEN, "identity", "crop_share", "set"])
 
 
 def _listed(root: Path) -> pd.DataFrame:
     """Read the folder's manifest.csv; identity and crop_share come from the source's layout."""
-    table = read_table(root / MANIFEST, _REQUIRED)
-    rows = table[[name for name in (*_REQUIRED, *_OPTIONAL) if name in table]]
+    table = read_table(root / MANIFEST, GIVEN)
+    rows = table[[name for name in (*GIVEN, *_OPTIONAL) if name in table]]
     if {"identity", "crop_share"} <= set(rows):
         return rows
     known = [layout for source in load_sources().values() for layout in source.layouts]
     above, matches = _folder_names(root), []
-    for path, source in zip(rows["path"], rows["source"], strict=True):
-        fitting = (layout.match(f"{above}{path}") for layout in known if layout.source == source)
+    for path, source in zip(rows["path"].astype(str), rows["source"], strict=True):
+        path = path.replace("\\", "/")
+        fitting = (layout.match(path, above) for layout in known if layout.source == source)
         matches.append(next(filter(None, fitting), {"identity": None, "crop_share": 1.0}))
     found = pd.DataFrame(matches, columns=["identity", "crop_share"], index=rows.index)
     return rows.join(found[found.columns.difference(rows.columns)])
@@ -299,12 +355,10 @@ def _folder_names(root: Path) -> str:
 
 
 def _reject_empty_classes(root: Path, found: list[str]) -> None:
-    for above in ("", *(f"{split}/" for split in SPLITS)):
-        for label in LABELS:
-            folder = root / f"{above}{label}"
-            for place in filter(Path.is_dir, [folder, *sorted(folder.glob("*"))]):
-                front = place.relative_to(root).as_posix() + "/"
-                if not any(path.startswith(front) for path in found):
-                    raise SourceError(
-                        f"{place}: holds no images; put some there or remove the folder"
-                    )
+    """Raise if a folder that states a label, or a folder in it, holds no image."""
+    holding = {parent for path in found for parent in PurePosixPath(path).parents}
+    for folder in sorted(root.glob("**/")):
+        place = PurePosixPath(folder.relative_to(root).as_posix())
+        is_class = any(folder_meaning(name)[0] for name in place.parts[-2:])
+        if is_class and place not in holding and not any(n[0] == "." for n in place.parts):
+            raise SourceError(f"{folder}: holds no images; put some there or remove the folder")
