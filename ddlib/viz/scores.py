@@ -14,9 +14,9 @@ from ddlib.viz.style import (
     FAINT,
     INK,
     chart,
+    draw_series,
     error_bars,
     legend,
-    line_with_band,
     series_style,
     with_style,
 )
@@ -142,9 +142,8 @@ def robustness(table: pd.DataFrame, measures=("accuracy", "flips"), title: str =
                 own = part[part["perturbation"].isin(["none", kind])]
                 ends = own[f"{measure}_low"], own[f"{measure}_high"]
                 n = "n={n_real} real, {n_fake} fake".format_map(own.iloc[0])
-                style = series_style(name, place)
-                style["label"] = f"{display_name(name, 'detector')} ({n})"
-                line_with_band(ax, range(len(own)), own[measure], *ends, **style)
+                label = f"{display_name(name, 'detector')} ({n})"
+                draw_series(ax, name, place, label, range(len(own)), own[measure], *ends)
             ticks = ["as is", *(f"{s:g}" for s in own["strength"].dropna())]
             ax.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=8)
             ax.set_ylim(-0.03, 1.03)

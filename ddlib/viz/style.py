@@ -88,9 +88,10 @@ def series_style(name: str, place: int) -> dict:
     return {"color": color, "marker": marker, "linestyle": dash}
 
 
-def line_with_band(ax, x, y, low, high, **style) -> None:
-    """Draw a curve, and its interval as a band of its colour."""
-    ax.plot(x, y, **style)
+def draw_series(ax, name: str, place: int, label: str, x, y, low=None, high=None) -> None:
+    """Draw a series as a curve, and its interval, where known, as a band of its colour."""
+    style = series_style(name, place)
+    ax.plot(x, y, label=label, **style)
     if low is not None:
         ax.fill_between(x, low, high, color=style["color"], alpha=0.15, lw=0)
 

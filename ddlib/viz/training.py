@@ -7,7 +7,7 @@ import pandas as pd
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.intervals import Z95
-from ddlib.viz.style import FAINT, chart, legend, line_with_band, series_style, with_style
+from ddlib.viz.style import FAINT, chart, draw_series, legend, with_style
 
 
 @with_style
@@ -20,9 +20,7 @@ def training_history(table: pd.DataFrame, title: str = ""):
     best = table["epoch"][table["val_loss"].idxmin()]
     for ax, measure in zip(axes[0], ("loss", "accuracy"), strict=True):
         for place, (name, column) in enumerate({"training": "", "validation": "val_"}.items()):
-            ax.plot(
-                table["epoch"], table[column + measure], **series_style(name, place), label=name
-            )
+            draw_series(ax, name, place, name, table["epoch"], table[column + measure])
         ax.axvline(best, color=FAINT, lw=1.2, ls=":", label=f"kept: epoch {best}")
         ax.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else measure)
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -40,8 +38,7 @@ def curves(table: pd.DataFrame, x: str, y: str, by: str, xlabel: str, ylabel: st
     ax = axes[0][0]
     for place, (name, part) in enumerate(table.sort_values(x).groupby(by, sort=False)):
         ends = part.get(f"{y}_low"), part.get(f"{y}_high")
-        style = series_style(name, place)
-        line_with_band(ax, part[x], part[y], *ends, **style, label=display_name(name, by))
+        draw_series(ax, name, place, display_name(name, by), part[x], part[y], *ends)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.xaxis.get_major_locator().set_params(integer=True)  # a JPEG quality, a layer's number
     legend(figure)
@@ -61,8 +58,8 @@ def deletion_insertion(deletion: dict, insertion: dict, title: str = ""):
         for place, (name, line) in enumerate(lines.items()):
             mean, n = line.scores.mean(axis=0), len(line.scores)
             half = Z95 * line.scores.std(axis=0, ddof=min(1, n - 1)) / np.sqrt(n)
-            style = series_style(name, place) | {"label": f"{name} (n={n})"}
-            line_with_band(ax, line.shares, mean, mean - half, mean + half, **style)
+            ends = mean - half, mean + half
+            draw_series(ax, name, place, f"{name} (n={n})", line.shares, mean, *ends)
         ax.set_title(kind)
         ax.set(xlabel="share of pixels replaced", xlim=(0, 1))
     axes[0][0].set_ylabel("mean P(target class)")
