@@ -181,7 +181,7 @@ def is_alive(pid):
 
 
 def until(happened):
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not happened():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.05)
@@ -432,3 +432,17 @@ def test_a_notebook_whose_images_the_folder_lacks_says_so_and_the_others_go_on(p
     assert not list(copies.glob("*.failed.ipynb"))
     again, _ = run()
     assert (again.status, again.error) == ("lacks images", "no GAN fakes")
+
+
+def test_a_killed_command_leaves_no_process(place):
+    write(
+        place, "00_one", "import pathlib, time\npathlib.Path(runs, 'begun').touch()\ntime.sleep(60)"
+    )
+    code = "from ddlib.cli.runner import run_notebooks as r; r(folder='notebooks', jobs=1)"
+    process = psutil.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    until((place / "runs" / "begun").exists)
+    family = [child.pid for child in process.children(recursive=True)]
+    assert len(family) >= 2  # papermill, kernel
+    process.kill()  # SIGKILL: nothing of ours runs any more
+    process.wait()
+    until(lambda: not any(is_alive(pid) for pid in family))

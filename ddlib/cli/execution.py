@@ -28,6 +28,13 @@ from ddlib.data.manifest import MissingImagesError
 FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
 STDLIB = sys.stdlib_module_names
 _CLEANUP_SECONDS = 3
+# Papermill, ended when its standard input closes: the system does that when this process dies,
+# however it dies. The kernel watches papermill in turn.
+_PAPERMILL = """
+import os, runpy, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+runpy.run_module("papermill", run_name="__main__", alter_sys=True)
+"""
 
 
 class NotebookError(RuntimeError):
@@ -110,7 +117,7 @@ def _papermill(
 ) -> tuple[int, float]:
     """Run papermill to its end; return its exit status and the peak memory in MB."""
     folder = notebook.resolve().parent
-    command = [sys.executable, "-m", "papermill", "--cwd", str(folder)]
+    command = [sys.executable, "-c", _PAPERMILL, "--cwd", str(folder)]
     command += ["--parameters_yaml", yaml.safe_dump(parameters)]
     # a notebook may have been saved without naming its kernel and language
     command += ["--kernel", "python3", "--language", "python", "--start-timeout", "120"]
@@ -125,7 +132,7 @@ def _papermill(
             [*command, str(given), str(copy)],
             cwd=folder,
             env=_environment(Path(jupyter)),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             # a process group of its own: Ctrl-C reaches this process alone, which ends the others

@@ -1,0 +1,210 @@
+"""Trials that take minutes: kills, races, a full disk, hostile pictures; each round another seed.
+
+    python -m tests.trials [--seed 0] [--rounds 1] [WORD ...]        (make trials)
+
+After every trial: no traceback, no process left, no picture lost from the output, and the next run
+heals. Prints a table and ends with 1 if a trial failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+DDLIB = [sys.executable, "-m", "ddlib"]
+SMALL_STUDY = ["run", "00", "01", "--small"]  # simulated images, no training
+LIMIT = 600  # seconds for one command
+
+
+def run(*words, place: Path, **options) -> subprocess.CompletedProcess:
+    """Run a command of ddlib to its end, with a home and a cache below `place`."""
+    options = {"capture_output": True, "text": True, "timeout": LIMIT} | options
+    return subprocess.run([*DDLIB, *map(str, words)], env=environment(place), **options)
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Return an environment in which everything is written below `place`."""
+    own = {
+        "HOME": str(place / "home"),
+        "DDLIB_CACHE": str(place / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
+    return os.environ | own
+
+
+def pictures(folder: Path, n: int = 12) -> list[Path]:
+    """Write n sound pictures of each class, as real/ and fake/drawn/."""
+    rng, paths = np.random.default_rng(0), []
+    for label in ("real", "fake/drawn"):
+        (folder / label).mkdir(parents=True)
+        for i in range(n):
+            grain = rng.normal(120, 40, (96, 96, 3)).clip(0, 255).astype("uint8")
+            paths.append(folder / label / f"{i:02d}.jpg")
+            Image.fromarray(grain).save(paths[-1], quality=90)
+    return paths
+
+
+def killed(words: list[str], seconds: float, place: Path) -> None:
+    """Start a command, end its process alone with SIGKILL, and wait until its children are gone.
+
+    Raises
+    ------
+    AssertionError
+        If a child still lives after 30 seconds.
+    """
+    process = psutil.Popen(
+        [*DDLIB, *words],
+        env=environment(place),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    family, end = {process}, time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        family |= set(process.children(recursive=True))
+        time.sleep(0.05)
+    with_children = (
+        family | set(process.children(recursive=True)) if process.poll() is None else family
+    )
+    process.send_signal(signal.SIGKILL) if process.poll() is None else None
+    process.wait()
+    _, alive = psutil.wait_procs(with_children - {process}, timeout=30)
+    assert not alive, f"still alive: {[' '.join(p.cmdline())[:80] for p in alive]}"
+
+
+def trial_kills_of_a_run(rng: random.Random, place: Path) -> str:
+    """Kill a run of notebooks at random moments; the next one ends well and repeats the numbers."""
+    words = [*SMALL_STUDY, "--runs", str(place / "runs")]
+    for _ in range(4):
+        killed(words, rng.uniform(1, 40), place)
+    healed = run(*words, place=place)
+    assert healed.returncode == 0, healed.stderr[-500:]
+    again = run(*words, "--fresh", place=place)
+    assert again.returncode == 0, again.stderr[-500:]
+    return "4 kills"
+
+
+def trial_kills_of_a_check(rng: random.Random, place: Path) -> str:
+    """Kill `data check` while it reads; the next one says the same as one never disturbed."""
+    pictures(place / "data", 60)
+    words = ["data", "check", str(place / "data")]
+    expected = run(*words, place=place).stdout
+    for _ in range(6):
+        shutil.rmtree(place / "cache", ignore_errors=True)
+        killed(words, rng.uniform(0.1, 2), place)
+        found = run(*words, place=place)
+        assert (found.returncode, found.stdout) == (0, expected), found.stdout + found.stderr
+    return "6 kills"
+
+
+def trial_three_at_once_on_one_cache(rng: random.Random, place: Path) -> str:
+    """Three processes prepare the same pictures in one small cache and find the same pixels."""
+    pictures(place / "data", 40)
+    code = (
+        "import hashlib, sys; from ddlib import open_folder, preset\n"
+        "from ddlib.data.loader import load_images\n"
+        "rows = load_images(open_folder(sys.argv[1]), preset('clean', image_size=128))\n"
+        "print(hashlib.sha256(rows.take(slice(None)).tobytes()).hexdigest())"
+    )
+    command = [sys.executable, "-c", code, str(place / "data")]
+    for limit in ("20", "0.005"):
+        shutil.rmtree(place / "cache", ignore_errors=True)
+        own = environment(place) | {"DDLIB_CACHE_GB": limit}
+        three = [
+            subprocess.Popen(
+                command, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for _ in range(3)
+        ]
+        told = [process.communicate(timeout=LIMIT) for process in three]
+        assert len({out for out, _ in told}) == 1 and told[0][0], told
+    return "2 x 3 processes"
+
+
+def trial_hostile_pictures(rng: random.Random, place: Path) -> str:
+    """Mutated pictures, each with a row: a score or an error; the JSON is whole."""
+    from test_hostile_files import mutated
+
+    sound = pictures(place / "data", 10)
+    (place / "hostile").mkdir()
+    for i in range(100):
+        content = mutated(sound[i % len(sound)].read_bytes(), rng)
+        (place / "hostile" / f"{i:03d}.jpg").write_bytes(content)
+    done = run("predict", place / "hostile", "--json", place=place)
+    rows = json.loads(done.stdout)
+    rows = rows["images"] if isinstance(rows, dict) else rows
+    bad = [row for row in rows if row.get("error")]
+    assert len(rows) == 100 and "Traceback" not in done.stderr, done.stderr[-500:]
+    assert done.returncode == bool(bad)
+    return f"100 pictures, {len(bad)} with an error"
+
+
+def trial_full_disk(rng: random.Random, place: Path) -> str:
+    """Heat maps and a table onto a disk of 300 kB: an error, exit 1, and no file of 0 bytes."""
+    sound = pictures(place / "data", 12)
+    disk = place / "disk"
+    disk.mkdir()
+    words = [*DDLIB, "predict", *map(str, sound), "--cam", str(disk / "maps")]
+    command = f"mount -t tmpfs -o size=300k none {disk} && {' '.join(words)}; status=$?; "
+    command += f"find {disk} -type f -size 0 -print; exit $status"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", command],
+        env=environment(place),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        return "skipped: no right to mount here"
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stdout + done.stderr[-800:]
+    assert str(disk / "maps") + "/" not in done.stdout.rpartition("\n\n")[2], "a file of 0 bytes"
+    return "12 heat maps"
+
+
+TRIALS = {
+    name.removeprefix("trial_"): work
+    for name, work in globals().items()
+    if name.startswith("trial_")
+}
+
+
+def main() -> None:
+    """Run the chosen trials and print their table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="only trials whose name holds one of these")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--rounds", type=int, default=1)
+    told = parser.parse_args()
+    rows = []
+    for seed in range(told.seed, told.seed + told.rounds):
+        for name in [n for n in TRIALS if any(word in n for word in told.words or [""])]:
+            start = time.monotonic()
+            with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+                try:
+                    result = TRIALS[name](random.Random(seed), Path(folder))
+                except (AssertionError, ValueError, subprocess.TimeoutExpired) as error:
+                    result = f"FAILED: {error}"
+            rows.append((seed, name.replace("_", " "), result, round(time.monotonic() - start)))
+            print(*rows[-1], sep="  ", flush=True)
+    table = pd.DataFrame(rows, columns=["seed", "trial", "result", "seconds"])
+    raise SystemExit(int(table["result"].str.startswith("FAILED").any()))
+
+
+if __name__ == "__main__":
+    main()
