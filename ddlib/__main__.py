@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 import ddlib
+from ddlib._io import printable
 
 FOLDER = Path(__file__).parent / "cli"
 COMMANDS = ("cache", "data", "explore", "export", "predict", "report", "run", "train")
@@ -51,7 +52,8 @@ class Commands(click.Group):
         except (ValueError, OSError, FloatingPointError) as error:
             if ctx.params["debug"]:
                 raise
-            raise click.ClickException(str(error)) from error
+            lines = map(printable, str(error).split("\n"))  # names may hold escape sequences
+            raise click.ClickException("\n".join(lines)) from error
 
 
 def open_closed_streams() -> None:

@@ -67,6 +67,11 @@ def read_json(path: Path):
         raise ValueError(f"{path} is not readable as JSON ({error})") from None
 
 
+def printable(text: str) -> str:
+    """Return text without escape sequences and newlines: names of files may hold anything."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
 def digest(*facts) -> str:
     """Return 64 hexadecimal digits that change when any fact (plain values or bytes) changes."""
     sha = hashlib.sha256()

@@ -46,7 +46,8 @@ def test_check_of_a_sound_folder(run, folder):
     assert "8 files = 8 images + 0 excluded" in told.output
     row = next(line for line in told.output.splitlines() if "stylegan" in line)
     assert row.split() == ["fake", "stylegan", "2", "0", "2", "PNG", "32", "32"]
-    assert "warning" not in told.output
+    assert told.output.count("warning") == 1
+    assert "warning: the split 'valid' has no real and no fake images" in told.output
     assert told.output.endswith("no problems found\n")
 
 
@@ -60,6 +61,51 @@ def test_check_lists_broken_images_and_fails(run, folder):
     assert "problem: 2 excluded" in told.output
     assert "train/real/phone/empty.jpg: the file is empty" in told.output
     assert "note: 1 excluded (unknown layout)\n  stray.png: in no known layout" in told.output
+
+
+def test_check_names_what_a_terminal_must_not_be_told(folder):
+    """Escape sequences and line ends in names: of files, sources and contradictory copies."""
+    original = (folder / "train/real/phone/0.png").read_bytes()
+    for name in ("train/fake/\x1b[31mred/a\n\x1b[2J.png", "train/real/phone/\x1b[31m.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"text" + original if "phone" in name else original)
+    told = CliRunner().invoke(main, ["data", "check", str(folder)], color=True)
+    assert told.exit_code == 1
+    assert "\x1b" not in told.output
+    assert r"train/fake/\x1b[31mred/a\n\x1b[2J.png (fake)" in told.output
+    told = CliRunner().invoke(main, ["predict", f"{folder}/\x1b[31m.png"], color=True)
+    assert told.exit_code != 0 and "\x1b" not in told.output
+
+
+def test_check_follows_links_and_names_folders_that_cannot_be_read(run, folder, monkeypatch):
+    (folder / "train/real/linked").symlink_to(folder / "test/real/phone")
+    (folder / "train/real/loop").symlink_to(folder)
+    (folder / "train/fake/stylegan/loop").symlink_to(folder / "train/fake")
+    told = run("check", folder)
+    assert told.exit_code == 1
+    assert "test/real/phone/0.png (test), train/real/linked/0.png (train)" in told.output
+    scan = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("test/fake"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (folder / "train/real/linked").unlink()
+    told = run("check", folder)
+    assert told.exit_code == 1
+    assert "  test/fake/: the folder cannot be read" in told.output
+
+
+def test_check_warns_of_labels_that_a_folder_contradicts(run, folder):
+    (folder / "train/real/phone/fake").mkdir()
+    (folder / "train/real/phone/0.png").rename(folder / "train/real/phone/fake/0.png")
+    told = run("check", folder)
+    assert told.exit_code == 0
+    assert (
+        "1 images lie in a folder of the other label, such as train/real/phone/fake" in told.output
+    )
 
 
 def test_check_notes_copies_and_fails_on_copies_across_splits(run, folder):

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from ddlib.cli.shared import printable
+from ddlib._io import printable
 from ddlib.data.manifest import ManifestError, Reason, check_manifest
-from ddlib.data.sources import fetch, find_sets, load_sources, open_folder
+from ddlib.data.sources import fetch, find_sets, folder_warnings, load_sources, open_folder
 from ddlib.metrics.format import format_table
 from ddlib.traces.shortcuts import shortcuts
 
@@ -86,7 +86,8 @@ def check(root: Path, everything: bool) -> None:
     if len(manifest):
         click.echo(format_table(_summary(manifest.table)) + "\n")
     problems = _report_excluded(manifest.excluded, everything)
-    for line in shortcuts(manifest.table) if len(manifest) else []:
+    table = manifest.table
+    for line in (*shortcuts(table), *folder_warnings(table)) if len(manifest) else []:
         click.echo(line)
     try:
         check_manifest(manifest)
@@ -102,7 +103,7 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (label, source), own in table.groupby(["label", "source"], sort=False):
         splits, quality = own["split"].value_counts(), own["jpeg_quality"].dropna()
-        row = {"label": label, "source": source}
+        row = {"label": label, "source": printable(source)}
         row |= {split: splits.get(split, 0) for split in ("train", "valid", "test")}
         row |= {
             "format": "/".join(own["format"].value_counts().index),

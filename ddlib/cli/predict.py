@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ddlib.cli.shared import printable
+from ddlib._io import printable
 
 NOTE = "A score is evidence, not proof."
 COLUMNS = ("file", "score", "verdict", "region", "width", "height", "format", "jpeg_quality")

@@ -1,4 +1,4 @@
-"""What several commands share: the option ``--data``, and text that any terminal can show."""
+"""What several commands share: the option ``--data``."""
 
 import click
 
@@ -9,8 +9,3 @@ data_option = click.option(
     show_default=True,
     help="'simulated', or a folder of images (also: DDLIB_DATA).",
 )
-
-
-def printable(text: str) -> str:
-    """Return text without escape sequences and newlines: file names may hold anything."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

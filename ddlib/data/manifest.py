@@ -16,7 +16,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write
+from ddlib._io import atomic_write, printable
 from ddlib.data.inventory import FACTS, read_facts
 from ddlib.protocol import LABELS
 
@@ -400,4 +400,4 @@ def _require(table: pd.DataFrame, names, what: str) -> None:
 
 def _first(rows: list[str], most: int = 6) -> str:
     more = f" and {len(rows) - most} more" if len(rows) > most else ""
-    return ", ".join(rows[:most]) + more
+    return ", ".join(map(printable, rows[:most])) + more

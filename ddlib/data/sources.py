@@ -17,11 +17,13 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from ddlib._io import printable
 from ddlib.data.cache import Cache
 from ddlib.data.download import FetchError, fetch_archive, fetch_git, fetch_kaggle
 from ddlib.data.manifest import (
     GIVEN,
     SPLIT_WORDS,
+    SPLITS,
     Manifest,
     ManifestError,
     Reason,
@@ -221,11 +223,13 @@ def open_folder(root, progress: bool = False, strict: bool = True) -> Manifest:
     root = Path(root)
     if not root.is_dir():
         raise SourceError(f"{root}: there is no such folder; give the folder that holds the images")
-    found = list_images(root)
+    listed = list_images(root)
+    closed = [path for path in listed if path.endswith("/")]
+    found = [path for path in listed if not path.endswith("/")]
     if (root / MANIFEST).is_file():
         rows, kind, reason = _listed(root), Reason.NOT_LISTED, f"not listed in {MANIFEST}"
     else:
-        _reject_empty_classes(root, found)
+        _reject_empty_classes(root, [f"{path}." if path in closed else path for path in listed])
         rows, kind = _recognised(root, found), Reason.UNKNOWN_LAYOUT
         reason = "in no known layout; data/README.md shows them"
     if not len(rows):
@@ -237,22 +241,46 @@ def open_folder(root, progress: bool = False, strict: bool = True) -> Manifest:
     table, same_person = drop_shared_identities(manifest.table)
     others = set(found).difference(manifest.table["path"], manifest.excluded["path"])
     parts = [manifest.excluded, same_person, exclude(sorted(others), kind, reason)]
+    parts.append(
+        exclude(closed, Reason.BROKEN, "the folder cannot be read; change its permissions")
+    )
     excluded = pd.concat(parts, ignore_index=True)
     manifest = Manifest(root, table, excluded)
     if strict:
         check_manifest(manifest)
         if not len(manifest):
-            first = [f"{row.path}: {row.reason}" for row in excluded.head(5).itertuples()]
+            first = [printable(f"{x.path}: {x.reason}") for x in excluded.head(5).itertuples()]
             raise ManifestError(
                 f"{root}: none of {len(excluded)} images can be used: " + "; ".join(first)
             )
     return manifest
 
 
+def folder_warnings(table: pd.DataFrame) -> list[str]:
+    """Return warnings of classes that a split lacks and of labels that a folder contradicts."""
+    lines, there = [], set(zip(table["split"], table["label"], strict=True))
+    for split in SPLITS:
+        lacking = [label for label in LABELS if (split, label) not in there]
+        if lacking:
+            lines.append(f"warning: the split {split!r} has no {' and no '.join(lacking)} images")
+    against = [
+        path
+        for path, label in zip(table["path"], table["label"], strict=True)
+        if {folder_meaning(folder)[0] for folder in path.split("/")[:-1]} - {label, None}
+    ]
+    if against:
+        lines.append(
+            f"warning: {len(against)} images lie in a folder of the other label, such as "
+            f"{printable(against[0])}: manifest.csv, or else the outermost folder, decides"
+        )
+    return lines
+
+
 def find_sets(root) -> dict[str, tuple[Path, dict[str, int]]]:
     """Return the registered sets with images below `root`: name -> folder and counts by source."""
     root = Path(root)
-    rows = _recognised(root, list_images(root) if root.is_dir() else [])
+    paths = list_images(root) if root.is_dir() else []
+    rows = _recognised(root, [path for path in paths if not path.endswith("/")])
     found = {}
     for name, own in rows.groupby("set", sort=False):
         parents = [os.path.dirname(path) or "." for path in own["path"]]  # noqa: PTH120
@@ -355,7 +383,7 @@ def _folder_names(root: Path) -> str:
 
 
 def _reject_empty_classes(root: Path, found: list[str]) -> None:
-    """Raise if a folder that states a label, or a folder in it, holds no image."""
+    """Raise if a folder that states a label, or a folder in it, holds no image that can be seen."""
     holding = {parent for path in found for parent in PurePosixPath(path).parents}
     for folder in sorted(root.glob("**/")):
         place = PurePosixPath(folder.relative_to(root).as_posix())

@@ -6,6 +6,7 @@ Diffusion fakes. A folder without the study's sources takes what it has for the 
 
 from __future__ import annotations
 
+from ddlib._io import printable
 from ddlib.data.manifest import Manifest, MissingImagesError
 from ddlib.protocol import Protocol
 
@@ -149,5 +150,5 @@ def _balanced(reals: Manifest, fakes: Manifest) -> Manifest:
 
 def _holdings(here: Manifest, split: str) -> str:
     counts = here.table.groupby(["source", "label"]).size()
-    listed = ", ".join(f"{source} {label} {n}" for (source, label), n in counts.items())
+    listed = ", ".join(f"{printable(source)} {label} {n}" for (source, label), n in counts.items())
     return f"the split {split!r} has {listed or 'no images'}"

@@ -276,13 +276,29 @@ def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
 def list_images(root) -> list[str]:
     """Return the sorted paths, relative to `root`, of files below it with an image's suffix.
 
-    Paths have forward slashes. Hidden files and folders are skipped.
+    Paths have forward slashes. Hidden files and folders are skipped. Links to folders are followed,
+    but not to one that they lie in. A folder that cannot be read is listed itself, with a slash at
+    its end, so that reading it fails and names it.
     """
     root, found = os.fspath(root), []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name[0] != "."]
-        below = os.path.relpath(folder, root).replace(os.sep, "/")
-        front = "" if below == "." else f"{below}/"
+    inside = {root: {os.path.realpath(root)}}  # of a folder: the real folders on the way to it
+
+    def below(folder: str) -> str:
+        return "" if folder == root else os.path.relpath(folder, root).replace(os.sep, "/") + "/"
+
+    def list_unreadable(error: OSError) -> None:
+        if error.filename == root:
+            raise error
+        found.append(below(error.filename))
+
+    for folder, folders, names in os.walk(root, onerror=list_unreadable, followlinks=True):
+        way, entered, front = inside.pop(folder), [], below(folder)
+        for name in folders:
+            path = os.path.join(folder, name)  # noqa: PTH118
+            if name[0] != "." and (real := os.path.realpath(path)) not in way:
+                inside[path] = way | {real}
+                entered.append(name)
+        folders[:] = entered
         found += [
             front + name
             for name in names
