@@ -1,11 +1,18 @@
 """The simulated data set: determinism, equal distributions, and the traces meant to be there."""
 
-from concurrent.futures import ThreadPoolExecutor
+import io
+import os
+import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
+from ddlib._io import cpu_count
 from ddlib.data.manifest import check_manifest
 from ddlib.data.simulate import dataset, generators, portraits
 from ddlib.data.simulate.cats import cat
@@ -127,14 +134,70 @@ def test_a_finished_set_is_reused_and_other_settings_replace_it(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [".set.lock", "set"]
 
 
-def test_two_at_once_make_the_set_once(tmp_path, monkeypatch):
-    made, make = [], dataset._make
-    monkeypatch.setattr(dataset, "_make", lambda *args: (made.append(1), make(*args)))
-    counts = {"test": {"gan": 2}}
-    with ThreadPoolExecutor(2) as pool:
-        ask = [pool.submit(make_simulated, tmp_path / "set", counts, workers=1) for _ in range(2)]
-    assert [len(future.result()) for future in ask] == [4, 4]
-    assert len(made) == 1
+MAKE = """
+import sys
+from ddlib.data.simulate.dataset import make_simulated
+make_simulated(sys.argv[1], {"train": {"gan": int(sys.argv[2])}}, workers=2)
+"""
+
+
+def _process(place, n):
+    return subprocess.Popen([sys.executable, "-c", MAKE, place, str(n)], stderr=subprocess.PIPE)
+
+
+def test_two_processes_at_once_make_one_set(tmp_path):
+    counts = {"train": {"gan": 6}}
+    both = [_process(tmp_path / "set", 6) for _ in range(2)]
+    for process in both:
+        assert process.communicate()[1] == b"" and process.returncode == 0
+    made = (tmp_path / "set").stat().st_ino
+    alone = make_simulated(tmp_path / "alone", counts, workers=1)
+    pd.testing.assert_frame_equal(make_simulated(tmp_path / "set", counts).table, alone.table)
+    assert (tmp_path / "set").stat().st_ino == made  # found whole and left as it was
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"set", ".set.lock", "alone", ".alone.lock"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a killed parent is seen by its process id")
+def test_workers_end_with_a_killed_parent_and_the_next_run_cleans_up(tmp_path):
+    parent = _process(tmp_path / "set", 2000)
+    until = time.monotonic() + 60
+    while not any(tmp_path.rglob("*.jpg")):
+        assert parent.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert len(children) >= 2
+    parent.kill()
+    orphans = psutil.wait_procs(children, timeout=10)[1]
+    for orphan in orphans:
+        orphan.kill()
+    assert orphans == []
+    parent.communicate()
+    assert not (tmp_path / "set").exists()
+    assert len(make_simulated(tmp_path / "set", {"train": {"gan": 1}})) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".set.lock", "set"]
+
+
+def test_a_damaged_set_is_made_anew(tmp_path):
+    counts, rng = {"test": {"gan": 2, "cat": 1}}, np.random.default_rng(0)
+    make_simulated(tmp_path / "whole", counts)
+    names = [p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*.*")]
+    names = sorted(name for name in names if name.suffix)
+    assert len(names) == 6 + 3
+    for name in names:
+        shutil.rmtree(tmp_path / "set", ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", tmp_path / "set")
+        path, text = tmp_path / "set" / name, (tmp_path / "set" / name).read_bytes()
+        if name.suffix == ".json":  # without a marker a folder is not known to be ours
+            path.write_text("{}")
+        elif rng.random() < 0.3:
+            path.unlink()
+        else:
+            path.write_bytes(text[: rng.integers(len(text) - 2)])
+        make_simulated(tmp_path / "set", counts)
+        for other in names:
+            whole = (tmp_path / "whole" / other).read_bytes()
+            assert (tmp_path / "set" / other).read_bytes() == whole, (name, other)
 
 
 def test_a_run_that_dies_leaves_no_half_made_set(tmp_path, monkeypatch):
@@ -259,3 +322,25 @@ def test_portraits_vary_and_their_boxes_hold_a_face(scenes):
         x0, y0, x1, y1 = scene.face_box
         assert 0 <= x0 < x1 <= 256 and 0 <= y0 < y1 <= 256
         assert 0.05 < (x1 - x0) * (y1 - y0) / 256**2 < 0.8
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity can be set on Linux")
+def test_processors_are_those_that_this_process_may_use():
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    code += "from ddlib._io import cpu_count; print(cpu_count())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("quota", "processors"), [("max 100000", 64), ("200000 100000", 2), ("150000 100000", 2)]
+)
+def test_a_container_s_quota_bounds_the_processors(monkeypatch, quota, processors):
+    """A machine of 64 processors with cgroup's cpu.max as it is in a container."""
+    from joblib.externals.loky.backend import context
+
+    monkeypatch.setattr(context, "open", lambda name: io.StringIO(quota), raising=False)
+    monkeypatch.setattr(context.os.path, "exists", lambda name: name == "/sys/fs/cgroup/cpu.max")
+    monkeypatch.setattr(context.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(context.os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    assert cpu_count() == processors

@@ -11,10 +11,12 @@ from math import nan
 import numpy as np
 import pandas as pd
 
+from ddlib.metrics.intervals import difference
 from ddlib.metrics.roc_auc import auc
 from ddlib.protocol import FAKE, LABELS
 
-MIN_COUNT = 5  # a value of fewer images says nothing about its class
+MIN_IMAGES = 8  # of each class, before a property of files is said to tell the classes apart
+MAX_P = 0.001  # three properties are tried, and a false warning costs more than a missed one
 MIN_ACCURACY = 0.6  # balanced accuracy from which a property of a file is a shortcut
 
 
@@ -189,24 +191,44 @@ def contingency(manifest, by: str = "format") -> pd.DataFrame:
 def shortcuts(table: pd.DataFrame) -> list[str]:
     """Return warnings about properties of files that alone tell reals from fakes.
 
-    The rule guesses, for each value of a property, the class with the larger share of its images
-    there. Its balanced accuracy is (1 + total variation) / 2.
+    Each image is guessed to be of the class in which its value is more frequent, the image itself
+    left out; a tie counts half. A property is named if the balanced accuracy reaches
+    `MIN_ACCURACY` and Pearson's chi-squared test of value against label has p below `MAX_P`.
     """
-    if table["label"].nunique() < 2:
+    from scipy.stats import chi2_contingency
+
+    counts = table["label"].value_counts()
+    if len(counts) < 2:
         return ["only one class is here: good for testing, not for training"]
+    real, fake = counts["real"], counts["fake"]
+    if min(real, fake) < MIN_IMAGES:
+        return [
+            f"{real} real and {fake} fake images: too few to look for shortcuts, "
+            f"which takes {MIN_IMAGES} of each"
+        ]
     quality = table["jpeg_quality"].map(lambda q: "none" if pd.isna(q) else f"{q:.0f}")
     properties = {"format": table["format"], "size": _size(table), "JPEG quality": quality}
     lines = []
     for name, values in properties.items():
-        common = values.where(values.groupby(values).transform("size") >= MIN_COUNT, "other")
-        shares = pd.crosstab(common, table["label"], normalize="columns")
-        accuracy = shares.max(axis=1).sum() / 2
-        if accuracy >= MIN_ACCURACY:
+        by_value = pd.crosstab(values, table["label"])
+        right_real = _right_guesses(by_value["real"], by_value["fake"])
+        right_fake = _right_guesses(by_value["fake"], by_value["real"])
+        # The mean recall is half a difference of proportions, shifted: (r - (1 - f) + 1) / 2.
+        found = difference(right_real, real, fake - right_fake, fake)
+        accuracy, low, high = ((1 + value) / 2 for value in found)
+        if accuracy >= MIN_ACCURACY and chi2_contingency(by_value).pvalue < MAX_P:
             lines.append(
                 f"warning: {name} alone tells real from fake with {accuracy:.0%} balanced accuracy "
-                "(50% is chance): compare only classes treated alike"
+                f"(95% interval {low:.0%} to {high:.0%}, {real} real and {fake} fake images; 50% "
+                "is chance): compare only classes treated alike"
             )
     return lines
+
+
+def _right_guesses(own: pd.Series, other: pd.Series) -> float:
+    """Return how many images of a class are guessed right from counts by value of both classes."""
+    lead = (own - 1) / (own.sum() - 1) - other / other.sum()
+    return float((own * (np.sign(lead) + 1) / 2).sum())
 
 
 def _size(table: pd.DataFrame) -> pd.Series:

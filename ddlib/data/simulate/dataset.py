@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import shutil
+import threading
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -98,7 +101,7 @@ def make_simulated(
     counts = _checked_counts(counts or (SMALL_COUNTS if small else COUNTS))
     settings = {"version": SIMULATE, "seed": seed, "confounded": confounded, "counts": counts}
     with file_lock(root):
-        if _settings_of(root) != settings:
+        if not _is_whole(root, settings):
             _make(root, settings, workers or cpu_count())
     return Manifest.load(root / "manifest.csv", root)
 
@@ -174,7 +177,9 @@ def _make(root: Path, settings: dict, workers: int) -> None:
         made = Path(place) / "set"
         for folder in {(made / row["path"]).parent for row in todo} | {made}:
             folder.mkdir(parents=True, exist_ok=True)
-        pool = Parallel(min(workers, 1 + len(todo) // 16), return_as="generator")
+        workers = min(workers, 1 + len(todo) // 16)
+        guard = {"initializer": _end_with, "initargs": (os.getpid(),)} if workers > 1 else {}
+        pool = Parallel(workers, return_as="generator", **guard)
         rows = pool(delayed(make_picture)(row, seed, made) for row in todo)
         rows = list(tqdm(rows, "simulating", len(todo), unit="picture", disable=None))
         table = pd.DataFrame(rows).sort_values("index")
@@ -184,6 +189,31 @@ def _make(root: Path, settings: dict, workers: int) -> None:
         if root.exists():  # a whole set goes at once: a half-removed one would keep its marker
             root.rename(Path(place) / "replaced")
         made.rename(root)
+
+
+def _is_whole(root: Path, settings: dict) -> bool:
+    """Return whether a set of these settings is at `root`, with every file of its full length."""
+    if _settings_of(root) != settings:
+        return False
+    planned = plan(settings["counts"], settings["seed"], settings["confounded"])
+    try:
+        table, faces = (pd.read_csv(root / name) for name in ("manifest.csv", "faces.csv"))
+        lengths = [(root / path).stat().st_size for path in table["path"]]
+        whole = lengths == table["bytes"].tolist() and table["path"].equals(faces["path"])
+        return whole and sorted(table["path"]) == sorted(row["path"] for row in planned)
+    except (OSError, ValueError, KeyError, TypeError):  # no table, or one that was cut
+        return False
+
+
+def _end_with(parent: int) -> None:
+    """End this worker within a second of its parent, which cannot do so when it is killed."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _settings_of(root: Path):
