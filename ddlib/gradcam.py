@@ -31,31 +31,15 @@ ALL = "all"
 
 @dataclass(frozen=True, eq=False)
 class HeatMaps:
-    """Grad-CAM maps of N images at one layer.
+    """Grad-CAM maps of N images at one layer."""
 
-    Attributes
-    ----------
-    heat : ndarray, (N, h, w) float32
-        Each map divided by its own maximum, in [0, 1]; all zeros where `has_evidence` is False.
-    has_evidence : ndarray, (N,) bool
-        Whether any cell speaks for the target class.
-    raw : ndarray, (N, h, w) float32
-        The maps before the division, >= 0, in logits per cell, comparable between images. For the
-        mean over layers, the mean of the divided maps.
-    logits, scores : ndarray, (N,) float32
-        The logit of "fake" and its sigmoid P(fake), not calibrated, whatever the target.
-    target : {"fake", "real"}
-    layer : str
-        The layer's name, or "mean".
-    """
-
-    heat: np.ndarray
-    has_evidence: np.ndarray
-    raw: np.ndarray
-    logits: np.ndarray
-    scores: np.ndarray
-    target: str
-    layer: str
+    heat: np.ndarray  # (N, h, w) in [0, 1]: each map divided by its own maximum, or all zeros
+    has_evidence: np.ndarray  # (N,) bool: whether any cell speaks for the target class
+    raw: np.ndarray  # (N, h, w) before the division, >= 0, logits per cell; for "mean" of the heat
+    logits: np.ndarray  # (N,) of "fake", whatever the target
+    scores: np.ndarray  # (N,) P(fake), the sigmoid of the logits, not calibrated
+    target: str  # "fake" or "real"
+    layer: str  # its name, or "mean"
 
     def __len__(self):
         return len(self.heat)
@@ -76,10 +60,7 @@ class GradCAM:
     batch_size : int
         Images per pass; 16 images of 256 pixels need about 1 GB with all layers of MobileNet.
 
-    Attributes
-    ----------
-    layers : dict
-        Name -> (h, w) of its maps, from input to output.
+    Its attribute ``layers`` is a dict name -> (h, w) of its maps, from input to output.
 
     Examples
     --------
@@ -123,12 +104,8 @@ class GradCAM:
         Returns
         -------
         HeatMaps
-            Of N images (1 for a single one); for "all" a dictionary name -> HeatMaps.
-
-        Raises
-        ------
-        ValueError
-            If an argument is not as above, there are no images, or a value is NaN or infinite.
+            Of N images (1 for a single one); for "all" a dictionary name -> HeatMaps. No images, or
+            a value that is NaN or infinite, is a ValueError.
         """
         _check("target", target, SIGNS)
         names, last = tuple(self.layers), list(self.layers)[-1]
@@ -172,14 +149,14 @@ class GradCAM:
 
     def _explain(self, images, names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return the signed evidence for "fake" of each layer (N, h, w) and the logits (N,)."""
+
+        def run(images):
+            activations, gradients, logits = self.activations_and_gradients(images, names)
+            pairs = zip(activations, gradients, strict=True)
+            evidence = [self.weighted_sum(a, self.weights(gradient)) for a, gradient in pairs]
+            return [tf.cast(values, tf.float32) for values in [*evidence, logits]]
+
         if names not in self._traced:
-
-            def run(images):
-                activations, gradients, logits = self.activations_and_gradients(images, names)
-                pairs = zip(activations, gradients, strict=True)
-                evidence = [self.weighted_sum(a, self.weights(gradient)) for a, gradient in pairs]
-                return [tf.cast(values, tf.float32) for values in [*evidence, logits]]
-
             shape = tf.TensorSpec((None, *self._model.input_shape), tf.float32)  # any number
             self._traced[names] = tf.function(run, input_signature=[shape]).get_concrete_function()
         chunks = []
@@ -196,12 +173,11 @@ class GradCAM:
         """Return one array (N, H, W, C) of images as the model takes them."""
         if len(getattr(images, "shape", ())) in (3, 4) and self._fits(images):
             return images if len(images.shape) == 4 else images[None]
-        return np.stack([self._prepare(image) for image in read_images(images)])
-
-    def _prepare(self, image: np.ndarray) -> np.ndarray:
+        found = read_images(images)
         if self._protocol is not None:
-            return prepare(image, self._protocol)
-        return image if self._fits(image) else resize(image, self._model.input_shape[0])
+            return np.stack([prepare(image, self._protocol) for image in found])
+        side = self._model.input_shape[0]
+        return np.stack([x if self._fits(x) else resize(x, side) for x in found])
 
     def _fits(self, images) -> bool:
         pairs = zip(self._model.input_shape, images.shape[-3:], strict=True)

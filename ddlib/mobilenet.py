@@ -51,10 +51,8 @@ def build_detector(
     trainable_layers : int
         How many of the backbone's last layers are trained, layers without weights included; the
         study used 10 and 20. The layers before them are frozen, batch statistics included.
-    dropout : float
-        Dropout rate before the logit.
-    dense_units : int
-        Units of the dense layer before the logit.
+    dropout, dense_units : float, int
+        Dropout rate before the logit; units of the dense layer before it.
     pixel_range : (float, float)
         Range to which 0..255 is scaled: (-1, 1) for ImageNet weights; the study used (0, 1).
     batch_norm_momentum : float
@@ -92,7 +90,14 @@ def build_detector(
         conv1.set_weights([highpass_filters(conv1.filters)])
     elif weights is not None:
         file = find_weights(alpha, image_size) if weights == "imagenet" else Path(weights)
-        _load_weights(backbone, file, alpha)
+        if not file.is_file():
+            raise WeightsError(
+                f"weights={weights!r}: no such file; use 'imagenet', 'highpass', None or a path"
+            )
+        try:
+            backbone.load_weights(file)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{file} holds no MobileNet V1 weights of alpha {alpha}") from error
     frozen = max(len(backbone.layers) - trainable_layers, 0)
     for layer in backbone.layers[:frozen]:
         layer.trainable = False
@@ -163,21 +168,7 @@ def find_weights(alpha: float, image_size: int | None = 256) -> Path:
         return Path(keras.utils.get_file(name, url, cache_dir=home, cache_subdir="models"))
     except Exception as error:  # get_file raises a bare Exception when it cannot connect
         raise WeightsError(
-            f"{name} is not in {cache} and could not be downloaded ({error}). Three ways out: "
-            f"(1) connect once to the internet and run again; (2) copy {name} into the folder "
-            "models of a Keras home and set KERAS_HOME to that home; (3) pass weights=None for "
-            "random weights, or the path of a weights file that you have"
-        ) from error
-
-
-def _load_weights(backbone: keras.Model, file: Path, alpha: float) -> None:
-    if not file.is_file():
-        raise WeightsError(
-            f"weights={str(file)!r}: no such file; use 'imagenet', 'highpass', None or a path"
-        )
-    try:
-        backbone.load_weights(file)
-    except (ValueError, OSError) as error:
-        raise ValueError(
-            f"{file} does not hold MobileNet V1 weights of alpha {alpha} without top: {error}"
+            f"{name} is not in {cache} and could not be downloaded ({error}). Connect once to the "
+            "internet; or copy the file into the folder models of a Keras home and set KERAS_HOME "
+            "to that home; or pass weights=None (random), or the path of a weights file"
         ) from error

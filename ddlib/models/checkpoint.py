@@ -32,13 +32,7 @@ def load_detector(path: Path) -> tuple:
     Returns
     -------
     detector, protocol, facts : keras.Model, Protocol, dict
-
-    Raises
-    ------
-    FileNotFoundError
-        If the model or the .json beside it is missing.
-    ValueError
-        If the model file is not the one that the .json describes.
+        A file that is missing, or is not the one that the .json describes, is an error.
     """
     path = Path(path)
     for file in (path, path.with_suffix(".json")):

@@ -29,10 +29,7 @@ def cost(model) -> dict:
 def cost_by_layer(model) -> pd.DataFrame:
     """Return layer, kind, parameters and multiply_adds of each layer, nested models opened.
 
-    Raises
-    ------
-    ValueError
-        If the size of the input is open, or a layer multiplies in a way that is not known here.
+    An input of open size, or a layer that multiplies in an unknown way, is a ValueError.
     """
     rows = [
         (layer.name, type(layer).__name__, layer.count_params(), multiply_adds(layer))

@@ -25,12 +25,7 @@ def split_backbone(detector: keras.Model) -> tuple[keras.Model, keras.Model]:
 
     Both share the detector's layers: training the tail trains the detector, and
     ``tail(prefix(x)) == detector(x)``. The prefix never changes, so it needs to run only once for
-    each image.
-
-    Raises
-    ------
-    ValueError
-        If nothing is trainable, or the layers are not a chain.
+    each image. A ValueError if nothing is trainable, or the layers are not a chain.
     """
     layers = detector.layers
     trained = [i for i, layer in enumerate(layers) if layer.trainable_weights]
@@ -56,14 +51,8 @@ def bottleneck_features(
 ) -> Rows:
     """Return the frozen prefix's output for a manifest's images, in its order, from the cache.
 
-    Parameters
-    ----------
-    prefix : keras.Model
-        As `split_backbone` gives it.
-    mirror : bool
-        Whether the images are mirrored first.
-    feature_dtype : {"float16", "float32"}
-        Of what is kept.
+    `prefix` is what `split_backbone` gives; with `mirror` the images are mirrored first;
+    `feature_dtype`, "float16" or "float32", is that of what is kept.
     """
     weights = weights_digest(prefix)
 

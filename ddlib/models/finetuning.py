@@ -53,15 +53,8 @@ def recipe(
 ) -> Recipe:
     """Return the recipe of the shipped detectors for a width and a number of epochs.
 
-    Parameters
-    ----------
-    alpha : float
-    epochs : int
-    augmentation : Augmentation or None
-    window : int
-        Side of the training windows in pixels.
-    **changes
-        Fields of the protocol to set otherwise.
+    `window` is the side of the training windows in pixels; `changes` are fields of the protocol to
+    set otherwise.
     """
     protocol = preset(
         "clean",
@@ -86,15 +79,8 @@ def finetune(
 ) -> Trained:
     """Train a detector and return it at its best epoch by validation loss.
 
-    Parameters
-    ----------
-    training, validation : Manifest
-        Both classes in each; the classes weigh the same in the loss whatever their counts.
-    recipe : Recipe
-    cache : Cache, optional
-        Where prepared images are kept.
-    log : callable
-        Gets one line an epoch.
+    Both manifests must hold both classes, which weigh the same in the loss whatever their counts.
+    `cache` keeps prepared images; `log` gets one line an epoch.
     """
     start = time.perf_counter()
     protocol, cache = recipe.protocol, cache or Cache()

@@ -79,15 +79,8 @@ def interpreters(model) -> Interpreters:
 class Interpreters:
     """Interpreters of one LiteRT model, each used by one thread at a time.
 
-    Parameters
-    ----------
-    content : bytes
-        What is in a ``.tflite`` file.
-
-    Raises
-    ------
-    ValueError or RuntimeError
-        If it is no model that LiteRT can run.
+    `content` is what is in a ``.tflite`` file; LiteRT raises a ValueError or a RuntimeError if it
+    cannot run it.
     """
 
     def __init__(self, content: bytes):
@@ -130,15 +123,9 @@ class Interpreters:
 
 
 def converted(model, from_uint8: bool = False, optimise: Callable | None = None) -> bytes:
-    """Return a Keras model as a LiteRT model for one input at a time.
+    """Return a Keras model as a LiteRT model for one input at a time, float32 or uint8 pixels.
 
-    Parameters
-    ----------
-    model : keras.Model
-    from_uint8 : bool
-        Whether the input is uint8 pixels instead of float32.
-    optimise : callable, optional
-        Gets the `tf.lite.TFLiteConverter`; it sets options, or returns the model itself.
+    `optimise` gets the `tf.lite.TFLiteConverter`; it sets options, or returns the model itself.
     """
     import tensorflow as tf
 
@@ -147,10 +134,9 @@ def converted(model, from_uint8: bool = False, optimise: Callable | None = None)
     traced = tf.function(
         lambda x: model(tf.cast(x, tf.float32), training=False), input_signature=[given]
     )
+    functions = [traced.get_concrete_function()]
     with silenced():  # it advises a way that loses the variables of Keras 3 models
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [traced.get_concrete_function()]
-        )
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(functions)
         made = optimise(converter) if optimise else None
         return made or converter.convert()
 
@@ -191,12 +177,8 @@ def has_gpu() -> bool:
 def use_threads(n: int) -> None:
     """Let TensorFlow compute with `n` threads, or check that it does if it has started.
 
-    How a sum of floating-point numbers is rounded depends on how many threads share it.
-
-    Raises
-    ------
-    RuntimeError
-        If TensorFlow has started with another number.
+    How a sum of floating-point numbers is rounded depends on how many threads share it. If
+    TensorFlow has started with another number, it is a RuntimeError.
     """
     import tensorflow as tf
 

@@ -49,13 +49,9 @@ class LayerOutputs:
         may follow. Another model, or one that predicts something else than the sigmoid of the logit
         found here, is a ValueError.
 
-    Attributes
-    ----------
-    input_shape : tuple
-        (H, W, C) of an image; None stands for any.
-    layers : dict
-        Name -> `Call`, in the order of the computation, nested models included. A name that occurs
-        again gets a number: "conv", then "conv_2".
+    Its ``input_shape`` is (H, W, C) of an image, None for any size; ``layers`` is a dict name ->
+    `Call` in the order of the computation, nested models included. A name that occurs again gets a
+    number: "conv", then "conv_2".
 
     Examples
     --------
@@ -82,21 +78,10 @@ class LayerOutputs:
         self._compare_with(model)
 
     def __call__(self, images, names=()) -> tuple[list, keras.KerasTensor]:
-        """Run the model as it predicts.
+        """Return the outputs of the named layers and the logits (N, 1) for images (N, H, W, C).
 
-        Parameters
-        ----------
-        images : tensor, (N, H, W, C) float32
-        names : sequence of str
-            Keys of `layers`.
-
-        Returns
-        -------
-        outputs : list of tensors
-            The outputs of the named layers.
-        logits : tensor, (N, 1) float32
-            Positive means class 1. Of two units it is unit 1 minus unit 0, whose sigmoid is the
-            softmax of unit 1, so that both kinds of head mean the same.
+        A positive logit means class 1. Of two units it is unit 1 minus unit 0, whose sigmoid is the
+        softmax of unit 1, so that both kinds of head mean the same.
         """
         values = {id(self._images): images}
         for call in self.layers.values():

@@ -58,18 +58,11 @@ def train_detector(
 ) -> Trained:
     """Train the protocol's detector and return it at its best epoch by validation loss.
 
-    Parameters
-    ----------
-    training, validation : Manifest
-        Must hold both classes; the classes weigh the same in the loss whatever their counts.
-    protocol : Protocol
-    cache : Cache, optional
-        Where images and features are kept.
-    feature_dtype : {"float16", "float32"}, optional
-        Of the stored features. Half precision halves the disk; float32 repeats plain training. By
-        default half where it changes no logit by more than `MAX_LOGIT_ERROR`.
-    log : callable
-        Gets one line an epoch.
+    Both manifests must hold both classes, which weigh the same in the loss whatever their counts.
+    `cache` keeps images and features; `log` gets one line an epoch.
+
+    `feature_dtype` is that of the stored features: "float16" halves the disk, "float32" repeats
+    plain training. By default half where it changes no logit by more than `MAX_LOGIT_ERROR`.
     """
     start = time.perf_counter()
     use_threads(protocol.threads)
@@ -113,23 +106,14 @@ def fit(model: keras.Model, data, check, protocol: Protocol, log=print) -> pd.Da
     """Fit a model (a tail, or a whole detector) and leave it at its best epoch.
 
     Binary cross-entropy, Adam; stops when the validation loss has not fallen for
-    ``protocol.patience`` epochs.
-
-    Parameters
-    ----------
-    model : keras.Model
-    data, check : tf.data.Dataset
-        Training and validation batches of (images or features, labels, weights).
+    ``protocol.patience`` epochs. `data` and `check` are the training and validation batches, a
+    `tf.data.Dataset` of (images or features, labels, weights).
 
     Returns
     -------
     DataFrame
-        A row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds.
-
-    Raises
-    ------
-    FloatingPointError
-        If the loss is NaN or infinite.
+        A row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds. A loss that is NaN
+        or infinite is a FloatingPointError.
     """
     keras.utils.set_random_seed(protocol.seed)
     model.compile(
