@@ -229,7 +229,7 @@ def open_folder(root, progress: bool = False, strict: bool = True) -> Manifest:
     if (root / MANIFEST).is_file():
         rows, kind, reason = _listed(root), Reason.NOT_LISTED, f"not listed in {MANIFEST}"
     else:
-        _reject_empty_classes(root, [f"{path}." if path in closed else path for path in listed])
+        _reject_empty_classes(root, [*found, *(f"{path}unknown" for path in closed)])
         rows, kind = _recognised(root, found), Reason.UNKNOWN_LAYOUT
         reason = "in no known layout; data/README.md shows them"
     if not len(rows):
