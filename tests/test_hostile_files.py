@@ -4,6 +4,8 @@ import io
 import os
 import random
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 
@@ -355,6 +357,26 @@ class TestMemory:
         with pytest.raises(ImageError):
             decode_image(b"")
         assert memory._used == memory._at_work == 0
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="the measure of memory is Linux's")
+    def test_threads_that_read_one_after_the_other_keep_no_memory(self, tmp_path):
+        Image.new("RGB", (6000, 4000), "red").save(tmp_path / "large.png")  # 96 MB in Pillow
+        script = """if True:
+            import resource, sys
+            from ddlib._io import ordered_parallel_map
+            from ddlib.images.read import read_image
+            peaks = []
+            for workers in (1, 6):
+                work = lambda _: read_image(sys.argv[1]).shape
+                list(ordered_parallel_map(work, range(workers), workers))
+                peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+            print(*peaks)
+            """
+        env = os.environ | {"DDLIB_MEMORY_GB": "0.1"}
+        command = [sys.executable, "-c", script, tmp_path / "large.png"]
+        said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        one, six = (int(kilobytes) / 1e3 for kilobytes in said.split())
+        assert six - one < 150  # MB; six threads that keep theirs need 480 more
 
     @pytest.mark.parametrize("given", ["lots", "0", "-1", "nan", "10GB"])
     def test_a_limit_that_is_no_number_is_named(self, monkeypatch, given):

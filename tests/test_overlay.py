@@ -76,7 +76,9 @@ def test_floats_of_0_to_255_and_pil_images_are_accepted(rng):
         ({"image": np.full((4, 4, 3), 0.5)}, "float64.*multiply them by 255"),
         ({"image": np.full((4, 4, 3), -1.0)}, "-1.*0..255"),
         ({"image": np.full((4, 4, 3), np.nan)}, "nan"),
-        ({"image": np.full((4, 4, 3), 999, np.uint16)}, "uint16"),
+        ({"image": np.full((4, 4, 3), 1.02)}, "float64.*multiply them by 255"),
+        ({"image": np.full((4, 4, 3), 99, np.uint16)}, "uint16.*divide them by 257"),
+        ({"image": np.full((4, 4, 3), 99, np.int64)}, "int64"),
     ],
 )
 def test_overlay_says_what_is_wrong(change, message):

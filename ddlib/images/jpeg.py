@@ -62,7 +62,10 @@ def check_image(image: np.ndarray) -> None:
     """Raise ValueError unless an array is (H, W, 3) uint8 with at least one pixel."""
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
     if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        raise ValueError(f"an image is (H, W, 3) uint8; got {shape} {dtype}")
+        raise ValueError(
+            f"an image is (H, W, 3) uint8; got {shape} {dtype}; `read_image` makes one of a file, "
+            'picture.convert("RGB") of a PIL image'
+        )
 
 
 @cache

@@ -106,9 +106,11 @@ def _as_uint8(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint8:
         return image
     low, high = image.min(), image.max()
-    if not (low >= 0 and high <= 255 and (high > 1 or high == 0)):  # false for NaN too
+    # Up to 2: a picture of 0..1 that resizing has carried a little beyond. False for NaN too.
+    is_0_to_255 = low >= 0 and high <= 255 and (high > 2 or high == 0)
+    if image.dtype.kind != "f" or not is_0_to_255:
         raise ValueError(
             f"image is {image.dtype} from {low:.3g} to {high:.3g}; needed is uint8, or float of "
-            "0..255 (values of 0..1: multiply them by 255)"
+            "0..255 (values of 0..1: multiply them by 255; 16 bits: divide them by 257)"
         )
     return np.rint(image).astype(np.uint8)

@@ -42,6 +42,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# One block of memory an image: what is freed goes back to the system. Of Pillow's own blocks, 16 MB
+# each, every thread would keep those of the largest image that it has read.
+Image.core.set_block_size(1 << 29)
 
 
 class ImageError(ValueError):
