@@ -455,6 +455,16 @@ class TestMixes:
         sizes = {name: len(part) for name, part in sets.items()}
         assert sizes == {"gan": 4, "gan (source)": 2, "midjourney": 2}
 
+    @pytest.mark.parametrize("real", ["sim-camera-large", "lfw", "cat-photos"])
+    def test_photographs_of_another_group_are_not_mixed_in_twice(self, real):
+        own = ((real, "real"), ("stylegan", "fake"), ("sd21", "fake"))
+        splits = ("train", "valid", "test")
+        mix = training_manifest(
+            table_of({(*one, split): 3 for one in own for split in splits}),
+            preset("clean", "gan+sd"),
+        )
+        assert counts(mix) == {real: 3, "stylegan": 3, "sd21": 3}
+
     def test_random_folders_are_mixed_from_what_is_there(self):
         """Any names, any sizes: both classes, no image twice, nothing drawn that is not there."""
         rng = np.random.default_rng(0)
