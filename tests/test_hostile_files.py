@@ -228,6 +228,9 @@ def test_a_png_is_read_whatever_it_says_besides_its_pixels(place):
         broken = content[: at + 8 + len(data)] + b"\0\0\0\0" + content[at + 12 + len(data) :]
         if name != b"eXIf":  # which is used, and so has to be sound
             np.testing.assert_array_equal(decode_image(broken), expected)
+    other = saved(scene(2), "PNG")  # sound pixels under a wrong checksum
+    with pytest.raises(ImageError, match="checksum of chunk IDAT"):
+        decode_image(other[:-16] + b"\0\0\0\0" + other[-12:])
     for _ in range(40):
         flipped = bytearray(plain)
         flipped[rng.randrange(41, len(plain) - 16)] ^= 1 << rng.randrange(8)
