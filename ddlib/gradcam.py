@@ -23,6 +23,7 @@ from ddlib.images.overlay import mean_map, normalise, upsample
 from ddlib.images.read import read_images, resize
 from ddlib.metrics.calibration import probability
 from ddlib.models.layer_outputs import LayerOutputs, check_finite, spatial_layers
+from ddlib.protocol import check_choice
 
 SIGNS = {"fake": 1, "real": -1}
 MEAN = "mean"
@@ -75,7 +76,7 @@ class GradCAM:
         positive: str = "fake",
         batch_size: int = 16,
     ):
-        _check("positive", positive, SIGNS)
+        check_choice("positive", positive, SIGNS)
         self._model = LayerOutputs(model.keras_model() if hasattr(model, "keras_model") else model)
         self._protocol = getattr(model, "protocol", None)
         self._sign = SIGNS[positive]
@@ -107,10 +108,10 @@ class GradCAM:
             Of N images (1 for a single one); for "all" a dictionary name -> HeatMaps. No images, or
             a value that is NaN or infinite, is a ValueError.
         """
-        _check("target", target, SIGNS)
+        check_choice("target", target, SIGNS)
         names, last = tuple(self.layers), list(self.layers)[-1]
         layer = last if layer is None else layer
-        _check("layer", layer, (*names, MEAN, ALL))
+        check_choice("layer", layer, (*names, MEAN, ALL))
         images = self._as_batch(images)
         evidence, logits = self._explain(images, (last,) if layer == last else names)
         raw = {name: np.maximum(SIGNS[target] * part, 0) for name, part in evidence.items()}  # relu
@@ -182,8 +183,3 @@ class GradCAM:
     def _fits(self, images) -> bool:
         pairs = zip(self._model.input_shape, images.shape[-3:], strict=True)
         return len(images) > 0 and all(wanted in (None, given) for wanted, given in pairs)
-
-
-def _check(name: str, value, allowed) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is not known; choose from {', '.join(allowed)}")

@@ -181,5 +181,5 @@ def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
 def check_choice(name: str, value, allowed) -> None:
     """Raise a ValueError that lists the allowed values, unless `value` is one of them."""
     if value not in allowed:
-        choices = ", ".join(map(repr, allowed))
+        choices = ", ".join(map(str, allowed))
         raise ValueError(f"{name}={value!r} is not known; choose from {choices}")

@@ -23,7 +23,7 @@ from ddlib.deploy.scorer import image_chunks
 from ddlib.images.read import list_images
 from ddlib.metrics.score_table import agreement
 from ddlib.models.inference import compiled, converted, logit_model, runtime
-from ddlib.protocol import Protocol
+from ddlib.protocol import Protocol, check_choice
 
 KINDS = ("float32", "float16", "int8")
 REPRESENTATIVE = 100  # images that int8 is fitted to; 200 made no difference
@@ -49,8 +49,7 @@ def convert(model, kind: str = "float32", images=None) -> bytes:
     ValueError
         If the kind is unknown, or int8 is asked for without images of the right size.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is not known; choose from {', '.join(KINDS)}")
+    check_choice("kind", kind, KINDS)
     if kind == "int8":
         chosen = evenly_spaced(np.zeros(0) if images is None else images, REPRESENTATIVE)[1]
         shape = model.input_shape[1:]

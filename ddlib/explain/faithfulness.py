@@ -23,6 +23,7 @@ from ddlib.gradcam import SIGNS, GradCAM
 from ddlib.images.overlay import upsample
 from ddlib.metrics.intervals import bootstrap_interval
 from ddlib.models.complexity import leaf_layers
+from ddlib.protocol import check_choice
 
 MODES = ("deletion", "insertion")
 
@@ -114,9 +115,8 @@ def perturbation_curve(
         Number of equal shares.
     target : {"fake", "real"}
     """
-    for name, value, allowed in (("mode", mode, MODES), ("target", target, SIGNS)):
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r} is not known; choose from {', '.join(allowed)}")
+    check_choice("mode", mode, MODES)
+    check_choice("target", target, SIGNS)
     if len(heats) != len(images) or not len(images):
         raise ValueError(
             f"as many maps as images are needed, at least one: {len(heats)}, {len(images)}"

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ddlib.images.jpeg import check_image, recompress
+from ddlib.protocol import check_choice
 
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
@@ -79,8 +80,7 @@ def perturb(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.
     seed : int
         Seed of the noise. One seed gives one pattern, scaled by `strength`.
     """
-    if kind not in PERTURBATIONS:
-        raise ValueError(f"kind={kind!r} is not known; choose from {', '.join(PERTURBATIONS)}")
+    check_choice("kind", kind, PERTURBATIONS)
     lowest, highest = PERTURBATIONS[kind].lowest, PERTURBATIONS[kind].highest
     if not lowest <= strength <= highest:  # true for NaN as well
         raise ValueError(f"{kind} {strength} is out of range; give {lowest} to {highest}")

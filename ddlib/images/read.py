@@ -19,6 +19,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from ddlib.images.integrity import load_jpeg, pixel_chunks
 from ddlib.images.jpeg import check_image, jpeg_quality
 from ddlib.images.memory import claim, image_memory
+from ddlib.protocol import check_choice
 
 MIN_SIDE = 16  # pixels; a smaller image is readable, but holds no face and is excluded
 MAX_SIDE = 20_000  # pixels; longer sides come from panoramas, scans and damaged headers
@@ -138,8 +139,7 @@ def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarra
     -------
     (size, size, 3) uint8
     """
-    if method not in ("antialias", "nearest", "none"):
-        raise ValueError(f"method={method!r} is not known; choose from antialias, nearest, none")
+    check_choice("method", method, ("antialias", "nearest", "none"))
     check_image(image)
     if image.shape[:2] == (size, size):
         return image

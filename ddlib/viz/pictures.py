@@ -11,7 +11,7 @@ import numpy as np
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.roc_auc import check_scores
-from ddlib.protocol import FAKE, REAL
+from ddlib.protocol import FAKE, REAL, check_choice
 from ddlib.traces.spectrum import radial_profile
 from ddlib.viz.style import WIDTH, Chart, chart, legend, series_style, with_style
 
@@ -127,8 +127,7 @@ def worst_errors(labels, scores, kind: str, n: int = 6) -> np.ndarray:
     [1, 0]
     """
     labels, scores = check_scores(labels, scores)
-    if kind not in ERRORS:
-        raise ValueError(f"kind={kind!r} is not known; choose from {', '.join(ERRORS)}")
+    check_choice("kind", kind, ERRORS)
     wrong = (labels == ERRORS[kind]) & ((scores >= 0.5) != (labels == FAKE))
     positions = np.flatnonzero(wrong)
     doubt = scores[positions] if kind == "false real" else -scores[positions]
