@@ -174,11 +174,17 @@ class GradCAM:
         """Return one array (N, H, W, C) of images as the model takes them."""
         if len(getattr(images, "shape", ())) in (3, 4) and self._fits(images):
             return images if len(images.shape) == 4 else images[None]
-        found = read_images(images)
+        found, side = read_images(images), self._model.input_shape[0]
         if self._protocol is not None:
-            return np.stack([prepare(image, self._protocol) for image in found])
-        side = self._model.input_shape[0]
-        return np.stack([x if self._fits(x) else resize(x, side) for x in found])
+            batch = np.stack([prepare(image, self._protocol) for image in found])
+        else:
+            batch = np.stack([x if self._fits(x) else resize(x, side) for x in found])
+        if not self._fits(batch):
+            raise ValueError(
+                f"the model takes images (H, W, C) of {self._model.input_shape} and these are "
+                f"{batch.shape[1:]}: give it arrays of its own shape"
+            )
+        return batch
 
     def _fits(self, images) -> bool:
         pairs = zip(self._model.input_shape, images.shape[-3:], strict=True)

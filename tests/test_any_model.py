@@ -122,4 +122,30 @@ def test_the_score_is_what_the_model_predicts_or_the_layer_is_named(seed):
     if model.input_shape[-1] == 3:
         logits = Scorer(convert(model), 1).logits(images)
         np.testing.assert_allclose(probability(logits), expected, atol=1e-3)
+    else:
+        with pytest.raises(
+            ValueError, match=r"takes images \(H, W, C\) of \(8, 8, 1\); a detector"
+        ):
+            convert(model)
     assert nodes(model) == before
+
+
+def small(shape, **kind):
+    """Return a detector that takes images of this shape."""
+    image = keras.Input(shape)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3, **kind)(image))
+    return keras.Model(image, layers.Dense(1)(x), name="small")
+
+
+def test_what_a_scored_model_must_be_is_said(rng):
+    with pytest.raises(ValueError, match=r"'small' takes .* of \(None, None, 3\); .* of one size"):
+        convert(small((None, None, 3)))
+    broken = small((8, 8, 3))
+    broken.set_weights([np.full(w.shape, np.nan) for w in broken.get_weights()])
+    for opening in (GradCAM, logit_model, convert):
+        with pytest.raises(ValueError, match="'small' gives the logits .nan nan.* its weights"):
+            opening(broken)
+    rgb = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
+    for shape in ((8, 8, 1), (3, 8, 8)):
+        with pytest.raises(ValueError, match="arrays of its own shape"):
+            GradCAM(small(shape, padding="same"))(rgb)

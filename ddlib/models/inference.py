@@ -129,8 +129,13 @@ def converted(model, from_uint8: bool = False, optimise: Callable | None = None)
     """
     import tensorflow as tf
 
-    dtype = tf.uint8 if from_uint8 else tf.float32
-    given = tf.TensorSpec((1, *model.input_shape[1:]), dtype, name="image")
+    size, dtype = model.input_shape[1:], tf.uint8 if from_uint8 else tf.float32
+    if None in size or (from_uint8 and (size[0] != size[1] or size[2:] != (3,))):
+        raise ValueError(
+            f"model {model.name!r} takes images (H, W, C) of {size}; a detector that is scored or "
+            "exported takes square RGB images of one size, (S, S, 3)"
+        )
+    given = tf.TensorSpec((1, *size), dtype, name="image")
     traced = tf.function(
         lambda x: model(tf.cast(x, tf.float32), training=False), input_signature=[given]
     )

@@ -110,10 +110,16 @@ class LayerOutputs:
         noise = np.random.default_rng(0).integers(0, 256, shape).astype("float32")
         (output,) = keras.tree.flatten(model(noise, training=False))
         expected = self.scores_of(keras.ops.cast(output, "float32"))
-        found = expit(np.asarray(self(noise)[1], np.float64)[:, 0])
+        logits = np.asarray(self(noise)[1], np.float64)[:, 0]
+        if not np.isfinite(logits).all():
+            raise ValueError(
+                f"model {model.name!r} gives the logits {logits} to two images of noise; look for "
+                "NaN or overflow in its weights"
+            )
+        found = expit(logits)
         exact = all(_dtype(call.layer) == "float32" for call in self.layers.values())
         tolerance = TOLERANCE if exact else MIXED_TOLERANCE
-        if not np.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True):
+        if not np.allclose(found, expected, rtol=0, atol=tolerance):
             raise ValueError(
                 f"model {model.name!r} predicts {expected} for two images of noise, but its layers "
                 f"called one by one as far as {self._before_logit.name!r} give {found}: a method "
