@@ -4,13 +4,14 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import time
 import warnings
 
 import numpy as np
 import pytest
 
-from ddlib.data.cache import KEY, Cache, CacheError, Rows
+from ddlib.data.cache import KEY, Cache, CacheError, Rows, load_checked, save_checked
 
 
 @pytest.fixture
@@ -107,23 +108,83 @@ def test_clear_removes_what_the_cache_made_and_names_the_rest(tmp_path):
     assert Cache(tmp_path / "nowhere").clear() == (0, [])
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "no array", "no key", "no facts", "text"])
-def test_a_damaged_array_is_moved_aside_and_made_anew(tmp_path, fresh_process, damage):
+def damage(path, rng):
+    """Cut a file, change a byte, blank a part, add a byte, empty it or remove it; return which."""
+    data = bytearray(path.read_bytes())
+    at, kind = int(rng.integers(len(data))), rng.integers(6)
+    if kind == 0:
+        data = data[:at]
+    elif kind == 1:
+        data[at] ^= int(rng.integers(1, 256))
+    elif kind == 2:
+        data[at : at + 64] = bytes(len(data[at : at + 64]))
+    elif kind == 3:
+        data.append(0)
+    elif kind == 4:
+        data.clear()
+    changed = data != path.read_bytes() or kind == 5
+    path.unlink() if kind == 5 else path.write_bytes(data)
+    return changed
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_array_is_set_aside_and_made_anew(tmp_path, fresh_process, seed):
+    """Whatever happens to the files of an entry, its rows are the right ones, and it is said."""
+    rng = np.random.default_rng(seed)
     array = fill(Cache(tmp_path)).path
-    key, data = array.with_name(KEY), array.read_bytes()
-    if damage in ("cut", "altered"):
-        array.write_bytes(data[:-1] if damage == "cut" else data[:-1] + b"9")
-    elif damage in ("no facts", "text"):
-        key.write_text("{}" if damage == "no facts" else "")
-    else:
-        (array if damage == "no array" else key).unlink()
+    changed = damage(array, rng) if seed % 3 else damage(array.with_name(KEY), rng) and None
     fresh_process()
-    with pytest.warns(UserWarning, match=f"{array.parent} is damaged: moved to damaged-"):
-        assert fill(Cache(tmp_path))[:].sum() == 1024
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert fill(Cache(tmp_path))[:].tolist() == [[1, 1]] * 512
+    damaged = [str(one.message) for one in said if "is damaged: moved to" in str(one.message)]
+    assert len(damaged) == (changed if changed is not None else len(damaged) > 0)
+    assert len(list(tmp_path.glob("damaged-*"))) == len(damaged)
+    fresh_process()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fill(Cache(tmp_path))
-    assert len(list(tmp_path.glob("damaged-*"))) == 1
+    assert Cache(tmp_path).clear()[1] == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_values_count_as_none(tmp_path, seed):
+    path, rng = tmp_path / "facts.json", np.random.default_rng(seed)
+    values = [["a\udc80\r\nb.png", 1, None, 2.5]]  # a name that is no UTF-8
+    assert load_checked(path) is None
+    save_checked(path, values)
+    assert load_checked(path) == values
+    if damage(path, rng) and path.exists():
+        with pytest.warns(UserWarning, match=f"{path} is damaged"):
+            assert load_checked(path) is None
+
+
+def test_rows_stay_readable_when_another_process_evicts_them(tmp_path):
+    cache = Cache(tmp_path)
+    array = fill(cache)
+    shutil.rmtree(array.path.parent)
+    assert array[:].tolist() == [[1, 1]] * 512
+    assert fill(cache, value=2)[:].tolist() == [[2, 2]] * 512
+
+
+def test_a_shared_cache_that_is_read_only_gives_what_it_holds(tmp_path, fresh_process, monkeypatch):
+    fill(Cache(tmp_path))
+    fresh_process()
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("mkdir", "utime", "rename"):
+        monkeypatch.setattr(os, name, refuse)
+    cache = Cache(tmp_path)
+    assert fill(cache)[:].sum() == 1024
+    assert cache.folder("inventory") == tmp_path / "inventory"
+    with pytest.raises(CacheError, match=f"Read-only.*{tmp_path}.*set DDLIB_CACHE to another"):
+        fill(cache, 1)
+    fresh_process()
+    (tmp_path / cache.entries()[0]["folder"] / KEY).write_text("")
+    with pytest.raises(CacheError, match=f"{tmp_path}.*is damaged and cannot be moved"):
+        fill(cache)
 
 
 @pytest.mark.parametrize("value", ["10GB", "-1", "nan", "0"])

@@ -1,8 +1,11 @@
 """Downloads from servers and repositories on this machine: whole or nothing, nothing outside."""
 
+import contextlib
 import hashlib
 import io
 import os
+import random
+import shutil
 import stat
 import struct
 import subprocess
@@ -117,6 +120,65 @@ def test_a_bad_archive_is_one_error_and_leaves_nothing(server, tmp_path, what):
     with pytest.raises(FetchError, match=f"{server.url}: .*{said}.*; the download was removed"):
         fetch_archive(server.url, tmp_path / "deep" / "here")
     assert [path.name for path in tmp_path.rglob("*")] == ["deep"]
+
+
+FILES = {"set/a.txt": b"a" * 3000, "set/b/c.txt": bytes(range(256)) * 8, "d.txt": b"d"}
+
+
+def packed(kind, files=FILES):
+    if kind == "zip":
+        return zipped(files, compression=zipfile.ZIP_DEFLATED)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=kind) as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["zip", "w:", "w:gz", "w:bz2", "w:xz"])
+def test_a_damaged_archive_is_an_error_or_gives_the_right_files(server, tmp_path, kind):
+    """Cut anywhere, and but for plain tar, which has no checksum, one byte changed anywhere."""
+    rng, whole, refused = random.Random(kind), packed(kind), 0
+    for _ in range(80):
+        at = rng.randrange(len(whole))
+        if kind == "w:" or rng.random() < 0.5:
+            server.body = whole[:at]
+        else:
+            server.body = altered(whole, at, bytes([whole[at] ^ rng.randrange(1, 256)]))
+        try:
+            folder = fetch_archive(server.url, tmp_path / "here")
+        except FetchError:
+            refused += 1
+        else:
+            assert {name: (folder / name).read_bytes() for name in files_of(folder)} == FILES
+            shutil.rmtree(folder)
+        assert not list(tmp_path.iterdir())
+    assert refused > 40
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_archive_writes_below_its_folder_or_nowhere(server, tmp_path, seed):
+    """Chains of links, and names that leave the folder, in any order and mixture."""
+    rng, buffer = random.Random(seed), io.BytesIO()
+    parts = ["a", "b", "..", ".", "", "c\\..", "..\\..", "C:", "x" * 90]
+    kinds = [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE]
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for _ in range(rng.randint(1, 6)):
+            name, target = ("/".join(rng.choices(parts, k=rng.randint(1, 4))) for _ in range(2))
+            entry = tarfile.TarInfo(name or "e")
+            entry.type, entry.linkname = rng.choice(kinds), target or ".."
+            entry.size = 4 if entry.isfile() else 0
+            archive.addfile(entry, io.BytesIO(b"evil"))
+    server.body = buffer.getvalue()
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    with contextlib.suppress(FetchError):
+        fetch_archive(server.url, tmp_path / "deep" / "er" / "here")
+    for path in tmp_path.rglob("*"):
+        assert not path.is_symlink()
+        assert path.is_dir() or (path.is_relative_to(tmp_path / "deep" / "er" / "here"))
+        assert path.name in ("deep", "er", "here") or "here" in path.parts
 
 
 @pytest.mark.parametrize("kind", ["zip", "w:", "w:gz", "w:bz2", "w:xz"])

@@ -24,7 +24,7 @@ from typing import ClassVar
 import numpy as np
 from platformdirs import user_cache_dir
 
-from ddlib._io import digest, file_digest
+from ddlib._io import atomic_write, digest, file_digest
 
 GIGABYTE = 10**9
 ARRAY, KEY = "array.npy", "ddlib-key.json"  # the second marks a folder as made by this cache
@@ -251,6 +251,24 @@ class Rows:
         """Yield all rows in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
+
+
+def save_checked(path: Path, values) -> None:
+    """Write plain values as JSON, atomically, with their digest as the first line."""
+    data = json.dumps(values).encode()
+    with atomic_write(path) as unfinished:
+        unfinished.write_bytes(digest(data).encode() + b"\n" + data)
+
+
+def load_checked(path: Path):
+    """Return what `save_checked` wrote; None where there is nothing, or something else."""
+    if not path.is_file():
+        return None
+    known, _, data = path.read_bytes().partition(b"\n")
+    if known != digest(data).encode():
+        warnings.warn(f"{path} is damaged and is made anew", stacklevel=2)
+        return None
+    return json.loads(data)
 
 
 def _write_rows(path: Path, shape, dtype, chunks) -> None:

@@ -16,6 +16,7 @@ from ddlib._io import digest, file_digest
 
 RETRIES = 2  # after a first failed attempt
 TIMEOUT = 60  # seconds without a byte
+ZIP64 = 0xFFFF  # in place of a number of members that needs more than 16 bits
 ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"}
 # A process of its own: kagglehub takes its folder from the environment alone. (`output_dir=` would
 # refuse to continue an interrupted download.) The last line printed is the folder or the error.
@@ -175,6 +176,11 @@ def _members(archive: Path):
         is_zip = file.read(4) in (b"PK\3\4", b"PK\5\6")
     if is_zip:
         with zipfile.ZipFile(archive) as opened:
+            # zipfile loses members where a length in the directory is damaged: the end has a count
+            opened.fp.seek(max(0, archive.stat().st_size - (1 << 16) - 22))
+            count = opened.fp.read().rpartition(b"PK\5\6")[2][6:8]
+            if int.from_bytes(count, "little") not in (len(opened.infolist()), ZIP64):
+                raise FetchError("the archive is damaged: members are missing in its directory")
             for member in opened.infolist():
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 opener = None if member.is_dir() else partial(opened.open, member)

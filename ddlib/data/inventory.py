@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import atomic_write, ordered_parallel_map
+from ddlib._io import ordered_parallel_map
+from ddlib.data.cache import load_checked, save_checked
 from ddlib.images.read import MIN_SIDE, ImageError, decode_image, probe_bytes, read_bytes
 from ddlib.protocol import INVENTORY
 
@@ -52,7 +53,8 @@ def read_facts(root, paths, cache=None, progress=False) -> pd.DataFrame:
     fresh = tqdm(fresh, "reading images", len(new), unit="file", disable=not progress)
     known |= dict(zip(new, fresh, strict=True))
     if new and cache is not None:
-        _save(pd.DataFrame(list(known.values()), columns=_COLUMNS), root, cache)
+        newest = {row["path"]: row for row in known.values()}
+        _save(list(newest.values()), root, cache)
     table = pd.DataFrame([known[key] for key in keys], columns=_COLUMNS)
     return table[["path", *FACTS, "problem"]]
 
@@ -83,30 +85,19 @@ def _read_one(root: Path, key: tuple) -> dict:
 
 
 def _file(root: Path, cache) -> Path:
-    place = hashlib.sha256(os.fspath(root.resolve()).encode()).hexdigest()[:16]
-    return Path(cache) / f"inventory-v{INVENTORY}-{place}.csv"
+    place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    return Path(cache) / f"v{INVENTORY}-{place}.json"
 
 
 def _load(root: Path, cache) -> list[dict]:
     """Return what earlier calls found; a damaged file counts as none."""
-    if cache is None or not _file(root, cache).is_file():
-        return []
-    text = dict.fromkeys(("path", "format", "sha256", "problem"), str)
-    empty = {name: [""] for name in _COLUMNS}
-    try:
-        known = pd.read_csv(
-            _file(root, cache), dtype=text, keep_default_na=False, na_values=empty
-        ).astype({"size": "int64", "changed": "int64"})
-    except (ValueError, KeyError):  # pandas's parser errors are ValueErrors
-        return []
-    return known.to_dict("records") if list(known.columns) == _COLUMNS else []
+    return [] if cache is None else load_checked(_file(root, cache)) or []
 
 
-def _save(known: pd.DataFrame, root: Path, cache) -> None:
+def _save(rows: list[dict], root: Path, cache) -> None:
     target = _file(root, cache)
     try:
-        with atomic_write(target) as unfinished:
-            known.drop_duplicates("path", keep="last").to_csv(unfinished, index=False)
+        save_checked(target, rows)
     except OSError as error:  # only time is lost
         warnings.warn(
             f"{target.parent} cannot be written ({error.strerror}); images are read anew next time",
