@@ -89,7 +89,15 @@ def test_calibrated_scores_by_hand(tmp_path):
     assert detector.reject_band == (0.6, 0.6)
 
 
-def test_a_damaged_or_changed_file_is_refused(tmp_path):
+def test_what_training_saves_is_a_detector(tmp_path):
+    detector = open_detector(toydetector.save(tmp_path / "own.keras"))
+    images = toydetector.pictures(4, seed=5)[0]
+    logits = detector.scorer(1).logits(images)
+    np.testing.assert_allclose(logits, toydetector.keras_logits(images), atol=1e-3)
+    assert detector.scorer(1) is detector.scorer(1)  # it was converted once
+
+
+def test_files_that_are_not_what_the_card_says_are_refused(tmp_path):
     path = toydetector.write(tmp_path)
     assert np.isfinite(open_detector(path).scorer(1).logit(np.zeros((64, 64, 3), np.uint8)))
     data = path.read_bytes()
@@ -101,9 +109,6 @@ def test_a_damaged_or_changed_file_is_refused(tmp_path):
         open_detector(tmp_path / "simulated.json").scorer()
     with pytest.raises(DetectorError, match="has no .keras file"):
         open_detector(tmp_path / "simulated.json").keras_model()
-
-
-def test_a_corrupt_file_that_its_card_describes_is_refused(tmp_path):
     for suffix, key in ((".tflite", "tflite_sha256"), (".keras", "sha256")):
         path = tmp_path / f"x{suffix}"
         path.write_bytes(b"nothing of use")
@@ -111,20 +116,9 @@ def test_a_corrupt_file_that_its_card_describes_is_refused(tmp_path):
         write_json(path.with_suffix(".json"), card)
         with pytest.raises(DetectorError, match=rf"x{suffix} cannot be read"):
             open_detector(path).scorer()
-
-
-def test_a_model_of_another_size_than_its_card_is_refused(tmp_path):
     path = toydetector.write(tmp_path, protocol=replace(toydetector.PROTOCOL, image_size=96))
     with pytest.raises(DetectorError, match="images of 64 pixels, but its card says 96"):
         open_detector(path).scorer()
-
-
-def test_what_training_saves_is_a_detector(tmp_path):
-    detector = open_detector(toydetector.save(tmp_path / "own.keras"))
-    images = toydetector.pictures(4, seed=5)[0]
-    logits = detector.scorer(1).logits(images)
-    np.testing.assert_allclose(logits, toydetector.keras_logits(images), atol=1e-3)
-    assert detector.scorer(1) is detector.scorer(1)  # it was converted once
 
 
 def test_code_inside_a_model_is_not_run(tmp_path):

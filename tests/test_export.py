@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import toydetector
 
-from ddlib.deploy import benchmark, quantisation
+from ddlib.deploy import benchmark
 from ddlib.deploy.benchmark import cost_table, export_table, latency
 from ddlib.deploy.detector import Detector, open_detector
 from ddlib.deploy.export import convert, export, prepared_images
@@ -54,15 +54,7 @@ def test_an_int8_model_reads_raw_pixels_whatever_its_pixel_range(pixel_range):
     misread = toydetector.keras_logits(127.5 + images / 2 if pixel_range == (-1, 1) else images)
     logits = Scorer(content, 1).logits(images)
     assert np.std(logits - reference) < 0.25 * np.std(reference) < np.std(misread - reference)
-
-
-@pytest.mark.parametrize(("alpha", "megabytes"), [(0.25, 0.5), (0.75, 3)])
-def test_int8_files_are_small(alpha, megabytes, monkeypatch):
-    monkeypatch.setattr(quantisation, "gptq_round", lambda rows, _: rows)  # slow, and no matter
-    model = build_detector(alpha, 32, None, dense_units=256)
-    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
-    size = len(convert(model, "int8", images))
-    assert model.count_params() < size < megabytes * 1e6  # a byte a weight and some more
+    assert model.count_params() < len(content) < 2.4 * model.count_params()  # a byte a weight, more
 
 
 def test_int8_needs_images_of_its_size():
@@ -136,8 +128,6 @@ def test_the_best_of_the_rounds_counts(monkeypatch):
     assert table.to_dict("records") == [
         {"name": "x", "ms_1": 3.0, "ms_2": 2.0, "processor_ms": 4.0}
     ]
-    with pytest.raises(ValueError, match="rounds=0"):
-        latency({}, rounds=0)
 
 
 def test_kinds_are_compared_with_the_float32_file_and_that_with_keras(tmp_path, monkeypatch):

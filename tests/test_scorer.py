@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import toydetector
 
 from ddlib.data.cache import Rows
@@ -14,22 +15,16 @@ def model():
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_logits_are_the_keras_models_in_order(model, workers):
+def test_logits_are_the_keras_models_in_order_whatever_holds_the_images(model, workers):
     images = toydetector.pictures(37, seed=4)[0]
-    logits = Scorer(model, workers).logits(images)
-    assert logits.shape == (37,) and logits.dtype == np.float64
+    scorer = Scorer(model, workers)
+    logits = scorer.logits(images)
+    assert logits.shape == (37,) and logits.dtype == np.float64 and scorer.image_size == 64
     np.testing.assert_allclose(logits, toydetector.keras_logits(images), atol=1e-3)
-
-
-def test_rows_on_disk_and_single_images_score_the_same(model):
-    images = toydetector.pictures(20, seed=4)[0]
-    rows = Rows([images[10:], images[:10]], np.arange(20) // 10 ^ 1, np.arange(20) % 10)
-    scorer = Scorer(model, 2)
-    expected = scorer.logits(images)
-    assert np.array_equal(scorer.logits(rows), expected)
-    assert [scorer.logit(image) for image in images[:3]] == expected[:3].tolist()
+    rows = Rows([images[10:20], images[:10]], np.arange(20) // 10 ^ 1, np.arange(20) % 10)
+    assert np.array_equal(scorer.logits(rows), logits[:20])
+    assert [scorer.logit(image) for image in images[:3]] == logits[:3].tolist()
     assert scorer.logits(images[:0]).shape == (0,)
-    assert scorer.image_size == 64
 
 
 def test_images_of_another_size_or_type_are_refused(model):
@@ -41,17 +36,12 @@ def test_images_of_another_size_or_type_are_refused(model):
     assert np.isfinite(scorer.logit(np.zeros((64, 64, 3), np.uint8)))  # and it still works
 
 
-def test_what_is_no_model_is_refused(model, tmp_path):
+def test_what_is_no_detector_is_refused(model, tmp_path):
     (tmp_path / "noise.tflite").write_bytes(b"no model at all" * 9)
     with pytest.raises(ModelError, match=r"noise.tflite cannot be read"):
         Scorer(tmp_path / "noise.tflite")
     with pytest.raises(ModelError, match="cannot be read"):
         Scorer(model[: len(model) // 2])
-
-
-def test_a_model_of_another_shape_is_refused():
-    import tensorflow as tf
-
     run = tf.function(lambda x: x * 2, input_signature=[tf.TensorSpec((1, 4), tf.float32)])
     convert = tf.lite.TFLiteConverter.from_concrete_functions([run.get_concrete_function()])
     with pytest.raises(ModelError, match=r"takes \(1, 4\) of float32"):

@@ -51,7 +51,8 @@ def command(paths, which, form, face, cam, workers) -> None:
         except ImportError as error:
             raise click.UsageError(str(error)) from None
     detector = open_detector(which)
-    files = find_files(paths, sys.stdin if "-" in paths else ())
+    lines = (line.rstrip("\r\n") for line in sys.stdin)
+    files = find_files(paths, filter(None, lines))
     rows = predict_files(files, detector, detector.scorer(workers), face)
     if cam:
         rows = _with_overlays(rows, cam)

@@ -21,7 +21,6 @@ from ddlib.models.complexity import cost
 from ddlib.models.inference import converted, runtime
 
 MEGABYTE = 1e6
-THREADS = (1, 2)
 KERAS_IMAGES = 200  # that Keras itself scores; it takes several times as long
 _REPEATS = 4  # images a round
 
@@ -29,30 +28,27 @@ _REPEATS = 4  # images a round
 def export_table(found: Detector, contents: dict[str, bytes], images, labels) -> pd.DataFrame:
     """Return what each kind of export keeps of the float32 file's verdicts, and what it costs.
 
-    Keras itself scores `KERAS_IMAGES` images, spread evenly: is the float32 file its model?
-
     Parameters
     ----------
     found : Detector
-        With a Keras model.
+        With a Keras model, which itself scores `KERAS_IMAGES` of the images, spread evenly.
     contents : dict
-        Kind -> LiteRT model made from it by `ddlib.deploy.export.convert`; "float32" among them.
-    images : (N, S, S, 3) uint8 array or `ddlib.data.cache.Rows`
+        Kind -> what `ddlib.deploy.export.convert` made of that model; "float32" among them.
+    images, labels : (N, S, S, 3) uint8 array or `ddlib.data.cache.Rows`, (N,) array of 0 and 1
         Prepared images of the test split.
-    labels : (N,) array of 0 and 1
 
     Returns
     -------
     DataFrame
-        A row "keras" and one for each kind: kind, megabytes, auc with auc_low and auc_high, what
-        `ddlib.metrics.score_table.agreement` returns, and the columns of `latency`.
+        A row "keras" and one for each kind: kind, megabytes, auc with auc_low and auc_high, the
+        values of `ddlib.metrics.score_table.agreement`, and the columns of `latency`.
     """
-    scores = {kind: found.scores(Scorer(each).logits(images)) for kind, each in contents.items()}
     few, chosen = evenly_spaced(images, KERAS_IMAGES)
-    by_keras = found.scores(keras_logits(found.keras_model(), chosen))
-    every, rows = np.arange(len(images)), []
-    for kind, values in {"keras": by_keras, **scores}.items():
-        positions = few if kind == "keras" else every
+    logits = {"keras": keras_logits(found.keras_model(), chosen)}
+    logits |= {kind: Scorer(content).logits(images) for kind, content in contents.items()}
+    scores, rows = {kind: found.scores(values) for kind, values in logits.items()}, []
+    for kind, values in scores.items():
+        positions = few if kind == "keras" else slice(None)
         reference, truth = scores["float32"][positions], labels[positions]
         area, low, high = auc(truth, values)
         size = len(contents[kind]) / MEGABYTE if kind in contents else np.nan
@@ -69,26 +65,20 @@ def cost_table(models: dict, rounds: int = 5) -> pd.DataFrame:
     network as a LiteRT float32 model, for one image.
     """
     contents = {name: converted(model) for name, model in models.items()}
-    rows = []
-    for name, model in models.items():
-        rows.append({"name": name} | cost(model) | {"megabytes": len(contents[name]) / MEGABYTE})
-    return pd.DataFrame(rows).merge(latency(contents, rounds), on="name")
+    rows = [{"name": name} | cost(model) for name, model in models.items()]
+    table = pd.DataFrame(rows).assign(megabytes=[len(c) / MEGABYTE for c in contents.values()])
+    return table.merge(latency(contents, rounds), on="name")
 
 
 def latency(contents: dict[str, bytes], rounds: int = 5) -> pd.DataFrame:
     """Return how long LiteRT models, name -> content, take for one image.
 
     Columns: name; ms_1 and ms_2, milliseconds on so many threads; processor_ms, the processor time
-    on one thread, which a busy machine disturbs least. More rounds are steadier.
+    on one thread, which a busy machine disturbs least. More rounds (at least 1) are steadier.
     """
-    if rounds < 1:
-        raise ValueError(f"rounds={rounds}; at least one round is timed")
-    keys = [(name, threads) for name in contents for threads in THREADS]
-    runs = {(name, threads): _runner(contents[name], threads) for name, threads in keys}
-    best = dict.fromkeys(keys, (np.inf, np.inf))
-    for _ in range(rounds):
-        for key, run in runs.items():
-            best[key] = np.minimum(best[key], _timed(run))
+    runs = {(name, n): _runner(content, n) for name, content in contents.items() for n in (1, 2)}
+    times = [{key: _timed(run) for key, run in runs.items()} for _ in range(rounds)]
+    best = {key: np.min([each[key] for each in times], axis=0) for key in runs}
     rows = [(name, best[name, 1][0], best[name, 2][0], best[name, 1][1]) for name in contents]
     return pd.DataFrame(rows, columns=["name", "ms_1", "ms_2", "processor_ms"])
 
@@ -97,15 +87,14 @@ def _runner(content: bytes, threads: int):
     """Return a function that runs a LiteRT model once on random pixels."""
     interpreter = runtime()(model_content=content, num_threads=threads)
     interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]
+    (given,) = interpreter.get_input_details()
     pixels = np.random.default_rng(0).integers(0, 256, given["shape"]).astype(given["dtype"])
-    interpreter.set_tensor(given["index"], pixels)
-    interpreter.invoke()  # the first call also allocates memory
 
     def run() -> None:
         interpreter.set_tensor(given["index"], pixels)
         interpreter.invoke()
 
+    run()  # the first call also allocates memory
     return run
 
 

@@ -21,6 +21,7 @@ from ddlib.metrics.calibration import probability
 from ddlib.models.checkpoint import check_hash, load_keras
 
 SHIPPED = Path(__file__).parent / "checkpoints"
+FILES = "a detector is a .keras or .tflite file with its .json card beside it"
 
 
 class DetectorError(ValueError):
@@ -49,24 +50,12 @@ class Detector:
     reject_band = property(attrgetter("card.reject_band"), doc="Unsure between these scores.")
 
     def predict(self, source, face: bool = False):
-        """Return the prediction for one image, or a list of those for several.
+        """Return the `ddlib.deploy.predict.Prediction` for one image, or a list for several.
 
-        Parameters
-        ----------
-        source : path, PIL image, array (H, W, 3) or (N, H, W, 3) uint8, a list of these, or folder
-        face : bool
-            Whether to cut out the largest face first (needs OpenCV 4).
-
-        Returns
-        -------
-        Prediction or list of Prediction
-            With ``score``, ``verdict``, ``warnings``, ``file``, ``error`` and ``explain()``. A file
-            that cannot be read has an ``error`` and no score.
-
-        Raises
-        ------
-        ValueError
-            If `source` is none of these, or a list or folder without images.
+        `source` is a path, a folder, a PIL image, an array (H, W, 3) or (N, H, W, 3) uint8, or a
+        list of these; anything else, or no image at all, is a ValueError. A file that cannot be
+        read has an ``error`` and no score. With `face` the largest face is cut out first (needs
+        OpenCV 4).
 
         Examples
         --------
@@ -99,8 +88,7 @@ class Detector:
                 scorer = Scorer(model, workers)
             except ModelError as error:
                 raise DetectorError(str(error)) from error
-            self._check_size(scorer.image_size)
-            self._scorers[workers] = scorer
+            self._scorers[workers] = self._check_size(scorer, scorer.image_size)
         return self._scorers[workers]
 
     def keras_model(self):
@@ -110,8 +98,7 @@ class Detector:
             model = load_keras(path)
         except Exception as error:  # Keras raises whatever its parts raise
             raise DetectorError(f"{path} cannot be read as a Keras model: {error}") from error
-        self._check_size(model.input_shape[1])
-        return model
+        return self._check_size(model, model.input_shape[1])
 
     @cached_property
     def grad_cam(self):
@@ -130,12 +117,14 @@ class Detector:
             raise DetectorError(str(error)) from error
         return path
 
-    def _check_size(self, side) -> None:
+    def _check_size(self, model, side):
+        """Return a model that takes images of `side` pixels, if the card says so too."""
         if side != self.protocol.image_size:
             raise DetectorError(
                 f"detector {self.name} takes images of {side} pixels, but its card says "
                 f"{self.protocol.image_size}: card and model do not belong together"
             )
+        return model
 
 
 def list_detectors(folder: Path = SHIPPED) -> dict[str, Detector]:
@@ -146,24 +135,13 @@ def list_detectors(folder: Path = SHIPPED) -> dict[str, Detector]:
 def open_detector(which: str | Path | None = None, folder: Path = SHIPPED) -> Detector:
     """Return a detector: a shipped one by name, any by one of its files, or the default one.
 
-    Parameters
-    ----------
-    which : str or path, optional
-        A name in `folder`, or a .keras, .tflite or .json file with the card beside it.
-    folder : Path
-
-    Raises
-    ------
-    DetectorError
-        If there is none; the message names those that there are.
+    `which` is a name in `folder`, or a .keras, .tflite or .json file with the card beside it. If
+    there is none, a DetectorError names those that there are.
     """
     if which is not None and Path(which).suffix in (".json", ".keras", ".tflite"):
         for file in (Path(which), Path(which).with_suffix(".json")):
             if not file.is_file():
-                raise DetectorError(
-                    f"{file} is missing; a detector is a .keras or .tflite file with its .json "
-                    "card beside it"
-                )
+                raise DetectorError(f"{file} is missing; {FILES}")
         return _read(file)
     found = list_detectors(folder)
     if which is None:
@@ -172,7 +150,7 @@ def open_detector(which: str | Path | None = None, folder: Path = SHIPPED) -> De
     if which not in found:
         known = ", ".join(found) or "none in this installation"
         named = f"no detector is named {which!r}" if which else "there is no detector to use"
-        raise DetectorError(f"{named}; there is: {known}. Name one, or a .keras or .tflite file")
+        raise DetectorError(f"{named}; there is: {known}. Name one, or a file of one: {FILES}")
     return found[which]
 
 

@@ -42,12 +42,7 @@ def convert(model, kind: str = "float32", images=None) -> bytes:
         channel (Jacob et al. 2018, arXiv 1712.05877).
     images : (N, S, S, 3) uint8, optional
         For int8: prepared images of the training split, real and fake, to which rounding is fitted.
-        `REPRESENTATIVE` of them are used, spread evenly.
-
-    Raises
-    ------
-    ValueError
-        If the kind is unknown, or int8 is asked for without images of the right size.
+        `REPRESENTATIVE` of them are used, spread evenly. Without them it is a ValueError.
     """
     check_choice("kind", kind, KINDS)
     if kind == "int8":
@@ -60,11 +55,12 @@ def convert(model, kind: str = "float32", images=None) -> bytes:
             )
         return convert_quantised(quantised_copy(model, chosen), chosen)
 
-    def half(converter) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
+    return converted(logit_model(model), True, _half_precision if kind == "float16" else None)
 
-    return converted(logit_model(model), True, half if kind == "float16" else None)
+
+def _half_precision(converter) -> None:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
 
 
 def convert_quantised(model, images: np.ndarray) -> bytes:
@@ -92,16 +88,15 @@ def convert_quantised(model, images: np.ndarray) -> bytes:
 def export(detector: Detector, path: Path, kind: str = "float32", images=None) -> Detector:
     """Write a detector as a .tflite file with its card beside it, and return what was written.
 
-    The card is that of the detector without its numbers: they were not measured with this file.
-    `kind` and `images` are as in `convert`.
+    `kind` and `images` are as in `convert`. The card has no numbers: they are of another file.
     """
     path = Path(path)
     if path.suffix != ".tflite":
         raise ValueError(f"{path} must end in .tflite")
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(convert(detector.keras_model(), kind, images))
-    card = replace(detector.card, name=path.stem, sha256=None, tflite_sha256=file_digest(path))
-    card = replace(card, default=False, numbers=[])
+    card = replace(detector.card, name=path.stem, default=False, numbers=[])
+    card = replace(card, sha256=None, tflite_sha256=file_digest(path))
     card.write(path.with_suffix(".json"))
     return Detector(card, path.parent)
 

@@ -42,51 +42,25 @@ MAX_THRESHOLD = 1.0 + 1e-4
 
 @dataclass(frozen=True)
 class Card:
-    """All that is known about a detector.
+    """All that is known about a detector; a value out of range is a ValueError."""
 
-    Parameters
-    ----------
-    name : str
-        The stem of its files.
-    protocol : Protocol
-        How images are prepared for it, and what trained it.
-    temperature : float
-        Above 0; divides the logit, so that of images with a score of 0.8 about 80 % are fake.
-    threshold : float
-        An image is called fake from this calibrated score upward.
-    reject_band : (float, float), optional
-        The verdict is "unsure" from the first to below the second of these scores. By default both
-        are the threshold: no verdict is withheld.
-    sha256, tflite_sha256 : str, optional
-        SHA-256 of its .keras and its .tflite file; None where there is no such file.
-    default : bool
-        Whether it is the one to use unless another is named.
-    what, data, limits, licence : str, list of str, list of str, str
-        Texts for the reader of the card.
-    numbers : list of dict
-        What it does on each test set, as `measure` returns it.
-    recipe, history, provenance : dict, list of dict, dict
-        How it was trained.
-
-    Raises
-    ------
-    ValueError
-        If temperature, threshold or band is out of range.
-    """
-
-    name: str
-    protocol: Protocol
+    name: str  # the stem of its files
+    protocol: Protocol  # how images are prepared for it, and what trained it
+    # above 0; divides the logit, so that of images with a score of 0.8 about 80 % are fake
     temperature: float = 1.0
-    threshold: float = 0.5
+    threshold: float = 0.5  # an image is called fake from this calibrated score upward
+    # "unsure" from the first to below the second of these scores; by default both the threshold
     reject_band: tuple[float, float] | None = None
-    sha256: str | None = None
+    sha256: str | None = None  # of its .keras file; None where there is no such file
     tflite_sha256: str | None = None
-    default: bool = False
+    default: bool = False  # whether it is the one to use unless another is named
+    # texts for the reader of the card
     what: str = ""
     data: list = field(default_factory=list)
     limits: list = field(default_factory=list)
     licence: str = ""
-    numbers: list = field(default_factory=list)
+    numbers: list = field(default_factory=list)  # rows of `measure`, one for each test set
+    # how it was trained
     recipe: dict = field(default_factory=dict)
     history: list = field(default_factory=list)
     provenance: dict = field(default_factory=dict)
@@ -126,27 +100,43 @@ class Card:
     def to_markdown(self) -> str:
         """Return the card for people."""
         low, high = self.reject_band
-        reading = [
-            f"score = sigmoid(logit / {self.temperature}), the probability of *fake* on data like "
-            "the validation images",
-            f"verdict: real below {low:.2f}, fake from {high:.2f}, unsure between; forced to "
-            f"choose, fake from {self.threshold:.2f}",
-            "outside that band at most one in twenty validation images of any source was called "
-            "wrongly",
-        ]
-        files = [f"{self.name}.keras: SHA-256 {self.sha256}"]
-        files += [f"{self.name}.tflite: SHA-256 {self.tflite_sha256}"]
-        numbers = "Test images that no choice was made on, at the threshold; 95 % intervals in "
-        parts = {
-            "How to read its score": _listed(reading),
-            "Training": _listed(self.data),
-            "Numbers": f"{numbers}brackets.\n\n{_table(self.numbers)}",
-            "Limits": _listed(self.limits),
-            "Licence": self.licence,
-            "Files": _listed(files),
-        }
-        text = "\n\n".join(f"## {header}\n\n{part}" for header, part in parts.items())
-        return f"# {self.name}\n\n{self.what}\n\n{text}\n"
+        parts = self.data, self.limits
+        training, limits = ("\n".join(f"- {text}" for text in part) for part in parts)
+        return f"""# {self.name}
+
+{self.what}
+
+## How to read its score
+
+- score = sigmoid(logit / {self.temperature}), the probability of *fake* on data like \
+the validation images
+- verdict: real below {low:.2f}, fake from {high:.2f}, unsure between; forced to choose, fake \
+from {self.threshold:.2f}
+- outside that band at most one in twenty validation images of any source was called wrongly
+
+## Training
+
+{training}
+
+## Numbers
+
+Test images that no choice was made on, at the threshold; 95 % intervals in brackets.
+
+{_table(self.numbers)}
+
+## Limits
+
+{limits}
+
+## Licence
+
+{self.licence}
+
+## Files
+
+- {self.name}.keras: SHA-256 {self.sha256}
+- {self.name}.tflite: SHA-256 {self.tflite_sha256}
+"""
 
 
 def choose_thresholds(labels, logits, sources, error: float = 0.05):
@@ -186,10 +176,6 @@ def measure(manifest: Manifest, logits: np.ndarray, card: Card) -> list[dict]:
         row = {"test_set": name, "trained_on": seen, "unsure": unsure}
         rows.append(row | score_table(part.labels, own, card.threshold))
     return json.loads(pd.DataFrame(rows).to_json(orient="records", double_precision=6))
-
-
-def _listed(texts: list[str]) -> str:
-    return "\n".join(f"- {text}" for text in texts)
 
 
 def _table(numbers: list[dict]) -> str:

@@ -44,9 +44,8 @@ MIN_JPEG_QUALITY = 60  # from here down the traces of generators are lost
 # photographs and fakes prepared at 256 pixels, 98 % of each lie above 0.52.
 MIN_FINE_DETAIL = 0.515
 MAX_ASPECT = 2.0  # an image so many times as long as wide loses most of itself to the square
-FACE_MARGIN = 1.8  # side of the square that is cut out, in sides of the face's box
+FACE_MARGIN = 1.8  # side of the square, in sides of the face's box: about what portrait sets show
 _SEARCH = 640  # pixels: faces are looked for in an image made no larger than this
-_NOT_PLAIN = ("source", "face", "detector")
 
 
 @dataclass(frozen=True)
@@ -63,34 +62,27 @@ class Prediction:
     jpeg_quality: float | None = None
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
-    # what `explain` needs: the path or array, whether a face was asked for, and who judged
-    source: object = field(default=None, repr=False, compare=False)
-    face: bool = field(default=False, repr=False, compare=False)
-    detector: Detector | None = field(default=None, repr=False, compare=False)
+    # what `explain` needs: the path or array, whether a face was asked for, the detector
+    origin: tuple = field(default=(), repr=False, compare=False)
 
     def to_dict(self) -> dict:
         """Return the prediction as plain values that JSON can hold."""
-        return {name: value for name, value in vars(self).items() if name not in _NOT_PLAIN}
+        return {name: value for name, value in vars(self).items() if name != "origin"}
 
     def explain(self, target: str | None = None, layer: str | None = None) -> Explanation:
         """Return a Grad-CAM heat map of the evidence; the first of a detector takes seconds.
 
         By default of the side of the threshold that the score lies on. `layer` is as in
-        `ddlib.gradcam.GradCAM`. A detector without a .keras file is a DetectorError, an image
-        without a score a ValueError.
-
-        Examples
-        --------
-        >>> detector.predict("portrait.jpg").explain().save("portrait-cam.png")  # doctest: +SKIP
+        `ddlib.gradcam.GradCAM`. It needs a detector with a .keras file and an image with a score.
         """
         if self.score is None:
             raise ValueError(f"{self.file} cannot be explained: {self.error}")
+        source, face, detector = self.origin
+        protocol = detector.protocol
         if target is None:
-            target = "fake" if self.score >= self.detector.threshold else "real"
-        protocol = self.detector.protocol
-        _, scored = _cut_out(_read(self.source)[0], protocol.square, self.face)
-        image = prepare(scored, protocol)
-        heat = self.detector.grad_cam(image, target, layer, protocol.image_size).heat[0]
+            target = "fake" if self.score >= detector.threshold else "real"
+        image = prepare(_cut_out(_read(source)[0], protocol.square, face)[1], protocol)
+        heat = detector.grad_cam(image, target, layer, protocol.image_size).heat[0]
         return Explanation(target, heat, overlay(image, heat))
 
 
@@ -148,23 +140,14 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
         image, facts = _read(source)
     except ImageError as error:
         return Prediction(name, error=str(error).removeprefix(f"{name}: "))
-    quality, warnings, protocol = facts["jpeg_quality"], [], detector.protocol
-    if quality <= MIN_JPEG_QUALITY:  # never true of NaN
-        warnings.append(f"heavily compressed: JPEG quality about {quality:.0f}")
+    quality, protocol = facts["jpeg_quality"], detector.protocol
     region, scored = _cut_out(image, protocol.square, face)
+    resized = resize(scored, protocol.image_size, protocol.resize)
+    warnings = list(_warnings(scored, resized, quality))
     if face and region != "face":
         warnings.append("no face found: the picture was scored as it is")
-    if region == "centre" and max(facts["width"], facts["height"]) >= MAX_ASPECT * scored.shape[0]:
+    if region == "centre" and max(image.shape) >= MAX_ASPECT * scored.shape[0]:
         warnings.append("long picture: only its middle square was scored")
-    side = min(scored.shape[:2])
-    resized = resize(scored, protocol.image_size, protocol.resize)
-    if side < MIN_SIDE:
-        warnings.append(f"tiny: {side} pixels hold no face")
-    elif side < protocol.image_size:
-        word = "tiny" if 2 * side <= protocol.image_size else "small"
-        warnings.append(f"{word}: {side} pixels were enlarged to {protocol.image_size}")
-    elif fine_detail(resized) < MIN_FINE_DETAIL:
-        warnings.append("no fine detail: enlarged or blurred before")
     prepared = prepare(resized, protocol)  # the rest of it: cut and size are right already
     score = float(detector.scores(scorer.logit(prepared)))
     shape = {"width": facts["width"], "height": facts["height"], "format": facts["format"]}
@@ -177,11 +160,22 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
         region=region,
         jpeg_quality=None if isnan(quality) else quality,
         warnings=warnings,
-        source=source,
-        face=face,
-        detector=detector,
+        origin=(source, face, detector),
         **shape,
     )
+
+
+def _warnings(scored: np.ndarray, resized: np.ndarray, quality: float) -> Iterator[str]:
+    """Yield why a score is worth less: what was scored, before and after resizing, and its JPEG."""
+    if quality <= MIN_JPEG_QUALITY:  # never true of NaN
+        yield f"heavily compressed: JPEG quality about {quality:.0f}"
+    side, size = min(scored.shape[:2]), len(resized)
+    if side < MIN_SIDE:
+        yield f"tiny: {side} pixels hold no face"
+    elif side < size:
+        yield f"{'tiny' if 2 * side <= size else 'small'}: {side} pixels were enlarged to {size}"
+    elif fine_detail(resized) < MIN_FINE_DETAIL:
+        yield "no fine detail: enlarged or blurred before"
 
 
 def _cut_out(image: np.ndarray, square: str, face: bool) -> tuple[str, np.ndarray]:
@@ -198,8 +192,7 @@ def _cut_out(image: np.ndarray, square: str, face: bool) -> tuple[str, np.ndarra
 def find_face_square(image: np.ndarray) -> tuple[int, int, int, int] | None:
     """Return the square around the largest face (left, top, right, bottom) in pixels, or None.
 
-    The square is `FACE_MARGIN` times as wide as the face's box, about what portrait sets show, and
-    moved or made smaller where it would leave the image.
+    It is moved or made smaller where it would leave the image.
     """
     height, width = image.shape[:2]
     shrink = max(1.0, max(height, width) / _SEARCH)
@@ -232,13 +225,12 @@ def find_files(paths: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Pat
     """Yield the files that paths mean, in order.
 
     A path is a file; a folder (everything below it that is named like an image); a pattern with
-    ``*``, ``?`` or ``[``; or ``-`` for the lines of `listed`, one path a line. What does not exist
-    is yielded too: reading it gives the error.
+    ``*``, ``?`` or ``[``; or ``-`` for the paths in `listed`. What does not exist is yielded too:
+    reading it gives the error.
     """
     for given in paths:
         if given == "-":
-            lines = (line.rstrip("\r\n") for line in listed)
-            yield from find_files(line for line in lines if line not in ("", "-"))
+            yield from find_files(path for path in listed if path != "-")
             continue
         matches = [given]
         if not os.path.lexists(given) and glob.has_magic(given):

@@ -26,20 +26,9 @@ _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
 def quantised_copy(model: keras.Model, images: np.ndarray) -> keras.Model:
-    """Return a detector up to its logit, ready to be converted to 8 bits.
+    """Return a detector up to its logit, its weights rounded, ready to be converted to 8 bits.
 
-    Parameters
-    ----------
-    model : keras.Model
-        As `ddlib.mobilenet.build_detector` makes it.
-    images : (N, S, S, 3) uint8
-        Prepared images of the training split.
-
-    Returns
-    -------
-    keras.Model
-        Raw pixels (N, S, S, 3) float32 in, logit (N, 1) out. Weights of `layers_to_quantise` are
-        whole multiples of one step for each output channel.
+    `model` is made by `ddlib.mobilenet.build_detector`; `images` (N, S, S, 3) uint8 are prepared.
     """
     copy = fold_batch_norm(model)
     layers = layers_to_quantise(copy)
@@ -108,34 +97,30 @@ def input_moments(model: keras.Model, layers, images) -> list[tuple[np.ndarray, 
     numbers in each of its G channels.
     """
     probe = keras.Model(model.input, {layer.name: layer.input for layer in layers})
-    sums = {layer.name: [0, 0.0, 0.0] for layer in layers}  # patches, sum, sum of products
+    sums = [[0, 0.0, 0.0] for _ in layers]  # patches, sum, sum of products
     for start in range(0, len(images), _CHUNK):
         inputs = probe(images[start : start + _CHUNK].astype("float32"), training=False)
-        for layer in layers:
-            patches = _patches(layer, inputs[layer.name].numpy()).astype(np.float64)
-            total = sums[layer.name]
+        for layer, total in zip(layers, sums, strict=True):
+            patches = _patches(layer, inputs[layer.name]).astype(np.float64)
             total[0] += patches.shape[1]
             total[1] += patches.sum(1)
             total[2] += patches.transpose(0, 2, 1) @ patches
     moments = []
-    for n, total, products in sums.values():
+    for n, total, products in sums:
         mean = total / n
         moments.append((mean, products / n - mean[:, :, None] * mean[:, None, :]))
     return moments
 
 
-def _patches(layer, x: np.ndarray) -> np.ndarray:
+def _patches(layer, x) -> np.ndarray:
     """Return patches of (N, H, W, C) that a convolution weighs: (G, places, K)."""
     side, step = layer.kernel_size[0], layer.strides[0]
     step *= 3 if x.shape[1] > _LARGE else 1
-    if layer.padding == "same":
-        margin = (side // 2, side // 2)
-        x = np.pad(x, ((0, 0), margin, margin, (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(1, 2))
-    windows = windows[:, ::step, ::step]  # (N, h, w, C, side, side)
+    patches = keras.ops.image.extract_patches(x, side, 1, padding=layer.padding)
+    patches = keras.ops.convert_to_numpy(patches)[:, ::step, ::step]  # (N, h, w, k k C)
     if isinstance(layer, keras.layers.DepthwiseConv2D):
-        return windows.transpose(3, 0, 1, 2, 4, 5).reshape(x.shape[-1], -1, side * side)
-    return windows.transpose(0, 1, 2, 4, 5, 3).reshape(1, -1, side * side * x.shape[-1])
+        return patches.reshape(-1, side * side, x.shape[-1]).transpose(2, 0, 1)
+    return patches.reshape(1, -1, patches.shape[-1])
 
 
 def as_rows(layer, kernel: np.ndarray) -> np.ndarray:
@@ -150,16 +135,14 @@ def as_kernel(layer, rows: np.ndarray) -> np.ndarray:
     return rows.reshape(-1, rows.shape[-1]).T.reshape(layer.kernel.shape)
 
 
-def gptq_round(weights: np.ndarray, covariance: np.ndarray, damping: float = 0.01) -> np.ndarray:
+def gptq_round(weights: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Round weights (R, K) to 255 steps so that the weighted sum of typical inputs hardly changes.
 
     With S the covariance (K, K) of the inputs, the error of a row is e S e^T, e being its rounding
     errors. Column by column, weights are rounded and the columns to come take over what they can of
-    the error. With the identity as covariance each weight is rounded to the nearest step.
-
-    Each row has a step of its own, its largest magnitude / 127; that weight stays as it is, so that
-    the converter finds the same step. `damping` is independent noise added to the inputs, as a
-    share of their mean variance: it keeps weights in place on which the inputs say little.
+    the error. With the identity as covariance each weight is rounded to the nearest step. Each row
+    has a step of its own, its largest magnitude / 127; that weight stays as it is, so that the
+    converter finds the same step.
 
     Examples
     --------
@@ -172,7 +155,8 @@ def gptq_round(weights: np.ndarray, covariance: np.ndarray, damping: float = 0.0
     largest = np.abs(left).argmax(1)
     step = np.abs(left).max(1) / STEPS
     step[step == 0] = 1.0
-    noise = damping * np.trace(covariance) / len(covariance)
+    # independent noise added to the inputs keeps weights in place on which inputs say little
+    noise = 0.01 * np.trace(covariance) / len(covariance)
     noise = noise if noise > np.finfo(np.float32).tiny else 1.0  # inputs that never change
     inverse = np.linalg.inv(covariance + noise * np.eye(len(covariance)))
     take_over = np.linalg.cholesky(inverse).T  # [k, j] / [k, k]: of the error of k what j takes

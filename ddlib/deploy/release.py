@@ -25,7 +25,12 @@ from ddlib.deploy.model_card import LICENCE, LIMITS, Card, choose_thresholds, me
 from ddlib.deploy.scorer import Scorer
 from ddlib.models.finetuning import Recipe, finetune
 from ddlib.models.provenance import provenance
-from ddlib.protocol import Protocol
+
+WHAT = (
+    "MobileNet V1 of width {protocol.alpha:g} for square images of {protocol.image_size} pixels "
+    "that tells photographs of faces from AI-generated ones. Started from {start} weights, every "
+    "layer trained."
+)
 
 
 def release(
@@ -39,17 +44,10 @@ def release(
 ) -> Path:
     """Train a detector and write it with its card; return the path of its .keras file.
 
-    Parameters
-    ----------
-    manifest : Manifest
-        All images of its train split are trained on, valid chooses epoch, temperature and band,
-        test is only measured.
-    recipe : Recipe
-    folder, name : path, str
-        ``folder/name`` gets NAME.keras, NAME.tflite (float16), NAME.json and NAME.md; an earlier
-        release there is replaced as a whole.
-    default : bool
-        Whether the card calls it the one to use unless another is named.
+    All images of the train split are trained on, valid chooses epoch, temperature and band, test is
+    only measured. ``folder/name`` gets NAME.keras, NAME.tflite (float16), NAME.json and NAME.md; an
+    earlier release there is replaced as a whole. `default` says in the card that it is the one to
+    use unless another is named.
     """
     cache, protocol = cache or Cache(), recipe.protocol
     training, validation, test = (manifest.select(split=s) for s in ("train", "valid", "test"))
@@ -58,33 +56,34 @@ def release(
     content = convert(trained.detector, "float16")
     _check_half_precision(trained.detector, content)
     scorer = Scorer(content)
-    temperature, band = choose_thresholds(
-        validation.labels,
-        scorer.logits(load_images(validation, protocol, cache)),
-        validation.table["source"],
+    valid_logits, test_logits = (
+        scorer.logits(load_images(part, protocol, cache)) for part in (validation, test)
     )
+    temperature, band = choose_thresholds(
+        validation.labels, valid_logits, validation.table["source"]
+    )
+    start = "ImageNet" if protocol.weights == "imagenet" else protocol.weights or "random"
+    made_by = {
+        "training_hash": training.digest(),
+        "start_weights_hash": trained.start_digest,
+        "best_epoch": trained.best_epoch,
+        "seconds_training": round(trained.seconds, 1),
+    }
     card = Card(
         name,
         protocol,
         temperature,
         reject_band=band,
         default=default,
-        what=_what(protocol),
+        what=WHAT.format(protocol=protocol, start=start),
         data=[_counts("trained on", training), _counts("chosen on", validation)],
         limits=list(LIMITS),
         licence=LICENCE,
         recipe=recipe.to_dict(),
         history=trained.history.round(4).to_dict("records"),
-        provenance=provenance()
-        | {
-            "training_hash": training.digest(),
-            "start_weights_hash": trained.start_digest,
-            "best_epoch": trained.best_epoch,
-            "seconds_training": round(trained.seconds, 1),
-        },
+        provenance=provenance() | made_by,
     )
-    logits = scorer.logits(load_images(test, protocol, cache))
-    card = replace(card, numbers=measure(manifest, logits, card))
+    card = replace(card, numbers=measure(manifest, test_logits, card))
     return write_release(trained.detector, content, card, Path(folder) / name)
 
 
@@ -143,15 +142,6 @@ def _deflate(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as new:
         for name, data in parts.items():
             new.writestr(name, data)
-
-
-def _what(protocol: Protocol) -> str:
-    start = "ImageNet" if protocol.weights == "imagenet" else protocol.weights or "random"
-    return (
-        f"MobileNet V1 of width {protocol.alpha:g} for square images of {protocol.image_size} "
-        "pixels that tells photographs of faces from AI-generated ones. Started from "
-        f"{start} weights, every layer trained."
-    )
 
 
 def _counts(words: str, part: Manifest) -> str:

@@ -24,6 +24,7 @@ from ddlib.images.read import center_crop, read_image
 from ddlib.metrics.score_table import agreement, compare, score_table
 
 UNCHANGED = "none"
+SHARES = ("accuracy", "recall_real", "recall_fake")
 
 
 def sweep(
@@ -31,9 +32,9 @@ def sweep(
     detectors: dict[str, Detector],
     perturbations: Sequence[tuple[str, float]] = DEFAULT_PERTURBATIONS,
 ) -> pd.DataFrame:
-    """Return what `compare_columns` says of each detector at its threshold, by ``detector``.
+    """Return `compare_columns` of each detector at its threshold, one below the other.
 
-    Parameters as in `perturbed_logits`.
+    The column ``detector`` holds the name. Parameters as in `perturbed_logits`.
     """
     tables = []
     for name, logits in perturbed_logits(manifest, detectors, perturbations).items():
@@ -50,27 +51,20 @@ def perturbed_logits(
 ) -> dict[str, np.ndarray]:
     """Return each detector's logit of every image as it is and after each perturbation.
 
-    Each file is read once; detectors that prepare images alike share them. Few images are in memory
-    at a time.
+    Each file is read once, detectors that prepare images alike share them, and few images are in
+    memory at a time. A file that cannot be read is an ImageError.
 
     Parameters
     ----------
-    manifest : Manifest
+    manifest : Manifest of N images
     detectors : dict of name -> Detector
-    perturbations : sequence of (kind, strength)
+    perturbations : sequence of P (kind, strength)
         As `ddlib.images.perturb.perturb` takes them.
 
     Returns
     -------
     dict of name -> (N, 1 + P) float64
         Not calibrated; the first column is the unchanged image.
-
-    Raises
-    ------
-    ValueError
-        If the manifest is empty or a perturbation is out of range.
-    ImageError
-        If a file cannot be read; it names the file.
     """
     if not len(manifest):
         raise ValueError("the manifest is empty: there is no image to perturb")
@@ -97,44 +91,31 @@ def perturbed_logits(
 
 
 def compare_columns(labels, scores, perturbations, threshold: float = 0.5) -> pd.DataFrame:
-    """Return what each perturbation does to a set's verdicts.
+    """Return what each of P perturbations does to the verdicts on N images, a row for each.
 
-    Parameters
-    ----------
-    labels : (N,) array of 0 (real) and 1 (fake)
-    scores : (N, 1 + P) array in [0, 1]
-        The unchanged images first.
-    perturbations : sequence of P (kind, strength)
-    threshold : float
-
-    Returns
-    -------
-    DataFrame
-        A row for each, "none" first: perturbation, strength; n_real, n_fake; accuracy, recall_real
-        and recall_fake with _low and _high (Wilson; NaN where a set of one class has none);
-        n_flips and their share flips with its interval: verdicts unlike those of the unchanged
-        images; change, change_low and change_high: the share of right verdicts minus that of the
-        unchanged images (paired interval); threshold. All intervals are 95 %.
+    `labels` (N,) are 0 (real) and 1 (fake). The first column of `scores` (N, 1 + P) and the first
+    row, "none", are the unchanged images. Columns: perturbation, strength; n_real, n_fake;
+    accuracy, recall_real and recall_fake (NaN where a set of one class has none); n_flips and their
+    share flips, verdicts unlike those of the unchanged images; change, the share of right verdicts
+    minus theirs; threshold. Shares and changes have _low and _high, 95 % (Wilson, paired).
     """
     scores = np.asarray(scores, np.float64)
     names = [(UNCHANGED, nan), *perturbations]
-    if scores.ndim != 2 or scores.shape[1] != len(names):
+    if scores.shape != (len(labels), len(names)):
         raise ValueError(
             f"scores of {len(perturbations)} perturbations and of the unchanged images are "
-            f"(N, {len(names)}); got {scores.shape}"
+            f"{len(labels), len(names)}; got {scores.shape}"
         )
+    kept = ["n_real", "n_fake", *(name + end for name in SHARES for end in ("", "_low", "_high"))]
     rows = []
     for (kind, strength), column in zip(names, scores.T, strict=True):
-        row = {"perturbation": kind, "strength": float(strength)}
         found = score_table(labels, column, threshold)
-        row |= {"n_real": found["n_real"], "n_fake": found["n_fake"]}
-        for name in ("accuracy", "recall_real", "recall_fake"):
-            row |= {key: found[key] for key in (name, f"{name}_low", f"{name}_high")}
         same = agreement(column, scores[:, 0], threshold=threshold)
+        shift = compare(labels, column, scores[:, 0], threshold)
+        row = {"perturbation": kind, "strength": float(strength)}
+        row |= {name: found[name] for name in kept}
         row |= {"n_flips": same["flips"], "flips": same["flip_rate"]}
         row |= {"flips_low": same["flip_low"], "flips_high": same["flip_high"]}
-        shift = compare(labels, column, scores[:, 0], threshold)
-        row |= {"change": shift["difference"]}
-        row |= {"change_low": shift["low"], "change_high": shift["high"]}
-        rows.append(row | {"threshold": float(threshold)})
+        row |= {"change": shift["difference"], "change_low": shift["low"]}
+        rows.append(row | {"change_high": shift["high"], "threshold": float(threshold)})
     return pd.DataFrame(rows)

@@ -37,44 +37,41 @@ class Scorer:
     ------
     ModelError
         If the model cannot be read, or does not map one (S, S, 3) uint8 image to one number.
-
-    Examples
-    --------
-    >>> scorer = Scorer("detector.tflite")                                 # doctest: +SKIP
-    >>> scores = 1 / (1 + np.exp(-scorer.logits(images)))                  # doctest: +SKIP
     """
 
     def __init__(self, model, workers: int | None = None):
-        in_memory = isinstance(model, bytes | bytearray)
+        in_memory = isinstance(model, bytes)
         self.name = "the model" if in_memory else os.fspath(model)
         self.workers = workers or cpu_count()
-        content = bytes(model) if in_memory else Path(model).read_bytes()
         try:
-            self._interpreters = Interpreters(content)
+            self._interpreters = Interpreters(model if in_memory else Path(model).read_bytes())
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"{self.name} cannot be read as a LiteRT model ({error}); "
                 "write it anew with `ddlib export`"
             ) from error
         with self._interpreters.borrow() as first:
-            self.image_size = self._side(first)
+            given, answers = first.get_input_details(), first.get_output_details()
+        shape, dtype = tuple(given[0]["shape"].tolist()), np.dtype(given[0]["dtype"])
+        side = shape[1] if len(shape) == 4 else 0
+        answer = answers[0]["shape"].tolist(), answers[0]["dtype"]
+        expected = (1, side, side, 3), np.uint8, ([1, 1], np.float32)
+        if len(given) != 1 or len(answers) != 1 or (shape, dtype, answer) != expected:
+            raise ModelError(
+                f"{self.name} takes {shape} of {dtype}; a detector takes one image (1, S, S, 3) of "
+                "uint8 and gives one float32 (1, 1): export it with ddlib"
+            )
+        self.image_size = side
 
     def logit(self, image: np.ndarray) -> float:
         """Return the logit of one prepared (S, S, 3) uint8 image."""
         return float(self._run(np.asarray(image)[None])[0])
 
     def logits(self, images) -> np.ndarray:
-        """Return the logits (N,) float64 of N prepared images.
+        """Return the logits (N,) float64 of prepared images (N, S, S, 3) uint8.
 
-        Parameters
-        ----------
-        images : (N, S, S, 3) uint8 array, memory map or `ddlib.data.cache.Rows`
-            Read piece by piece: memory stays bounded however many there are.
-
-        Raises
-        ------
-        ValueError
-            If the images have another size or type than the model takes.
+        An array, a memory map or `ddlib.data.cache.Rows` is read piece by piece: memory stays
+        bounded however many there are. Images of another size or type are a ValueError.
         """
         parts = list(ordered_parallel_map(self._run, image_chunks(images, _CHUNK), self.workers))
         return np.concatenate(parts) if parts else np.zeros(0)
@@ -87,18 +84,6 @@ class Scorer:
                 f"got {images.shape} of {images.dtype}"
             )
         return np.asarray(self._interpreters.run(images), np.float64).reshape(len(images))
-
-    def _side(self, interpreter) -> int:
-        given, answers = interpreter.get_input_details(), interpreter.get_output_details()
-        shape = tuple(int(n) for n in given[0]["shape"])
-        fits = len(given) == len(answers) == 1 and given[0]["dtype"] == np.uint8
-        fits = fits and len(shape) == 4 and shape == (1, shape[1], shape[1], 3)
-        if not fits or np.prod(answers[0]["shape"]) != 1 or answers[0]["dtype"] != np.float32:
-            raise ModelError(
-                f"{self.name} takes {shape} of {np.dtype(given[0]['dtype'])}; a detector takes one "
-                "image (1, S, S, 3) of uint8 and gives one float32: export it with ddlib"
-            )
-        return shape[1]
 
 
 def image_chunks(images, size: int) -> Iterator[np.ndarray]:
