@@ -38,6 +38,9 @@ class Commands(click.Group):
     def main(self, *args, **options):
         """Run the command line, also where the caller closed a standard stream."""
         open_closed_streams()
+        for stream in (sys.stdout, sys.stderr):  # a file's name may hold what they cannot write
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **options)
 
     def invoke(self, ctx):
@@ -79,7 +82,11 @@ def first_line(name: str) -> str:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(ddlib.__version__, prog_name="ddlib")
 def main(debug: bool) -> None:
-    """Tell real face photographs from AI-generated ones, measure it, explain it."""
+    """Tell real face photographs from AI-generated ones, measure it, explain it.
+
+    Exit status of every command: 0 all is well, 1 something failed or was set aside (it is named),
+    2 wrong usage, 130 stopped.
+    """
 
 
 if __name__ == "__main__":

@@ -4,14 +4,21 @@ import csv
 import io
 import json
 import os
+import re
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import toydetector
 from click.testing import CliRunner
 from PIL import Image
 
-from ddlib.__main__ import main
+from ddlib.__main__ import COMMANDS, main
+from ddlib.cli.predict import read_list
 from ddlib.deploy import predict
 from ddlib.deploy.detector import DetectorError, open_detector
 from ddlib.deploy.predict import find_face_square, find_files, fine_detail
@@ -19,6 +26,8 @@ from ddlib.gradcam import GradCAM
 from ddlib.images import faces
 from ddlib.images.overlay import overlay
 from ddlib.images.read import resize
+from ddlib.models.checkpoint import save_detector
+from ddlib.models.inference import Interpreters
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +170,119 @@ def test_patterns_and_lists_are_expanded(folder, toy, monkeypatch):
     assert list(find_files([str(odd)])) == [odd]
 
 
-def test_names_cannot_play_tricks_on_the_terminal(folder, toy):
-    if os.name == "nt":
-        pytest.skip("Windows allows no control characters in names")
-    (folder / "below" / "a\x1b[31m\nb.jpg").write_bytes(b"")
-    told = call("predict", folder / "below", "--detector", toy)
-    assert "\x1b" not in told.stdout and "a\\x1b[31m\\nb.jpg" in told.stdout
-    assert len(told.stdout.splitlines()) == 4
+def hostile_names(rng, n=40):
+    """Return names of files, bytes, of every kind that Linux allows."""
+    parts = [
+        b"=cmd",
+        b"+1",
+        b"-x",
+        b"@sum",
+        b"\xff\xfe",
+        b"\xc3\xa9",
+        b"\x1b[31m",
+        b"\n",
+        b"\t",
+        b",",
+    ]
+    parts += [b'"', b"'", b" ", b"\r", b"\xe2\x80\xae", "\u4e2d".encode() * 20, b"[a]", b"*", b"%s"]
+    drawn = [b"".join(rng.choice(parts, rng.integers(1, 5))) for _ in range(n)]
+    return sorted({name[:240] + b".png" for name in [*drawn, *parts, b"a" * 240]})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such names")
+def test_every_name_of_a_file_is_scored_listed_and_shown(toy, tmp_path, rng, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = hostile_names(rng)
+    Image.fromarray(toydetector.pictures(2)[0][0]).save("sound.jpg")
+    content = Path("sound.jpg").read_bytes()
+    for name in names:
+        Path(os.fsdecode(name)).write_bytes(content)
+    listed = b"\0".join([*names, b""])
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    for last, status in ((b"", 0), (b"bad.png\0", 1)):
+        found, exit_code = rows("-", "--detector", toy, input=listed + last)
+        assert exit_code == status
+        assert [os.fsencode(row["file"]) for row in found][: len(names)] == names
+        assert all(0 < row["score"] < 1 for row in found[: len(names)])
+    env = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    for form in ("--csv", "--json", ""):
+        words = [sys.executable, "-m", "ddlib", "predict", "-", "--detector", toy, *form.split()]
+        told = subprocess.run(words, input=listed + b"bad.png\0", capture_output=True, env=env)
+        assert told.returncode == 1 and b"Traceback" not in told.stderr, told.stderr
+        text = told.stdout.decode("cp1252")
+        assert "\x1b" not in text and "\u202e" not in text
+        if form == "--csv":
+            cells = [row["file"] for row in csv.DictReader(io.StringIO(text, newline=""))]
+            assert len(cells) == len(names) + 1 and not [c for c in cells if c[0] in "=+-@\t\r"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        (b"a\r\n\nb b\n-\nc", ["a", "b b", "-", "c"]),
+        (b"\xef\xbb\xbfa.png\nb.png\n", ["a.png", "b.png"]),
+        (b"./a 1\0./b\n2\r\0", ["./a 1", "./b\n2\r"]),
+        (b"a\nb\0c\n", ["a", "b\0c"]),
+        (b"\xff\n", ["\udcff"]),
+        (b"", []),
+        ("a.png\nb".encode("utf-16"), "UTF-16"),
+        ("a.png\nb".encode("utf-16-le"), "UTF-16"),
+        ("a.png\nb".encode("utf-16-be"), "UTF-16"),
+    ],
+)
+def test_a_list_is_read_in_bytes(listed, expected):
+    if expected == "UTF-16":
+        with pytest.raises(click.UsageError, match="UTF-16"):
+            list(read_list(io.BytesIO(listed)))
+    else:
+        assert list(read_list(io.BytesIO(listed))) == expected
+
+
+def test_what_cannot_be_a_file_is_an_error_of_its_row(folder, toy):
+    listed = f"{folder / 'é0.png'}\nno\0file\n{'x' * 300}.png\n{folder / 'é1.png'}\n"
+    found, status = rows("-", "--detector", toy, input=listed)
+    assert [row["error"] is None for row in found] == [True, False, False, True] and status == 1
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_a_detector_that_gives_no_number_says_so_for_that_image(
+    wrong, form, folder, toy, monkeypatch
+):
+    run = Interpreters.run
+    bad, calls = {2, 5}, count(1)
+
+    def sometimes(self, images):
+        return np.full((len(images), 1), wrong) if next(calls) in bad else run(self, images)
+
+    monkeypatch.setattr(Interpreters, "run", sometimes)
+    (folder / "broken.jpg").unlink()
+    told = call("predict", folder, "--detector", toy, "--workers", 1, form)
+    assert told.exit_code == 1
+    if form == "--csv":
+        found = list(csv.DictReader(io.StringIO(told.stdout)))
+    else:
+        found = json.loads(told.stdout, parse_constant=pytest.fail)["predictions"]
+    assert len(found) == 8 and sum(bool(row["error"]) for row in found) == 2
+    for row in found:
+        assert bool(row["error"]) == (not row["score"]) == (not row["verdict"])
+        assert not row["error"] or "gives" in row["error"]
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_export_refuses_weights_that_are_not_finite(kind, tmp_path, folder):
+    model = toydetector.copy()
+    kernel, bias = model.get_layer("logit").get_weights()
+    model.get_layer("logit").set_weights([np.full_like(kernel, np.nan), bias])
+    own = save_detector(model, tmp_path / "own.keras", toydetector.PROTOCOL)
+    (folder / "broken.jpg").unlink()
+    words = ("export", own, "--out", tmp_path / "out", "--kind", kind, "--images", folder)
+    told = call(*words)
+    assert (
+        told.exit_code == 1
+        and re.search("nan|finite", told.stderr)
+        and not list(tmp_path.glob("out/*.tflite"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -229,15 +344,53 @@ def test_faces_are_cut_out_on_demand(toy, tmp_path, rng, monkeypatch):
     assert told.exit_code == 2 and "OpenCV 4" in told.stderr
 
 
-def test_overlays_need_and_use_the_keras_model(folder, toy, tmp_path):
+def test_overlays_need_and_use_the_keras_model(folder, toy, tmp_path, monkeypatch):
     told = call("predict", folder, "--detector", toy, "--cam", tmp_path / "cam")
     assert told.exit_code == 1 and "has no .keras file" in told.stderr
-    own = toydetector.save(tmp_path / "own.keras")
-    told = call("predict", folder / "below", "--detector", own, "--cam", tmp_path / "cam")
+    assert told.stdout == ""
+    own, below = toydetector.save(tmp_path / "own.keras"), folder / "below"
+    (below / "é7.png").rename(below / f"{'é' * 120}.png")
+    told = call("predict", below, "--detector", own, "--cam", tmp_path / "cam")
     assert told.exit_code == 0, told.output
     (written,) = (tmp_path / "cam").iterdir()
-    assert written.name.startswith("00001-é7-")
+    assert written.name.startswith("00001-éé")
     assert np.asarray(Image.open(written)).shape == (64, 64, 3)
+
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    told = call("predict", below, "--detector", own, "--cam", tmp_path / "other", "--json")
+    (row,) = json.loads(told.stdout)["predictions"]
+    assert told.exit_code == 1 and "No space left" in row["error"] and row["score"] is not None
+    assert not list((tmp_path / "other").iterdir())
+
+
+# What ends each command with 0 (where that is quick) and with 1; 2 is an option that none has.
+EXITS = {
+    "cache": (["info"], None),
+    "data": (["list"], ["check", "EMPTY"]),
+    "explore": (None, None),
+    "export": (None, ["nobody", "--out", "OUT"]),
+    "predict": (["SOUND"], ["gone.jpg"]),
+    "report": (None, ["--runs", "EMPTY"]),
+    "run": (None, None),
+    "train": (None, ["mine", "--data", "EMPTY", "--out", "OUT"]),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_ends_by_the_same_scheme(name, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    Image.fromarray(toydetector.pictures(2)[0][0]).save(tmp_path / "sound.png")
+    monkeypatch.setenv("DDLIB_CACHE", str(tmp_path / "cache"))
+    places = {"EMPTY": tmp_path / "empty", "OUT": tmp_path / "out", "SOUND": tmp_path / "sound.png"}
+    for status, words in enumerate(EXITS[name]):
+        if words is not None:
+            told = call(name, *(places.get(word, word) for word in words))
+            assert told.exit_code == status, told.output
+    assert call(name, "--no-such-option").exit_code == 2
+    assert "Exit status of every command" in call("--help").output
 
 
 def test_export_writes_a_detector_that_predict_takes(folder, tmp_path):

@@ -1,6 +1,8 @@
 """A released detector: trained, rounded, calibrated on valid, measured on test, with its card."""
 
 import shutil
+import zipfile
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,14 +15,21 @@ from ddlib.data.subsets import test_sets as sets_for_testing
 from ddlib.deploy.detector import open_detector
 from ddlib.deploy.export import convert
 from ddlib.deploy.model_card import Card, choose_thresholds
-from ddlib.deploy.release import _check_half_precision, release, round_weights, write_release
+from ddlib.deploy.release import release, round_weights, write_release
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
 
 
-def test_a_release_is_calibrated_on_valid_and_measured_on_test(tiny, cache, small_recipe, tmp_path):
-    release(tiny, small_recipe, tmp_path, "mine", cache, default=True, log=len)
-    detector = open_detector(folder=tmp_path / "mine")
+@pytest.fixture(scope="module")
+def released(tiny, cache, small_recipe, tmp_path_factory):
+    """A detector that was trained and written."""
+    folder = tmp_path_factory.mktemp("released")
+    release(tiny, small_recipe, folder, "mine", cache, default=True, log=len)
+    return open_detector(folder=folder / "mine")
+
+
+def test_a_release_is_calibrated_on_valid_and_measured_on_test(released, tiny, cache):
+    detector = released
     assert detector.name == "mine" and detector.card.default
     rows = {row["test_set"]: row for row in detector.card.numbers}
     assert set(rows) == {"gan", "sd", "sd21"}
@@ -34,9 +43,9 @@ def test_a_release_is_calibrated_on_valid_and_measured_on_test(tiny, cache, smal
     raw = detector.keras_model().predict(images.take(slice(None)), verbose=0)[:, 0]
     np.testing.assert_allclose(detector.scores(np.log(raw / (1 - raw))), scores, atol=0.02)
 
-    text = (tmp_path / "mine" / "mine.md").read_text(encoding="utf-8")
+    text = (detector.folder / "mine.md").read_text(encoding="utf-8")
     assert detector.card.sha256 in text and "| Stable Diffusion 2.1 | 0 | 5 |  |" in text
-    suffixes = sorted(path.suffix for path in (tmp_path / "mine").iterdir())
+    suffixes = sorted(path.suffix for path in detector.folder.iterdir())
     assert suffixes == [".json", ".keras", ".md", ".tflite"]
 
 
@@ -86,33 +95,50 @@ def test_a_released_detector_is_small_and_whole(tmp_path):
     assert np.isfinite(found.scorer(1).logits(toydetector.pictures(6, seed=2)[0])).all()
 
 
-@pytest.mark.parametrize("step", [1, 2])
-def test_a_release_that_is_interrupted_never_mixes_two(step, tmp_path, monkeypatch):
-    write_toy(tmp_path, temperature=2.0)
-    rename, calls = Path.rename, []
-
-    def killed(path, target):
-        calls.append(path)
-        if path.is_dir() and len(calls) == step:
-            raise KeyboardInterrupt
-        return rename(path, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", killed)
-        with pytest.raises(KeyboardInterrupt):
-            write_toy(tmp_path, temperature=3.0)
-    left = tmp_path / ("small" if step == 1 else ".small.old")
-    assert open_detector(left / "small.keras").temperature == 2.0
-    assert open_detector(left / "small.keras").scorer(1)
-    assert open_detector(write_toy(tmp_path, temperature=3.0)).temperature == 3.0
-    shutil.rmtree(tmp_path / ".small.old", ignore_errors=True)
-    assert [each.name for each in tmp_path.iterdir()] == ["small"]
+FILE_OPERATIONS = [(Path, "rename"), (Path, "mkdir"), (Path, "write_bytes"), (Path, "write_text")]
+FILE_OPERATIONS += [(shutil, "rmtree"), (zipfile.ZipFile, "writestr"), (Path, "replace")]
 
 
-def test_weights_that_do_not_fit_half_precision_are_found():
+def test_a_release_killed_at_any_step_never_mixes_two(tmp_path, monkeypatch):
+    images, steps, killed = toydetector.pictures(2)[0], 0, True
+    while killed:
+        write_toy(tmp_path, temperature=2.0)
+        steps, killed = steps + 1, False
+        with monkeypatch.context() as patched:
+            left = count(1)
+            for owner, name in FILE_OPERATIONS:
+                original = getattr(owner, name)
+
+                def operation(*given, original=original, left=left, step=steps, **more):
+                    if next(left) == step:
+                        raise KeyboardInterrupt
+                    return original(*given, **more)
+
+                patched.setattr(owner, name, operation)
+            try:
+                write_toy(tmp_path, temperature=3.0)
+            except KeyboardInterrupt:
+                killed = True
+        found = open_detector(tmp_path / "small" / "small.keras")  # heals a folder that is missing
+        assert found.temperature in ((2.0, 3.0) if killed else (3.0,))
+        assert np.isfinite(found.scorer(1).logits(images)).all()  # checks the hash
+        found._file(".keras", found.card.sha256)
+    assert steps > 10  # folders, parts of two zip files, the card, renames
+    assert {each.name for each in tmp_path.iterdir()} <= {"small", ".small.lock"}
+
+
+def test_weights_that_do_not_fit_half_precision_are_refused():
     model = toydetector.copy()
     features, logit = model.get_layer("features"), model.get_layer("logit")
     features.set_weights([1e-6 * weight for weight in features.get_weights()])
     logit.set_weights([1e6 * logit.get_weights()[0], logit.get_weights()[1]])
-    with pytest.raises(ValueError, match="do not fit half precision"):
-        _check_half_precision(model, convert(model, "float16"))
+    with pytest.raises(ValueError, match="as float16"):
+        convert(model, "float16")
+
+
+def test_a_card_claims_no_band_that_so_few_images_cannot_measure(released):
+    (few,) = [text for text in released.card.limits if "fewer than 20" in text]
+    assert "ffhq, sd21, stylegan" in few  # five validation images each
+    assert "were not measured" in released.card.limits[-1]  # the test split holds no other source
+    card = Card("x", toydetector.PROTOCOL, reject_band=(0.3, 0.6))
+    assert "was not measured" in card.to_markdown() and "one in twenty" not in card.to_markdown()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ddlib.cli.shared import load_tensorflow
+
 
 @click.command("export")
 @click.argument("detector")
@@ -39,6 +41,7 @@ def command(detector, out, kind, source, count) -> None:
     """
     if kind == "int8" and source is None:
         raise click.UsageError("--kind int8 needs --images: images of the training split")
+    load_tensorflow()
     from ddlib.deploy.detector import open_detector
     from ddlib.deploy.export import REPRESENTATIVE, compare_with_keras, export, prepared_images
 

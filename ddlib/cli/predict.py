@@ -7,11 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from ddlib._io import printable
+from ddlib.cli.shared import load_tensorflow
 
 NOTE = "A score is evidence, not proof."
 COLUMNS = ("file", "score", "verdict", "region", "width", "height", "format", "jpeg_quality")
@@ -35,11 +37,12 @@ def command(paths, which, form, face, cam, workers) -> None:
     """Say how likely images are fake.
 
     PATH is a file, a folder (with all below it), a pattern such as "*.jpg", or - for a list of
-    files on standard input. The score is the calibrated probability of "fake"; the verdict is
-    real, unsure or fake. A score is evidence, not proof.
+    files on standard input, one a line or, as of "find -print0", each with a NUL after it. The
+    score is the calibrated probability of "fake"; the verdict is real, unsure or fake. A score is
+    evidence, not proof.
 
-    Exit status: 0 all images were read, 1 some could not be read (their rows say why), 2 wrong
-    usage or no image found.
+    Exit status: 0 all images were scored, 1 some were not (their rows say why), 2 wrong usage or no
+    image found.
     """
     from ddlib.deploy.detector import open_detector
     from ddlib.deploy.predict import find_files, predict_files
@@ -51,11 +54,11 @@ def command(paths, which, form, face, cam, workers) -> None:
         except ImportError as error:
             raise click.UsageError(str(error)) from None
     detector = open_detector(which)
-    lines = (line.rstrip("\r\n") for line in sys.stdin)
-    files = find_files(paths, filter(None, lines))
+    files = find_files(paths, read_list(click.get_binary_stream("stdin")) if "-" in paths else ())
     rows = predict_files(files, detector, detector.scorer(workers), face)
     if cam:
-        rows = _with_overlays(rows, cam)
+        load_tensorflow()
+        rows = _with_overlays(rows, cam, detector.grad_cam)
     about = {
         "detector": detector.name,
         "temperature": detector.temperature,
@@ -63,11 +66,7 @@ def command(paths, which, form, face, cam, workers) -> None:
         "faces_cut_out": face,
         "note": NOTE,
     }
-    try:
-        found, unread = _print_all(form or "table", about, rows)
-    except BrokenPipeError:  # `| head` has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+    found, unread = _print_all(form or "table", about, rows)
     if not found:
         raise click.UsageError(f"there is no image in {', '.join(map(printable, paths))}")
     raise SystemExit(1 if unread else 0)
@@ -113,7 +112,9 @@ def _csv(about: dict):
 
     def write(row) -> None:
         score = None if row.score is None else round(row.score, 6)
-        texts = {"file": printable(row.file), "warnings": "; ".join(row.warnings)}
+        name = printable(row.file)
+        name = f"./{name}" if name.startswith(tuple("=+-@")) else name  # no formula, the same file
+        texts = {"file": name, "warnings": "; ".join(row.warnings)}
         writer.writerow(row.to_dict() | texts | {"score": score})
 
     return writer.writeheader, write, lambda: None
@@ -142,11 +143,36 @@ def _progress(rows) -> Iterator:
     return tqdm(rows, unit="picture", file=sys.stderr)
 
 
-def _with_overlays(rows, folder: Path) -> Iterator:
-    """Write each row's heat map over its image as NUMBER-NAME.png, and pass the row on."""
+def _with_overlays(rows, folder: Path, grad_cam) -> Iterator:
+    """Write each row's heat map over its image as NUMBER-NAME.png, and pass the row on.
+
+    A map that cannot be made or written is the error of its row. `grad_cam` was asked for before
+    the first row: a detector without one is an error of its own.
+    """
     for number, row in enumerate(rows, 1):
         if row.score is not None:
-            explanation = row.explain()
-            stem = Path(row.file).stem[:100]
-            explanation.save(folder / f"{number:05d}-{stem}-{explanation.target}.png")
+            stem = Path(row.file).stem.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
+            try:
+                explanation = row.explain()
+                explanation.save(folder / f"{number:05d}-{stem}-{explanation.target}.png")
+            except (ValueError, OSError) as error:
+                row = replace(row, error=f"its heat map: {error}")
         yield row
+
+
+def read_list(stream) -> list[str]:
+    """Return the paths in a binary stream: one a line or, if it ends with a NUL, between NULs.
+
+    A byte order mark of UTF-8 is skipped; UTF-16 is a usage error. Names are bytes to the system
+    and need not be text.
+    """
+    listed = stream.read()
+    start = listed[:4]
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0\0" in (start[::2], start[1::2]):
+        raise click.UsageError("the list on standard input is UTF-16; save it as UTF-8")
+    listed = listed.removeprefix(b"\xef\xbb\xbf")
+    if listed.endswith(b"\0") or b"\n" not in listed:
+        paths = listed.split(b"\0")
+    else:
+        paths = [line.rstrip(b"\r") for line in listed.split(b"\n")]
+    return [os.fsdecode(path) for path in paths if path]

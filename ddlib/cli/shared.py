@@ -1,4 +1,4 @@
-"""What several commands share: the option ``--data``."""
+"""What several commands share: the option ``--data``, and a quiet start of TensorFlow."""
 
 import click
 
@@ -9,3 +9,11 @@ data_option = click.option(
     show_default=True,
     help="'simulated', or a folder of images (also: DDLIB_DATA).",
 )
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without what its native code prints on standard error as it starts."""
+    from ddlib.models.inference import silenced
+
+    with silenced():
+        import tensorflow  # noqa: F401

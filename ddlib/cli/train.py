@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ddlib.cli.shared import data_option
+from ddlib.cli.shared import data_option, load_tensorflow
 
 
 @click.command("train")
@@ -30,6 +30,7 @@ def command(name, data, out, alpha, epochs, rate, seed, default, runs) -> None:
     The valid split chooses the epoch, the temperature and the reject band; the test split is only
     measured. The card says all of it. Minutes to an hour on two cores.
     """
+    load_tensorflow()
     from ddlib.deploy.release import release
     from ddlib.models.finetuning import recipe
     from ddlib.study.study import SIMULATED_CHANGES, open_study

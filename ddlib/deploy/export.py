@@ -19,14 +19,17 @@ from ddlib.data.loader import prepare_file
 from ddlib.data.sources import MANIFEST, open_folder
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.quantisation import FLOAT, quantised_copy
-from ddlib.deploy.scorer import image_chunks
+from ddlib.deploy.scorer import ModelError, Scorer, image_chunks
 from ddlib.images.read import list_images
+from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import agreement
 from ddlib.models.inference import compiled, converted, logit_model, runtime
+from ddlib.models.layer_outputs import LayerOutputs
 from ddlib.protocol import Protocol, check_choice
 
 KINDS = ("float32", "float16", "int8")
 REPRESENTATIVE = 100  # images that int8 is fitted to; 200 made no difference
+MOST_DIFFERENCE = {"float32": 0.005, "float16": 0.02, "int8": 0.1}  # of scores, on average
 
 
 def convert(model, kind: str = "float32", images=None) -> bytes:
@@ -42,7 +45,13 @@ def convert(model, kind: str = "float32", images=None) -> bytes:
         channel (Jacob et al. 2018, arXiv 1712.05877).
     images : (N, S, S, 3) uint8, optional
         For int8: prepared images of the training split, real and fake, to which rounding is fitted.
-        `REPRESENTATIVE` of them are used, spread evenly. Without them it is a ValueError.
+        `REPRESENTATIVE` of them are used, spread evenly.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown, int8 is asked for without images of the right size, or the scores
+        of the result are not those of ``model.predict``.
     """
     check_choice("kind", kind, KINDS)
     if kind == "int8":
@@ -53,9 +62,30 @@ def convert(model, kind: str = "float32", images=None) -> bytes:
                 f"int8 needs representative images of shape {shape} and uint8, prepared as for "
                 f"training; got {chosen.shape} of {chosen.dtype}"
             )
-        return convert_quantised(quantised_copy(model, chosen), chosen)
+        content = convert_quantised(quantised_copy(model, chosen), chosen)
+    else:
+        optimise = _half_precision if kind == "float16" else None
+        content = converted(logit_model(model), True, optimise)
+        noise = np.random.default_rng(0).integers(0, 256, (4, *model.input_shape[1:]), np.uint8)
+        chosen = np.concatenate([noise, 96 + noise // 4])  # strong and weak contrast
+    _check_scores(model, content, kind, chosen)
+    return content
 
-    return converted(logit_model(model), True, _half_precision if kind == "float16" else None)
+
+def _check_scores(model, content: bytes, kind: str, images: np.ndarray) -> None:
+    """Raise unless a converted model gives the scores of ``model.predict`` on the images."""
+    expected = LayerOutputs(model).scores_of(model.predict(images, verbose=0))
+    try:
+        found = probability(Scorer(content).logits(images))
+    except ModelError as error:
+        raise ValueError(f"model {model.name!r} as {kind} is of no use: {error}") from error
+    difference = np.abs(found - expected).mean()
+    if not difference <= MOST_DIFFERENCE[kind]:
+        raise ValueError(
+            f"model {model.name!r} as {kind} differs from the Keras model by {difference:.3g} in "
+            f"its scores on average ({MOST_DIFFERENCE[kind]} is allowed): its weights do not fit "
+            "half precision or 8 bits, or its layers cannot be converted; export it as float32"
+        )
 
 
 def _half_precision(converter) -> None:

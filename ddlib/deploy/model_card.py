@@ -8,6 +8,7 @@ Markdown for people. Temperature and reject band are chosen on the valid split
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -38,6 +39,15 @@ LICENCE = (
 UNSEEN = {"yes": "", "partly": " (partly unseen)", "no": " (unseen)"}  # after a set's name
 # A threshold chosen so that nothing is called fake lies just above the highest score, at most here.
 MAX_THRESHOLD = 1.0 + 1e-4
+_TYPES = {
+    **dict.fromkeys(("temperature", "threshold"), (float, int)),
+    **dict.fromkeys(("reject_band",), (tuple, list, type(None))),
+    **dict.fromkeys(("sha256", "tflite_sha256"), (str, type(None))),
+    **dict.fromkeys(("name", "what", "licence"), (str,)),
+    **dict.fromkeys(("data", "limits", "numbers", "history"), (list,)),
+    **dict.fromkeys(("recipe", "provenance"), (dict,)),
+    "default": (bool,),
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,13 @@ class Card:
     provenance: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        """Reject numbers that no score could be read with; comparisons with NaN are false."""
+        """Reject values of another type, and numbers that no score could be read with."""
+        for name, kind in _TYPES.items():
+            if type(getattr(self, name)) not in kind:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be {kind[0].__name__}")
+        for name in ("sha256", "tflite_sha256"):
+            if re.fullmatch("[0-9a-f]{64}", getattr(self, name) or "0" * 64) is None:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be 64 hexadecimal digits")
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature={self.temperature} must be above 0 and finite")
         if not 0 <= self.threshold <= MAX_THRESHOLD:
@@ -89,8 +105,10 @@ class Card:
                     f"unknown {sorted(unknown)}, missing in protocol {sorted(missing)}"
                 )
             protocol = Protocol.from_dict(values["protocol"])
-            return cls(**(values | {"name": Path(path).stem, "protocol": protocol}))
-        except (KeyError, TypeError, ValueError) as error:
+            card = cls(**(values | {"name": Path(path).stem, "protocol": protocol}))
+            card.to_markdown()  # rows of numbers that lack a value raise here
+            return card
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not the card of a detector: {error!r}") from error
 
     def write(self, path: Path) -> Path:
@@ -100,6 +118,12 @@ class Card:
     def to_markdown(self) -> str:
         """Return the card for people."""
         low, high = self.reject_band
+        promise = (
+            "outside that band at most one in twenty validation images of any source was called "
+            "wrongly"
+        )
+        if not self.recipe:  # a card that no release made
+            promise = "what the band is worth was not measured"
         parts = self.data, self.limits
         training, limits = ("\n".join(f"- {text}" for text in part) for part in parts)
         return f"""# {self.name}
@@ -112,7 +136,7 @@ class Card:
 the validation images
 - verdict: real below {low:.2f}, fake from {high:.2f}, unsure between; forced to choose, fake \
 from {self.threshold:.2f}
-- outside that band at most one in twenty validation images of any source was called wrongly
+- {promise}
 
 ## Training
 

@@ -21,7 +21,7 @@ from PIL import Image
 from ddlib._io import atomic_write, ordered_parallel_map
 from ddlib.data.loader import prepare
 from ddlib.deploy.detector import Detector
-from ddlib.deploy.scorer import Scorer
+from ddlib.deploy.scorer import ModelError, Scorer
 from ddlib.images.faces import find_face
 from ddlib.images.memory import image_memory
 from ddlib.images.overlay import overlay
@@ -109,7 +109,7 @@ class Explanation:
 
 def predict(source, detector: Detector, face: bool = False):
     """Do as `ddlib.deploy.detector.Detector.predict` does."""
-    is_folder = isinstance(source, (str, os.PathLike)) and Path(source).is_dir()
+    is_folder = isinstance(source, (str, os.PathLike)) and os.path.isdir(source)  # noqa: PTH112
     several = isinstance(source, (list, tuple)) or is_folder or getattr(source, "ndim", 3) == 4
     rows = list(predict_files(list_sources(source), detector, detector.scorer(), face))
     return rows if several else rows[0]
@@ -140,6 +140,7 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
         image, facts = _read(source)
     except ImageError as error:
         return Prediction(name, error=str(error).removeprefix(f"{name}: "))
+    shape = {"width": facts["width"], "height": facts["height"], "format": facts["format"]}
     quality, protocol = facts["jpeg_quality"], detector.protocol
     region, scored = _cut_out(image, protocol.square, face)
     resized = resize(scored, protocol.image_size, protocol.resize)
@@ -149,10 +150,10 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
     if region == "centre" and max(image.shape) >= MAX_ASPECT * scored.shape[0]:
         warnings.append("long picture: only its middle square was scored")
     prepared = prepare(resized, protocol)  # the rest of it: cut and size are right already
-    score = float(detector.scores(scorer.logit(prepared)))
-    shape = {"width": facts["width"], "height": facts["height"], "format": facts["format"]}
-    if isnan(score):
-        return Prediction(name, error="the model's output is NaN", warnings=warnings, **shape)
+    try:
+        score = float(detector.scores(scorer.logit(prepared)))
+    except ModelError as error:  # of this image the model makes NaN or infinity
+        return Prediction(name, error=str(error), warnings=warnings, **shape)
     return Prediction(
         file=name,
         score=score,
@@ -236,4 +237,6 @@ def find_files(paths: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Pat
         if not os.path.lexists(given) and glob.has_magic(given):
             matches = sorted(glob.glob(given, recursive=True)) or [given]  # noqa: PTH207
         for match in map(Path, matches):
-            yield from (match / name for name in list_images(match)) if match.is_dir() else [match]
+            # Path.is_dir would raise for a name too long and below a folder that is closed to us
+            is_folder = os.path.isdir(match)  # noqa: PTH112
+            yield from (match / name for name in list_images(match)) if is_folder else [match]

@@ -30,6 +30,12 @@ def quantised_copy(model: keras.Model, images: np.ndarray) -> keras.Model:
 
     `model` is made by `ddlib.mobilenet.build_detector`; `images` (N, S, S, 3) uint8 are prepared.
     """
+    missing = {"pool", "features", "logit"} - {layer.name for layer in model.layers}
+    if missing:
+        raise ValueError(
+            f"model {model.name!r} has no layer {', '.join(sorted(missing))}: int8 is made of "
+            "detectors by `build_detector` only; choose float32 or float16"
+        )
     copy = fold_batch_norm(model)
     layers = layers_to_quantise(copy)
     for layer, (mean, covariance) in zip(layers, input_moments(copy, layers, images), strict=True):

@@ -2,8 +2,8 @@
 
 What is measured is the very file that is released. All files of a release are written into a new
 folder, which takes its name when it is complete, so that no card ever lies beside the model of
-another release. A release that was interrupted while it replaced an older one leaves that one under
-``.NAME.old``.
+another release. If it is interrupted while it replaces an older one, that one is brought back when
+the detector is opened or released the next time (`ddlib.deploy.detector.restore`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import file_digest
+from ddlib._io import file_digest, file_lock
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
-from ddlib.deploy.export import convert, keras_logits
+from ddlib.deploy.detector import restore
+from ddlib.deploy.export import convert
 from ddlib.deploy.model_card import LICENCE, LIMITS, Card, choose_thresholds, measure
 from ddlib.deploy.scorer import Scorer
 from ddlib.models.finetuning import Recipe, finetune
@@ -30,6 +31,11 @@ WHAT = (
     "MobileNet V1 of width {protocol.alpha:g} for square images of {protocol.image_size} pixels "
     "that tells photographs of faces from AI-generated ones. Started from {start} weights, every "
     "layer trained."
+)
+MIN_FOR_BAND = 20  # images; a share of one in twenty needs so many
+FEW = (
+    "The band was chosen on fewer than {n} validation images of {sources}: whether it calls one in "
+    "twenty of them wrongly could not be measured."
 )
 
 
@@ -54,7 +60,6 @@ def release(
     trained = finetune(training, validation, recipe, cache, log)
     round_weights(trained.detector)  # before measuring: what is measured is what is released
     content = convert(trained.detector, "float16")
-    _check_half_precision(trained.detector, content)
     scorer = Scorer(content)
     valid_logits, test_logits = (
         scorer.logits(load_images(part, protocol, cache)) for part in (validation, test)
@@ -77,13 +82,16 @@ def release(
         default=default,
         what=WHAT.format(protocol=protocol, start=start),
         data=[_counts("trained on", training), _counts("chosen on", validation)],
-        limits=list(LIMITS),
+        limits=_limits(validation),
         licence=LICENCE,
         recipe=recipe.to_dict(),
         history=trained.history.round(4).to_dict("records"),
         provenance=provenance() | made_by,
     )
     card = replace(card, numbers=measure(manifest, test_logits, card))
+    if all(row["trained_on"] == "yes" for row in card.numbers):
+        unknown = "Generators that it was not trained on were not measured."
+        card = replace(card, limits=[*card.limits, unknown])
     return write_release(trained.detector, content, card, Path(folder) / name)
 
 
@@ -93,8 +101,20 @@ def write_release(model, content: bytes, card: Card, target: Path) -> Path:
     `content` is the LiteRT model made from the Keras `model`; the hashes of both go into the card.
     """
     staging, old = (target.with_name(f".{target.name}.{word}") for word in ("unfinished", "old"))
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    restore(target)
+    with file_lock(target):
+        for left in (staging, old):  # by a release that was interrupted
+            shutil.rmtree(left, ignore_errors=True)
+        staging.mkdir(parents=True)
+        _write_files(model, content, card, staging)
+        if target.is_dir():
+            target.rename(old)
+        staging.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    return target / f"{card.name}.keras"
+
+
+def _write_files(model, content: bytes, card: Card, staging: Path) -> None:
     keras_file, lite_file = staging / f"{card.name}.keras", staging / f"{card.name}.tflite"
     model.save(keras_file)
     _deflate(keras_file)
@@ -102,12 +122,6 @@ def write_release(model, content: bytes, card: Card, target: Path) -> Path:
     card = replace(card, sha256=file_digest(keras_file), tflite_sha256=file_digest(lite_file))
     card.write(staging / f"{card.name}.json")
     (staging / f"{card.name}.md").write_text(card.to_markdown(), encoding="utf-8")
-    if target.is_dir():
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
-    staging.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-    return target / keras_file.name
 
 
 def round_weights(model) -> None:
@@ -123,18 +137,6 @@ def round_weights(model) -> None:
     model.set_weights(rounded)
 
 
-def _check_half_precision(model, content: bytes) -> None:
-    """Raise if half precision changed the logits: weights above 65,504 do not fit into it."""
-    noise = np.random.default_rng(0).integers(0, 256, (4, *model.input_shape[1:]), np.uint8)
-    original = keras_logits(model, noise)
-    error, largest = np.abs(Scorer(content, 1).logits(noise) - original).max(), abs(original).max()
-    if not error <= 0.1 + 0.05 * largest:
-        raise ValueError(
-            f"the float16 file of {model.name} differs by {error:.3g} in its logit (here up to "
-            f"{largest:.3g}); its weights do not fit half precision"
-        )
-
-
 def _deflate(path: Path) -> None:
     """Write a .keras file, which is a zip of stored parts, again with its parts compressed."""
     with zipfile.ZipFile(path) as old:
@@ -147,3 +149,11 @@ def _deflate(path: Path) -> None:
 def _counts(words: str, part: Manifest) -> str:
     counts = part.table.groupby(["label", "source"]).size().items()
     return words + " " + ", ".join(f"{n} {source} ({label})" for (label, source), n in counts)
+
+
+def _limits(validation: Manifest) -> list[str]:
+    """Return the limits of every card, and what so few validation images cannot say."""
+    counts = validation.table["source"].value_counts()
+    if len(few := sorted(counts[counts < MIN_FOR_BAND].index)):
+        return [*LIMITS, FEW.format(n=MIN_FOR_BAND, sources=", ".join(few))]
+    return list(LIMITS)

@@ -15,7 +15,7 @@ _CHUNK = 16  # images that a worker takes at once
 
 
 class ModelError(ValueError):
-    """A file that is no model of ours; the message names it and says what to do."""
+    """A model that is none of ours or gives no number; the message names it and what to do."""
 
 
 class Scorer:
@@ -83,7 +83,14 @@ class Scorer:
                 f"{self.name} takes images (N, {size}, {size}, 3) of uint8; "
                 f"got {images.shape} of {images.dtype}"
             )
-        return np.asarray(self._interpreters.run(images), np.float64).reshape(len(images))
+        logits = np.asarray(self._interpreters.run(images), np.float64).reshape(len(images))
+        if not np.isfinite(logits).all():
+            wrong = logits[~np.isfinite(logits)][0]
+            raise ModelError(
+                f"{self.name} gives {wrong} for an image: its weights are damaged, or its training "
+                "diverged; train or export it again"
+            )
+        return logits
 
 
 def image_chunks(images, size: int) -> Iterator[np.ndarray]:
