@@ -6,8 +6,9 @@ For a layer with activations ``A`` (h, w, K) and the logit ``y`` of the class as
     map = relu(sum_k alpha_k A_k)                             (equation 2)
 
 (Selvaraju et al. 2017, arXiv 1610.02391). With one sigmoid unit the class is a sign, ``+logit`` for
-fake and ``-logit`` for real: the argmax of one unit is always 0. A map may be all zero, "nothing
-here speaks for this class". All layers come from one forward and one backward pass.
+fake and ``-logit`` for real; the argmax over one unit, which the study took, is always 0. A map may
+be all zero, "nothing here speaks for this class". All layers come from one forward and one backward
+pass.
 """
 
 from __future__ import annotations

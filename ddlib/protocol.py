@@ -74,16 +74,16 @@ class Protocol:
     batch_norm_momentum: float = 0.9  # of batch statistics; Keras's 0.99 lags in short trainings
     # the training data
     gan_fraction: float = 1.0  # part of the GAN set that is used; the study's ELA run used half
-    balance_generators: bool = False  # the study: GAN fakes = SD fakes, reals = both
+    balance_generators: bool = False  # the study: as many GAN as SD fakes, reals as both together
     # the optimiser
     learning_rate: float = 1e-3  # the highest, where it changes
-    schedule: str = "cosine"  # up within an epoch, then down to nothing; the study: "constant"
-    label_smoothing: float = 0.1  # targets 0.05 and 0.95: less sure of few pictures; the study: 0
+    schedule: str = "cosine"  # warm-up for an epoch, then cosine decay; the study: "constant"
+    label_smoothing: float = 0.1  # targets 0.05 and 0.95, against overfitting; the study: 0
     batch_size: int = 32
     epochs: int = 8
     patience: int = 10
     flip: bool = True
-    threads: int = 2  # of TensorFlow: another number rounds sums otherwise
+    threads: int = 2  # of TensorFlow; how sums are rounded depends on their number
     seed: int = 0
 
     def __post_init__(self):

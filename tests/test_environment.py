@@ -106,8 +106,8 @@ def test_every_package_that_ddlib_imports_is_asked_for():
             if isinstance(node, ast.ImportFrom) and not node.level:
                 modules = [node.module]
             else:
-                modules = [alias.name for alias in getattr(node, "names", [])]
-                modules = modules if isinstance(node, ast.Import) else []
+                aliases = node.names if isinstance(node, ast.Import) else []
+                modules = [alias.name for alias in aliases]
             for module in {module.split(".")[0] for module in modules}:
                 if module in sys.stdlib_module_names or module == "ddlib":
                     continue
