@@ -137,4 +137,6 @@ def test_markdown_sets_study_real_and_simulated_side_by_side():
     numbers = "0.941 | 0.840 [0.740, 0.940] | 0.970 [0.870, 1.070]"
     assert lines[2] == f"| GAN faces | accuracy | GAN | {numbers} |"
     assert lines[3].endswith("| not run | not run |")
+    table = study_table(pd.DataFrame([row()]), pd.DataFrame([row(valid_auc_low=0.49)]))
+    assert table.splitlines()[2].endswith("0.500 [0.400, 0.600] | did not learn |")
     assert {line.count("|") for line in lines} == {7}

@@ -22,7 +22,7 @@ from ddlib.study.study import is_simulated, published
 from ddlib.study.verify import differences, publish_scores
 
 NOTEBOOK = "07_reproduction_report"
-REAL = "real"  # the name under which results on real images are committed
+REAL = "large"  # the name under which results on real images are committed
 LEARNED_RULE = "did not learn: the 95 % interval of the AUC on validation images reaches 0.5"
 SIMULATED_RULE = "same shape: the study's number and ours are both high, or both low"
 REAL_RULE = (
@@ -95,11 +95,16 @@ def findings(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def study_table(real: pd.DataFrame, simulated: pd.DataFrame, protocol: str = "clean") -> str:
-    """Return the study's numbers beside ours on real and on simulated images, as Markdown."""
+    """Return the study's numbers beside ours on real and on simulated images, as Markdown.
+
+    Of a network that did not learn stands just that.
+    """
     real, simulated = (
         _in_words(compare_with_study(results[results["protocol"] == protocol]))
         for results in (real, simulated)
     )
+    for words in (real, simulated):
+        words["ours"] = words["ours"].mask(words["verdict"] == "did not learn", words["verdict"])
     table = real[["test set", "measure", "condition", "study"]].copy()
     table["ours, real images"], table["ours, simulated images"] = real["ours"], simulated["ours"]
     return to_markdown(table.replace("", "not run"))
@@ -144,7 +149,7 @@ def publish(folder: Path, figures: Path, name: str) -> list[Path]:
     figures : path
         The folder ``figures`` of the checkout.
     name : str
-        What the copies are called, such as "simulated" or "real".
+        What the copies are called, such as "simulated" or "large".
 
     Returns
     -------

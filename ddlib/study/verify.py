@@ -8,13 +8,14 @@ is computed from these two again and compared.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, digest, read_json
+from ddlib._io import atomic_write, read_json
 from ddlib.data import subsets
 from ddlib.data.manifest import COLUMNS, Manifest
 from ddlib.metrics.calibration import probability
@@ -54,11 +55,14 @@ class PublishedRun:
 
 
 def pictures_table(manifest: Manifest) -> pd.DataFrame:
-    """Return the rows of the splits valid and test; numbers and hashes stand for names."""
+    """Return the rows of the splits valid and test; numbers stand for paths and people.
+
+    The numbers keep the order of the names, by which folds of a cross-validation are dealt.
+    """
     table = manifest.select(split=["valid", "test"]).table
+    names = {name: table[name].rank(method="dense") for name in ("path", "identity")}
     return table.assign(
-        path=[f"{number:05d}" for number in range(len(table))],
-        identity=table["identity"].map(lambda name: digest(name)[:12], na_action="ignore"),
+        **{name: rank.map("{:05.0f}".format, na_action="ignore") for name, rank in names.items()}
     )
 
 
@@ -72,7 +76,7 @@ def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
         logits[run.name] = scores["logit"].to_numpy(np.float16)
     pictures, matrix = tables / f"pictures_{name}.csv", tables / f"scores_{name}.npz"
     with atomic_write(pictures) as unfinished:
-        pd.read_csv(Path(folder) / PICTURES).to_csv(unfinished, index=False)
+        shutil.copyfile(Path(folder) / PICTURES, unfinished)
     with atomic_write(matrix) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, **logits)
     return [pictures, matrix]
@@ -81,7 +85,8 @@ def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
 def rebuild(tables: Path, name: str) -> pd.DataFrame:
     """Return ``results_<name>.csv`` as the committed scores give it."""
     tables = Path(tables)
-    pictures = pd.read_csv(tables / f"pictures_{name}.csv", dtype={"path": str, "sha256": str})
+    words = dict.fromkeys(("path", "identity", "sha256"), str)
+    pictures = pd.read_csv(tables / f"pictures_{name}.csv", dtype=words)
     manifest = Manifest(tables, pictures.reindex(columns=COLUMNS))
     sets, committed = subsets.test_sets(manifest), pd.read_csv(tables / f"results_{name}.csv")
     facts, parts = read_json(tables / f"results_{name}.json"), []
