@@ -1,8 +1,9 @@
 """What one training run does, field by field: the study's own way and a clean twin.
 
-A `Protocol` is the recipe of one model. Two families exist. ``paper`` repeats what the study did,
-its quirks included; each quirk is a field here with a comment. ``clean`` is the same study with
-those confounds removed and one factor changed at a time.
+A `Protocol` is the recipe of one model. Two families exist. ``paper`` repeats what the study (the
+course project of 2024 that the README names) did, its quirks included; each is a field here with a
+comment. ``clean`` is the same study without them: between two conditions only the training images
+or the use of Error Level Analysis differ.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Protocol:
     # the picture on its way to the network
     image_size: int = 256
     square: str = "crop"  # the centred square before resizing; "squeeze" as the study: distorted
-    resize: str = "antialias"  # the study's "nearest" aliases large pictures; "none" keeps pixels
-    jpeg_quality: int | None = 75  # every picture is saved once more like this; None: never
+    resize: str = "antialias"  # the study's "nearest" aliases large pictures; "none" only crops
+    jpeg_quality: int | None = 75  # all are saved so, lest compression tell the classes; None: not
     ela_quality: int | None = None  # train on Error Level Analysis maps of this JPEG quality
     ela_inverted: bool = False  # the study's uint8 wrap-around: negated before ELA
     pixel_range: tuple[int, int] = (-1, 1)  # what ImageNet weights expect; the study: (0, 1)
@@ -71,7 +72,7 @@ class Protocol:
     trainable_layers: int = 10  # the study: 10, and 20 with ELA; under clean 10 for both
     dense_units: int = 1024  # units of the dense layer before the logit, as the study
     dropout: float = 0.5  # the study: 0.5 in some runs, none in others
-    batch_norm_momentum: float = 0.9  # of batch statistics; Keras's 0.99 lags in short trainings
+    batch_norm_momentum: float = 0.9  # Keras's 0.99 lags behind the weights in short trainings
     # the training data
     gan_fraction: float = 1.0  # part of the GAN set that is used; the study's ELA run used half
     balance_generators: bool = False  # the study: as many GAN as SD fakes, reals as both together
