@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from ddlib.__main__ import COMMANDS
-from ddlib.cli.runner import declared_parameters
+from ddlib.cli.notebook_runner import declared_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ddlib"

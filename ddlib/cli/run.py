@@ -44,7 +44,7 @@ def command(notebooks, data, small, runs, as_json, **options):
 
     Exit status: 0 all ran, 1 a notebook failed, 2 wrong usage, 130 stopped.
     """
-    from ddlib.cli.runner import outcome_table, run_folder, run_notebooks
+    from ddlib.cli.notebook_runner import outcome_table, run_folder, run_notebooks
     from ddlib.study.report import summary
     from ddlib.study.study import runs_folder
 

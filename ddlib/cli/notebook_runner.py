@@ -23,7 +23,7 @@ from time import perf_counter
 import pandas as pd
 
 from ddlib._io import cpu_count, digest, read_json, write_json
-from ddlib.cli.execution import NotebookError, execute_notebook, read_notebook
+from ddlib.cli.notebook_process import NotebookError, execute_notebook, read_notebook
 from ddlib.metrics.format import format_table
 from ddlib.models.provenance import checkout
 from ddlib.protocol import VERSIONS

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 
 import ddlib
 from ddlib.__main__ import main
-from ddlib.cli import runner
-from ddlib.cli.execution import NotebookError
-from ddlib.cli.runner import declared_parameters, find_notebooks, run_notebooks
+from ddlib.cli import notebook_runner as runner
+from ddlib.cli.notebook_process import NotebookError
+from ddlib.cli.notebook_runner import declared_parameters, find_notebooks, run_notebooks
 
 PARAMETERS = 'data = "simulated"\nruns = "../runs"\nsmall = False\nalpha = None'
 
@@ -157,7 +157,7 @@ def test_ctrl_c_leaves_no_process_and_the_next_run_goes_on(place, executed):
     # a shell may have started the tests with SIGINT ignored
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from ddlib.cli.runner import run_notebooks; run_notebooks(folder='notebooks')"
+        "from ddlib.cli.notebook_runner import run_notebooks; run_notebooks(folder='notebooks')"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     until((place / "runs" / "begun").exists)
@@ -438,7 +438,7 @@ def test_a_killed_command_leaves_no_process(place):
     write(
         place, "00_one", "import pathlib, time\npathlib.Path(runs, 'begun').touch()\ntime.sleep(60)"
     )
-    code = "from ddlib.cli.runner import run_notebooks as r; r(folder='notebooks', jobs=1)"
+    code = "from ddlib.cli.notebook_runner import run_notebooks as r; r(folder='notebooks', jobs=1)"
     process = psutil.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     until((place / "runs" / "begun").exists)
     family = [child.pid for child in process.children(recursive=True)]
