@@ -39,8 +39,12 @@ _RANGES = {
     "batch_norm_momentum": (0.0, 0.999),
     "jpeg_quality": (1, 100),
     "ela_quality": (1, 100),
-    **dict.fromkeys(("batch_size", "epochs", "patience", "threads"), (1, 10**6)),
-    **dict.fromkeys(("trainable_layers", "dense_units"), (1, 10**6)),
+    "trainable_layers": (1, 10**6),
+    "dense_units": (1, 10**6),
+    "batch_size": (1, 10**6),
+    "epochs": (1, 10**6),
+    "patience": (1, 10**6),
+    "threads": (1, 10**6),
 }
 
 
@@ -102,6 +106,11 @@ class Protocol:
                 f"condition {self.condition!r} and ela_quality={self.ela_quality} disagree: "
                 "a condition named with '+ela' needs a quality, the others need None"
             )
+
+    @property
+    def run_name(self) -> str:
+        """The name of the model that it trains, such as ``clean-gan+sd``."""
+        return f"{self.name}-{self.condition}"
 
     @property
     def uses_sd(self) -> bool:

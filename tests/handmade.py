@@ -98,15 +98,15 @@ def measured_run(folder, manifest, tier="simulated"):
         logits = (2 * scored.labels - 1 + rng.normal(size=len(scored))).astype("float16")
         table = scored.table[["path", "label", "source", "split"]].assign(logit=logits)
         scores = pd.Series(probability(logits.astype(float)), index=table["path"])
-        run = PublishedRun(facts, scores)
-        model = folder / "models" / run.name
+        run = PublishedRun(protocol, facts, scores)
+        model = folder / "models" / protocol.run_name
         model.mkdir(parents=True, exist_ok=True)
         table.to_csv(model / "scores.csv", index=False)
         validation = subsets.validation_manifest(manifest, protocol)
         save_results(
             folder, evaluate_run(run, tier, subsets.test_sets(manifest), validation), facts
         )
-    pictures_table(manifest).to_csv(folder / PICTURES, index=False)
+    pictures_table(scored).to_csv(folder / PICTURES, index=False)
     (folder / "notebooks").mkdir(exist_ok=True)
     write_json(folder / "notebooks" / "03_sd.json", {"key": "k"})
     return folder

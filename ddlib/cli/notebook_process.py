@@ -26,7 +26,6 @@ from ddlib.data.manifest import MissingImagesError
 
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.
 FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
-STDLIB = sys.stdlib_module_names
 _CLEANUP_SECONDS = 3
 # Papermill, ended when its standard input closes: the system does that when this process dies,
 # however it dies. The kernel watches papermill in turn.
@@ -224,7 +223,9 @@ def _error_of(executed: nbformat.NotebookNode) -> tuple[str, str]:
 
 def _hidden_modules(folder: Path) -> str:
     """Name files beside a notebook that Python imports in place of its own modules."""
-    hiding = sorted(path.name for path in folder.glob("*.py") if path.stem in STDLIB)
+    hiding = sorted(
+        path.name for path in folder.glob("*.py") if path.stem in sys.stdlib_module_names
+    )
     return f": {' and '.join(hiding)} beside it hides Python's own; rename it" if hiding else ""
 
 

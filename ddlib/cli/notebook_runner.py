@@ -53,7 +53,8 @@ class Step:
 
     path: Path
     after: set[str]
-    parameters: dict
+    declared: set[str]  # the parameters that it knows
+    parameters: dict  # those that it gets
     key: str
 
 
@@ -92,7 +93,7 @@ def run_notebooks(
     given |= {name: value for name, value in options.items() if value is not None}
     plan = _plan(folder, given, [] if data == SIMULATED else _listing(Path(data)))
     steps = {path.stem: plan[path.stem] for path in find_notebooks(folder, chosen)}
-    known = {name for step in steps.values() for name in declared_parameters(step.path)}
+    known = set().union(*(step.declared for step in steps.values()))
     if unknown := [name for name in options if name in given and name not in known]:
         raise ValueError(
             f"no chosen notebook has a parameter {unknown[0]!r}; they have "
@@ -143,10 +144,14 @@ def _match(choice: str, known: list[Path]) -> Path:
     raise ValueError(f"no notebook is called {choice!r}; there are: {names}")
 
 
-def declared_parameters(notebook: Path) -> dict:
+def declared_parameters(path: Path) -> dict:
     """Return the names and default values that the cell tagged ``parameters`` sets."""
+    return _declared(path.name, read_notebook(path))
+
+
+def _declared(file: str, notebook) -> dict:
     found = {}
-    for cell in read_notebook(notebook).cells:
+    for cell in notebook.cells:
         if "parameters" not in cell.metadata.get("tags", []):
             continue
         try:
@@ -154,7 +159,7 @@ def declared_parameters(notebook: Path) -> dict:
         except SyntaxError as error:  # a magic or a shell line, perhaps
             line = (error.text or "").strip()
             raise ValueError(
-                f"{notebook.name}: `{line}` in the cell tagged 'parameters' is not of the form "
+                f"{file}: `{line}` in the cell tagged 'parameters' is not of the form "
                 "name = literal, nor Python at all"
             ) from None
         for node in statements:
@@ -163,7 +168,7 @@ def declared_parameters(notebook: Path) -> dict:
                 found[target.id] = ast.literal_eval(node.value)
             except (AttributeError, ValueError):
                 raise ValueError(
-                    f"{notebook.name}: `{ast.unparse(node)}` in the cell tagged 'parameters' "
+                    f"{file}: `{ast.unparse(node)}` in the cell tagged 'parameters' "
                     "is not of the form name = literal"
                 ) from None
     return found
@@ -184,11 +189,12 @@ def _plan(folder: Path, given: dict, images: list) -> dict[str, Step]:
                 f"{path.name} is to run after {unknown[0]!r}, which is none of the notebooks "
                 f"before it ({', '.join(steps) or 'none'}); correct ddlib.after in its metadata"
             )
-        parameters = {name: given[name] for name in declared_parameters(path) if name in given}
+        declared = _declared(path.name, notebook)
+        parameters = {name: given[name] for name in declared if name in given}
         code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
         key = digest(code, parameters, VERSIONS, images, [steps[name].key for name in direct])
         after = set(direct).union(*(steps[name].after for name in direct))
-        steps[path.stem] = Step(path, after, parameters, key)
+        steps[path.stem] = Step(path, after, set(declared), parameters, key)
     return steps
 
 

@@ -40,12 +40,20 @@ UNSEEN = {"yes": "", "partly": " (partly unseen)", "no": " (unseen)"}  # after a
 # A threshold chosen so that nothing is called fake lies just above the highest score, at most here.
 MAX_THRESHOLD = 1.0 + 1e-4
 _TYPES = {
-    **dict.fromkeys(("temperature", "threshold"), (float, int)),
-    **dict.fromkeys(("reject_band",), (tuple, list, type(None))),
-    **dict.fromkeys(("sha256", "tflite_sha256"), (str, type(None))),
-    **dict.fromkeys(("name", "what", "licence"), (str,)),
-    **dict.fromkeys(("data", "limits", "numbers", "history"), (list,)),
-    **dict.fromkeys(("recipe", "provenance"), (dict,)),
+    "name": (str,),
+    "temperature": (float, int),
+    "threshold": (float, int),
+    "reject_band": (tuple, list, type(None)),
+    "what": (str,),
+    "data": (list,),
+    "limits": (list,),
+    "licence": (str,),
+    "numbers": (list,),
+    "history": (list,),
+    "recipe": (dict,),
+    "provenance": (dict,),
+    "sha256": (str, type(None)),
+    "tflite_sha256": (str, type(None)),
     "default": (bool,),
 }
 

@@ -46,7 +46,7 @@ def evaluate_run(
     rows = []
     for name, chosen in test_sets.items():
         measured = score_table(chosen.labels, run.scores_of(chosen)["score"].to_numpy())
-        row = {"test_set": name, "result_id": f"{run.name}-{name}-{run.key[:8]}"}
+        row = {"test_set": name, "result_id": f"{run.protocol.run_name}-{name}-{run.key[:8]}"}
         if has_both_classes(chosen):
             baseline = metadata_baseline(chosen)
             reaches = metadata_reaches_model(measured["auc"], baseline)

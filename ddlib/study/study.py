@@ -61,11 +61,6 @@ class Run:
     key: str
 
     @property
-    def name(self) -> str:
-        """Protocol and condition, such as ``clean-gan+sd``."""
-        return f"{self.protocol.name}-{self.protocol.condition}"
-
-    @property
     def finished(self) -> bool:
         """Whether the folder holds this very run, complete."""
         try:
@@ -106,7 +101,8 @@ class Run:
         table = self.scores.set_index("path").reindex(chosen.table["path"])
         if table["score"].isna().any():
             missing = table.index[table["score"].isna()][0]
-            raise KeyError(f"{self.name} has no score of {missing}; only valid and test are scored")
+            name = self.protocol.run_name
+            raise KeyError(f"{name} has no score of {missing}; only valid and test are scored")
         return table.reset_index()
 
     def rescore(self, chosen: Manifest, cache: Cache | None = None, **changes) -> np.ndarray:
@@ -183,7 +179,7 @@ class Study:
         validation = subsets.validation_manifest(self.manifest, recipe)
         scored = self.manifest.select(split=["valid", "test"])
         suffix = "".join(f"-{name}={value}" for name, value in sorted(changes.items()))
-        folder = self.folder / "models" / f"{protocol}-{condition}{suffix}"
+        folder = self.folder / "models" / f"{recipe.run_name}{suffix}"
         run = Run(recipe, folder, _run_key(recipe, training, validation, scored))
         if not run.finished:
             with file_lock(folder):  # two notebooks may want the same model at the same time
@@ -191,7 +187,7 @@ class Study:
                     (folder / FINISHED).unlink(missing_ok=True)
                     self._train(run, training, validation, scored)
                     return run
-        self.log(f"{run.name}: read back from {folder.name}")
+        self.log(f"{recipe.run_name}: read back from {folder.name}")
         return run
 
     def results(self, condition: str, protocol: str = "clean", **changes) -> pd.DataFrame:
@@ -207,8 +203,6 @@ class Study:
         rows = evaluate_run(run, self.tier, self.test_sets, validation)
         if not changes:
             save_results(self.folder, rows, run.facts)
-            with atomic_write(self.folder / PICTURES) as unfinished:
-                pictures_table(self.manifest).to_csv(unfinished, index=False)
         return rows
 
     def save(self, name: str, table: pd.DataFrame | None = None, figure=None, publish=False):
@@ -271,8 +265,13 @@ class Study:
             "provenance": provenance(),
         }
         save_detector(trained.detector, run.folder / "detector.keras", run.protocol, facts)
-        for name, table in (("history", trained.history), ("scores", scores)):
-            with atomic_write(run.folder / f"{name}.csv") as unfinished:
+        tables = {
+            run.folder / "history.csv": trained.history,
+            run.folder / "scores.csv": scores,
+            self.folder / PICTURES: pictures_table(scored),
+        }
+        for path, table in tables.items():
+            with atomic_write(path) as unfinished:
                 table.to_csv(unfinished, index=False)
         write_json(run.folder / FINISHED, facts)
         run.detector = trained.detector  # need not be loaded again

@@ -31,49 +31,41 @@ TOLERANCE = 1e-9  # of a rebuilt number; other versions of scipy may round other
 class PublishedRun:
     """A trained model of which only the scores are left; what `evaluate_run` asks of a run."""
 
+    protocol: Protocol
     facts: dict
     scores: pd.Series  # P(fake) by path
-
-    @property
-    def protocol(self) -> Protocol:
-        """The protocol that trained it."""
-        return Protocol.from_dict(self.facts["protocol"])
 
     @property
     def key(self) -> str:
         """The digest of all that decided it."""
         return self.facts["key"]
 
-    @property
-    def name(self) -> str:
-        """Protocol and condition, such as ``clean-gan+sd``."""
-        return f"{self.protocol.name}-{self.protocol.condition}"
-
     def scores_of(self, chosen: Manifest) -> pd.DataFrame:
         """Return the scores of the images of a manifest, in its order."""
         return pd.DataFrame({"score": self.scores.loc[chosen.table["path"]].to_numpy()})
 
 
-def pictures_table(manifest: Manifest) -> pd.DataFrame:
-    """Return the rows of the splits valid and test; numbers stand for paths and people.
+def pictures_table(scored: Manifest) -> pd.DataFrame:
+    """Return the rows of a manifest with numbers in place of paths and people.
 
     The numbers keep the order of the names, by which folds of a cross-validation are dealt.
     """
-    table = manifest.select(split=["valid", "test"]).table
-    names = {name: table[name].rank(method="dense") for name in ("path", "identity")}
-    return table.assign(
-        **{name: rank.map("{:05.0f}".format, na_action="ignore") for name, rank in names.items()}
+    return scored.table.assign(
+        path=_numbered(scored.table["path"]), identity=_numbered(scored.table["identity"])
     )
+
+
+def _numbered(names: pd.Series) -> pd.Series:
+    return names.rank(method="dense").map("{:05.0f}".format, na_action="ignore")
 
 
 def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
     """Write the pictures of a run's folder and the logits of its published models; return both."""
     results, facts = load_results(folder), read_json(Path(folder) / "results.json")
     logits = {}
-    for result_id in results.drop_duplicates(CELL[:2])["result_id"]:
-        run = PublishedRun(facts[result_id], pd.Series(dtype=float))
-        scores = pd.read_csv(Path(folder) / "models" / run.name / "scores.csv")
-        logits[run.name] = scores["logit"].to_numpy(np.float16)
+    for protocol, _ in _published_runs(results, facts):
+        scores = pd.read_csv(Path(folder) / "models" / protocol.run_name / "scores.csv")
+        logits[protocol.run_name] = scores["logit"].to_numpy(np.float16)
     pictures, matrix = tables / f"pictures_{name}.csv", tables / f"scores_{name}.npz"
     with atomic_write(pictures) as unfinished:
         shutil.copyfile(Path(folder) / PICTURES, unfinished)
@@ -91,13 +83,18 @@ def rebuild(tables: Path, name: str) -> pd.DataFrame:
     sets, committed = subsets.test_sets(manifest), pd.read_csv(tables / f"results_{name}.csv")
     facts, parts = read_json(tables / f"results_{name}.json"), []
     with np.load(tables / f"scores_{name}.npz") as logits:
-        for result_id in committed.drop_duplicates(CELL[:2])["result_id"]:
-            run = PublishedRun(facts[result_id], pd.Series(dtype=float))
-            scores = probability(logits[run.name].astype(np.float64))
-            run = PublishedRun(run.facts, pd.Series(scores, index=pictures["path"]))
-            validation = subsets.validation_manifest(manifest, run.protocol)
-            parts.append(evaluate_run(run, run.facts["tier"], sets, validation))
+        for protocol, own in _published_runs(committed, facts):
+            scores = probability(logits[protocol.run_name].astype(np.float64))
+            run = PublishedRun(protocol, own, pd.Series(scores, index=pictures["path"]))
+            validation = subsets.validation_manifest(manifest, protocol)
+            parts.append(evaluate_run(run, own["tier"], sets, validation))
     return pd.concat(parts, ignore_index=True)
+
+
+def _published_runs(results: pd.DataFrame, facts: dict) -> list[tuple[Protocol, dict]]:
+    """Return protocol and provenance of each model in a table of results."""
+    ids = results.drop_duplicates(["protocol", "condition"])["result_id"]
+    return [(Protocol.from_dict(facts[each]["protocol"]), facts[each]) for each in ids]
 
 
 def differences(tables: Path, name: str) -> list[str]:
