@@ -14,7 +14,7 @@ import ddlib
 from ddlib._io import printable
 
 FOLDER = Path(__file__).parent / "cli"
-COMMANDS = ("cache", "data", "explore", "export", "predict", "report", "run", "train")
+COMMANDS = ("cache", "data", "explore", "export", "predict", "report", "run", "sweep", "train")
 
 
 class Commands(click.Group):

@@ -247,6 +247,10 @@ class Rows:
             out[chosen] = self.arrays[number][row_of[chosen]]
         return out
 
+    def select(self, indices: np.ndarray) -> Rows:
+        """Return the rows at `indices`, still where they are stored."""
+        return Rows(self.arrays, self.array_of[indices], self.row_of[indices])
+
     def chunks(self, size: int) -> Iterable[np.ndarray]:
         """Yield all rows in order, `size` at a time."""
         for start in range(0, len(self), size):

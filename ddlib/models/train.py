@@ -16,12 +16,17 @@ import numpy as np
 import pandas as pd
 
 from ddlib.data.batches import training_batches, validation_batches
-from ddlib.data.cache import Cache
+from ddlib.data.cache import Cache, Rows
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.mobilenet import build_detector
 from ddlib.models.checkpoint import weights_digest
-from ddlib.models.features import bottleneck_features, choose_feature_dtype, split_backbone
+from ddlib.models.features import (
+    bottleneck_features,
+    choose_feature_dtype,
+    score_features,
+    split_backbone,
+)
 from ddlib.models.inference import use_threads
 from ddlib.protocol import Protocol
 
@@ -47,6 +52,14 @@ class Trained:
         """The epoch with the lowest validation loss, whose weights are kept; counted from 1."""
         return int(self.history["val_loss"].idxmin()) + 1
 
+    def logits(self, manifest: Manifest, cache: Cache) -> np.ndarray:
+        """Return the logits (N,) float64 of a manifest's images, from bottleneck features."""
+        prefix, tail = self.parts
+        features = bottleneck_features(
+            prefix, manifest, self.protocol, cache, feature_dtype=self.feature_dtype
+        )
+        return score_features(tail, features)
+
 
 def train_detector(
     training: Manifest,
@@ -55,6 +68,7 @@ def train_detector(
     cache: Cache | None = None,
     feature_dtype: str | None = None,
     log: Callable[[str], None] = print,
+    pool: Manifest | None = None,
 ) -> Trained:
     """Train the protocol's detector and return it at its best epoch by validation loss.
 
@@ -63,6 +77,9 @@ def train_detector(
 
     `feature_dtype` is that of the stored features: "float16" halves the disk, "float32" repeats
     plain training. By default half where it changes no logit by more than `MAX_LOGIT_ERROR`.
+
+    `pool` holds the images whose features are kept, of which `training` is a part: trainings on
+    many parts of one pool share its features. By default `training` itself.
     """
     start = time.perf_counter()
     use_threads(protocol.threads)
@@ -74,17 +91,51 @@ def train_detector(
         few = load_images(training, protocol, cache).take(slice(0, 8))
         feature_dtype = choose_feature_dtype(prefix, tail, few)
 
-    def features(manifest: Manifest, mirror: bool = False):
-        return bottleneck_features(prefix, manifest, protocol, cache, mirror, feature_dtype)
+    def features(part: Manifest, pool: Manifest, mirror: bool = False) -> Rows:
+        kept = bottleneck_features(prefix, pool, protocol, cache, mirror, feature_dtype)
+        return kept if part is pool else kept.select(positions(part, pool))
 
-    mirrored = features(training, mirror=True) if protocol.flip else None
-    data = training_batches(features(training), mirrored, training.labels, protocol)
-    check = validation_batches(features(validation), validation.labels, protocol)
+    pool = training if pool is None else pool
+    mirrored = features(training, pool, mirror=True) if protocol.flip else None
+    data = training_batches(features(training, pool), mirrored, training.labels, protocol)
+    check = validation_batches(features(validation, validation), validation.labels, protocol)
     history = fit(tail, data, check, protocol, log)
     seconds = time.perf_counter() - start
     return Trained(
         detector, protocol, history, start_digest, seconds, feature_dtype, (prefix, tail)
     )
+
+
+def positions(part: Manifest, pool: Manifest) -> np.ndarray:
+    """Return where the images of `part` stand in `pool`, (N,) int; all must be there."""
+    places = pd.Index(pool.table["path"]).get_indexer(part.table["path"])
+    if (places < 0).any():
+        missing = part.table["path"].iloc[int(np.argmin(places))]
+        raise ValueError(f"{missing} is not among the {len(pool)} images of the pool")
+    return places
+
+
+def recompute_batch_norm(trained: Trained, training: Manifest, cache: Cache, pool: Manifest):
+    """Set the statistics of the trained batch normalisations to their mean over training batches.
+
+    In a short training the running statistics lag behind the weights; here the weights stay and
+    only the statistics are computed, batch by batch, from the training images without mirroring.
+    """
+    prefix, tail = trained.parts
+    features = bottleneck_features(
+        prefix, pool, trained.protocol, cache, feature_dtype=trained.feature_dtype
+    ).select(positions(training, pool))
+    kind = keras.layers.BatchNormalization
+    layers = [layer for layer in tail.layers if isinstance(layer, kind) and layer.trainable]
+    momenta = [layer.momentum for layer in layers]
+    order = np.random.default_rng(trained.protocol.seed).permutation(len(training))
+    size = trained.protocol.batch_size
+    for number, start in enumerate(range(0, len(order), size)):
+        for layer in layers:
+            layer.momentum = number / (number + 1)  # the mean of all batches so far
+        tail(features.take(order[start : start + size]).astype("float32"), training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def build_from_protocol(protocol: Protocol, any_size: bool = False) -> keras.Model:

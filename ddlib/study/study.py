@@ -237,16 +237,11 @@ class Study:
 
     def _train(self, run: Run, training: Manifest, validation: Manifest, scored: Manifest) -> None:
         from ddlib.models.checkpoint import save_detector
-        from ddlib.models.features import bottleneck_features, score_features
         from ddlib.models.train import train_detector
 
         trained = train_detector(training, validation, run.protocol, self.cache, log=self.log)
         start = time.perf_counter()
-        prefix, tail = trained.parts
-        features = bottleneck_features(
-            prefix, scored, run.protocol, self.cache, feature_dtype=trained.feature_dtype
-        )
-        logits = score_features(tail, features)
+        logits = trained.logits(scored, self.cache)
         table = scored.table[["path", "label", "source", "split"]]
         scores = table.assign(logit=logits, score=probability(logits))
         facts = {

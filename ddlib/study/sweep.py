@@ -1,0 +1,208 @@
+"""Sweeps: many trainings of the study's conditions, each kept as soon as it ends.
+
+A `Job` is one training. What it leaves is one file: facts, and the logits of every picture of the
+splits valid and test. So a sweep that was stopped goes on where it was, and its jobs may run in
+any order, on any machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ddlib._io import atomic_write, digest
+from ddlib.data import subsets
+from ddlib.data.manifest import Manifest, MissingImagesError
+from ddlib.models.provenance import provenance
+from ddlib.protocol import CONDITIONS, FEATURES, PREPARE, TRAIN, Protocol, check_choice
+
+SIZES = (100, 200, 400, 800, 1600, 3150, 6300)  # training images of the learning curve
+SAME_STEPS = 1600  # the size whose number of optimiser steps all sizes take, in "steps"
+GENERATORS = ("stylegan", "sd21", "stylegan2")  # of "mixes"
+MIX_SIZE = 700  # training images of a mix, half of them fakes
+ALPHA = 0.75  # width of the networks of all plans but "seeds"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a protocol, the number of its images, and the seed by which they are drawn."""
+
+    protocol: Protocol
+    n: int | None = None  # training images, half of each class; None: all of the condition
+    subset: int = 0  # seed by which they are drawn
+    fakes: tuple[str, ...] = ()  # sources of the fakes, in equal parts; (): the condition's
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        size = f"-n{self.n}-subset{self.subset}" if self.n else ""
+        mix = f"-{'+'.join(self.fakes)}" if self.fakes else ""
+        return f"{self.protocol.run_name}{mix}{size}-seed{self.protocol.seed}"
+
+    def images(self, manifest: Manifest, split: str) -> Manifest:
+        """Return the job's images of the split train or valid; of valid all are used."""
+        pool = self.pool(manifest, split)
+        if self.n is None or split != "train":
+            return pool
+        groups = [pool.select(label="real")]
+        groups += [pool.select(self.fakes or None, label="fake")]
+        if self.fakes:
+            groups[1:] = [pool.select(source, label="fake") for source in self.fakes]
+        half, parts = self.n // 2, len(groups) - 1
+        sizes = [half] + [(half + place) // parts for place in range(parts)]
+        for group, size in zip(groups, sizes, strict=True):
+            if len(group) < size:
+                raise MissingImagesError(
+                    f"{manifest.root}: {self.name} needs {size} train images of "
+                    f"{', '.join(sorted(set(group.table['source']))) or 'a source'}, "
+                    f"there are {len(group)}"
+                )
+        drawn = [g.sample(size, self.subset) for g, size in zip(groups, sizes, strict=True)]
+        whole = drawn[0]
+        for part in drawn[1:]:
+            whole = whole.concat(part)
+        return whole
+
+    def pool(self, manifest: Manifest, split: str) -> Manifest:
+        """Return all images of a split that its training images are drawn from."""
+        if self.fakes:
+            here = manifest.select(split=split)
+            reals, _ = subsets.gan_sources(manifest)
+            return here.select(reals, label="real").concat(here.select(self.fakes, label="fake"))
+        mix = subsets.training_manifest if split == "train" else subsets.validation_manifest
+        return mix(manifest, self.protocol)
+
+
+def plan_jobs(study, plan: str) -> list[Job]:
+    """Return the jobs of a plan, in the order in which they run: seed by seed.
+
+    Parameters
+    ----------
+    study : Study
+    plan : {"curve", "steps", "seeds", "small-seeds", "subsets", "mixes"}
+        ``curve`` and ``steps`` are learning curves of the baseline, with the protocol's epochs and
+        with the same number of optimiser steps at every size. ``seeds`` are the four conditions on
+        all images, ``small-seeds`` on 1,600; ``subsets`` crosses five training sets with four
+        seeds; ``mixes`` trains on 350 fakes of one, two or three generators.
+    """
+    check_choice("plan", plan, PLANS)
+    return list(PLANS[plan](study))
+
+
+def _curve(study) -> Iterator[Job]:
+    for seed in range(5):
+        for name in ("clean", "paper"):
+            for n in SIZES:
+                protocol = study.protocol("gan", name, alpha=ALPHA, seed=seed)
+                yield Job(protocol, n, subset=seed)
+
+
+def _steps(study) -> Iterator[Job]:
+    for seed in range(5):
+        for name in ("clean", "paper"):
+            fixed = study.protocol("gan", name, alpha=ALPHA)
+            steps = fixed.epochs * _steps_an_epoch(fixed, SAME_STEPS)
+            for n in SIZES:
+                epochs = max(1, round(steps / _steps_an_epoch(fixed, n)))
+                changes = {"alpha": ALPHA, "seed": seed, "epochs": epochs, "patience": epochs}
+                yield Job(study.protocol("gan", name, **changes), n, subset=seed)
+
+
+def _seeds(study) -> Iterator[Job]:
+    # seed 0 is the study's own run, in results.csv
+    for name, seeds in (("clean", (1, 2, 3, 4)), ("paper", (1, 2))):
+        for seed in seeds:
+            for condition in sorted(CONDITIONS, key=lambda c: c.endswith("ela")):
+                yield Job(study.protocol(condition, name, seed=seed))
+
+
+def _small_seeds(study) -> Iterator[Job]:
+    for seed in range(10):
+        for condition in CONDITIONS:
+            protocol = study.protocol(condition, "clean", alpha=ALPHA, seed=seed)
+            yield Job(protocol, SAME_STEPS)
+
+
+def _subsets(study) -> Iterator[Job]:
+    for seed in range(4):
+        for subset in range(5):
+            yield Job(study.protocol("gan", alpha=ALPHA, seed=seed), SAME_STEPS, subset)
+
+
+def _mixes(study) -> Iterator[Job]:
+    for seed in range(3):
+        for mask in range(1, 2 ** len(GENERATORS)):
+            fakes = tuple(name for bit, name in enumerate(GENERATORS) if mask >> bit & 1)
+            protocol = study.protocol("gan", alpha=ALPHA, seed=seed)
+            yield Job(protocol, MIX_SIZE, subset=seed, fakes=fakes)
+
+
+PLANS = {
+    "curve": _curve,
+    "steps": _steps,
+    "seeds": _seeds,
+    "small-seeds": _small_seeds,
+    "subsets": _subsets,
+    "mixes": _mixes,
+}
+
+
+def _steps_an_epoch(protocol: Protocol, n: int) -> int:
+    return -(-n // protocol.batch_size)
+
+
+def job_file(study, plan: str, job: Job) -> Path:
+    """Return where a job's result lies."""
+    return study.folder / "sweeps" / plan / f"{job.name}.npz"
+
+
+def run_job(study, plan: str, job: Job) -> Path:
+    """Train a job's detector, unless this very job is finished, and return its file.
+
+    Under ``paper`` the file also holds the logits with the statistics of batch normalisation
+    computed anew from the training images (`recompute_batch_norm`).
+    """
+    path = job_file(study, plan, job)
+    training, validation = (job.images(study.manifest, split) for split in ("train", "valid"))
+    scored = study.manifest.select(split=["valid", "test"])
+    parts = [part.digest() for part in (training, validation, scored)]
+    key = digest(job.protocol.to_dict(), parts, [PREPARE, FEATURES, TRAIN])
+    if path.is_file() and read_job(path)[0]["key"] == key:
+        return path
+    from ddlib.models.train import recompute_batch_norm, train_detector
+
+    pool = job.pool(study.manifest, "train")
+    trained = train_detector(
+        training, validation, job.protocol, study.cache, log=lambda line: None, pool=pool
+    )
+    arrays = {"logits": trained.logits(scored, study.cache)}
+    if job.protocol.name == "paper":
+        recompute_batch_norm(trained, training, study.cache, pool)
+        arrays["logits_recomputed"] = trained.logits(scored, study.cache)
+    facts = {
+        "key": key,
+        "plan": plan,
+        "job": asdict(job) | {"protocol": job.protocol.to_dict()},
+        "n_training": training.table["label"].value_counts().to_dict(),
+        "training_hash": parts[0],
+        "data_hash": study.manifest.digest(),
+        "best_epoch": trained.best_epoch,
+        "history": trained.history.round(5).to_dict("list"),
+        "seconds_training": round(trained.seconds, 2),
+        "provenance": provenance(),
+    }
+    with atomic_write(path) as unfinished, unfinished.open("wb") as file:
+        half = {name: values.astype(np.float16) for name, values in arrays.items()}
+        np.savez_compressed(file, facts=np.array(json.dumps(facts)), **half)
+    return path
+
+
+def read_job(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return a finished job's facts, and its logits by name, in the order of the pictures."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "facts"}
+        return json.loads(str(file["facts"])), arrays
