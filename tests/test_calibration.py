@@ -14,7 +14,6 @@ from ddlib.metrics.calibration import (
     ece,
     evaluate_reject_band,
     nll,
-    probability,
     reject_band,
     reliability,
     threshold_at_fnr,
@@ -23,7 +22,6 @@ from ddlib.metrics.calibration import (
     youden,
 )
 from ddlib.metrics.intervals import wilson
-from ddlib.metrics.score_table import score_table
 
 
 def drawn(rng, n=4000, temperature=1.0):
@@ -65,14 +63,6 @@ def test_youden_by_hand():
     assert youden([0, 0, 1], [0.1, 0.2, 0.9]) == pytest.approx(0.5)  # 0.55 does as well
 
 
-def test_youden_beats_every_other_threshold(rng):
-    labels, logits = drawn(rng, 300)
-    scores = np.round(expit(logits), 2)
-    tries = [youden(labels, scores), *np.linspace(0, 1.01, 203)]
-    best, *others = (score_table(labels, scores, t)["balanced_accuracy"] for t in tries)
-    assert best >= max(others) - 1e-12
-
-
 @pytest.mark.parametrize(
     ("function", "arguments", "words"),
     [
@@ -92,7 +82,7 @@ def test_what_cannot_be_is_refused(function, arguments, words):
         function(*arguments)
 
 
-@pytest.mark.parametrize("truth", [0.5, 1.0, 2.5])
+@pytest.mark.parametrize("truth", [0.5, 2.5])
 def test_temperature_finds_the_one_that_made_the_labels(rng, truth):
     labels, logits = drawn(rng, 20000, truth)
     best = calibration.temperature(labels, logits)
@@ -113,13 +103,6 @@ def test_nll_by_hand():
     assert nll([0], [1000.0]) == pytest.approx(1000)  # no overflow
 
 
-def test_a_temperature_divides_the_logit(rng):
-    values = rng.normal(0, 3, 50)
-    assert calibration.logits(probability(values, 2.0)) == pytest.approx(values / 2)
-    assert probability([0.0, -800.0]).tolist() == [0.5, 0]
-    assert np.isfinite(calibration.logits([0.0, 1.0])).all()
-
-
 def test_ece_by_hand():
     # two bins: [0, 0.5) has mean 0.2, a quarter fake; [0.5, 1] has mean 0.9, half fake
     labels, scores = [0, 0, 0, 1, 0, 1], [0.1, 0.2, 0.2, 0.3, 0.8, 1.0]
@@ -128,13 +111,6 @@ def test_ece_by_hand():
     assert table.n.tolist() == [4, 2]
     assert table[["score_from", "score_to"]].values.tolist() == [[0, 0.5], [0.5, 1]]
     assert (table.low[0], table.high[0]) == wilson(1, 4)
-
-
-def test_a_temperature_corrects_an_overconfident_detector(rng):
-    labels, logits = drawn(rng, 8000, 3.0)
-    found = calibration.temperature(labels, logits)
-    assert ece(labels, probability(logits)) > 0.1
-    assert ece(labels, probability(logits, found)) < 0.03
 
 
 def test_reject_band_by_hand():
@@ -150,16 +126,6 @@ def test_reject_band_by_hand():
     nothing = evaluate_reject_band([1, 1], [0.5, 0.5], (0.1, 0.9))
     assert (nothing["coverage"], nothing["miss"]) == (0, 0)
     assert math.isnan(nothing["error"]) and math.isnan(nothing["false_alarm"])
-
-
-def test_reject_band_keeps_its_promise_on_other_data(rng):
-    labels, logits = drawn(rng, 20000)
-    scores = expit(logits)
-    band = reject_band(labels[:10000], scores[:10000], error=0.05)
-    report = evaluate_reject_band(labels[10000:], scores[10000:], band)
-    assert report["false_alarm"] == pytest.approx(0.05, abs=0.012)
-    assert report["miss"] == pytest.approx(0.05, abs=0.012)
-    assert 0 < band[0] < 0.5 < band[1] < 1
 
 
 def test_a_detector_that_needs_no_band_gets_none():

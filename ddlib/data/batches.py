@@ -81,12 +81,8 @@ def training_batches(plain: Rows, mirrored: Rows | None, labels: np.ndarray, pro
     of `plain` are flipped, which is right for images only. The order depends on the protocol's seed
     and on the epoch alone.
     """
-
-    def order_of(epoch: int):
-        return epoch_order(len(labels), epoch, protocol.seed, protocol.flip)
-
-    weights = class_weights(labels)
-    return row_batches(plain, labels, weights, protocol.batch_size, order_of, mirrored)
+    weights, size = class_weights(labels), protocol.batch_size
+    return row_batches(plain, labels, weights, size, protocol.seed, protocol.flip, mirrored)
 
 
 def validation_batches(plain: Rows, labels: np.ndarray, protocol: Protocol):
@@ -94,24 +90,22 @@ def validation_batches(plain: Rows, labels: np.ndarray, protocol: Protocol):
     return row_batches(plain, labels, class_weights(labels), 2 * protocol.batch_size)
 
 
-def row_batches(plain: Rows, labels, weights, batch_size: int, order_of=None, mirrored=None):
-    """Return a `tf.data.Dataset` of (rows, labels, weights).
-
-    ``order_of(epoch)`` gives the order of an epoch and which rows are mirrored, as `epoch_order`;
-    without it the rows come in their own order.
-    """
+def row_batches(
+    plain: Rows, labels, weights, batch_size: int, seed=None, flip=False, mirrored=None
+):
+    """Return a `tf.data.Dataset` of (rows, labels, weights), with a seed in the `epoch_order`."""
     n, epochs = len(labels), itertools.count()
-    order_of = order_of or (lambda _: (np.arange(n), np.zeros(n, bool)))
 
     def batches():
-        order, flips = order_of(next(epochs))
+        order, flips = np.arange(n), np.zeros(n, bool)
+        if seed is not None:
+            order, flips = epoch_order(n, next(epochs), seed, flip)
         for start in range(0, n, batch_size):
-            rows, flip = order[start : start + batch_size], flips[start : start + batch_size]
+            rows, turned = order[start : start + batch_size], flips[start : start + batch_size]
             batch = plain.take(rows)
-            if flip.any():
-                batch[flip] = (
-                    batch[flip, :, ::-1] if mirrored is None else mirrored.take(rows[flip])
-                )
+            if turned.any():
+                other = batch[turned, :, ::-1] if mirrored is None else mirrored.take(rows[turned])
+                batch[turned] = other
             yield batch, labels[rows], weights[rows]
 
     return dataset(batches, plain.shape[1:], plain.dtype, -(-n // batch_size))

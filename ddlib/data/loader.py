@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ddlib._io import ordered_parallel_map
-from ddlib.data.batches import block_key, epoch_order, gather_blocks, row_batches
+from ddlib.data.batches import block_key, gather_blocks, row_batches
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.ela import ela_map, uint8_overflow
@@ -87,12 +87,8 @@ def keras_dataset(manifest: Manifest, protocol: Protocol, batch_size: int, shuff
     import tensorflow as tf
 
     images, labels = load_images(manifest, protocol), manifest.labels
-
-    def order_of(epoch: int):
-        return epoch_order(len(labels), epoch, protocol.seed, flip=False)
-
-    weights = np.ones(len(labels))
-    data = row_batches(images, labels, weights, batch_size, order_of if shuffle else None)
+    seed = protocol.seed if shuffle else None
+    data = row_batches(images, labels, np.ones(len(labels)), batch_size, seed)
     return data.map(lambda image, label, _: (image, tf.cast(label, tf.float32)))
 
 

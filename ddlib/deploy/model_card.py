@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -39,23 +40,6 @@ LICENCE = (
 UNSEEN = {"yes": "", "partly": " (partly unseen)", "no": " (unseen)"}  # after a set's name
 # A threshold chosen so that nothing is called fake lies just above the highest score, at most here.
 MAX_THRESHOLD = 1.0 + 1e-4
-_TYPES = {
-    "name": (str,),
-    "temperature": (float, int),
-    "threshold": (float, int),
-    "reject_band": (tuple, list, type(None)),
-    "what": (str,),
-    "data": (list,),
-    "limits": (list,),
-    "licence": (str,),
-    "numbers": (list,),
-    "history": (list,),
-    "recipe": (dict,),
-    "provenance": (dict,),
-    "sha256": (str, type(None)),
-    "tflite_sha256": (str, type(None)),
-    "default": (bool,),
-}
 
 
 @dataclass(frozen=True)
@@ -65,10 +49,10 @@ class Card:
     name: str  # the stem of its files
     protocol: Protocol  # how images are prepared for it, and what trained it
     # above 0; divides the logit, so that of images with a score of 0.8 about 80 % are fake
-    temperature: float = 1.0
-    threshold: float = 0.5  # an image is called fake from this calibrated score upward
+    temperature: float | int = 1.0
+    threshold: float | int = 0.5  # an image is called fake from this calibrated score upward
     # "unsure" from the first to below the second of these scores; by default both the threshold
-    reject_band: tuple[float, float] | None = None
+    reject_band: tuple[float, float] | list | None = None
     sha256: str | None = None  # of its .keras file; None where there is no such file
     tflite_sha256: str | None = None
     default: bool = False  # whether it is the one to use unless another is named
@@ -85,9 +69,10 @@ class Card:
 
     def __post_init__(self):
         """Reject values of another type, and numbers that no score could be read with."""
-        for name, kind in _TYPES.items():
-            if type(getattr(self, name)) not in kind:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be {kind[0].__name__}")
+        for name, hint in get_type_hints(Card).items():
+            value, kinds = getattr(self, name), get_args(hint) or (hint,)
+            if type(value) not in [get_origin(kind) or kind for kind in kinds]:
+                raise ValueError(f"{name}={value!r} must be {kinds[0].__name__}")
         for name in ("sha256", "tflite_sha256"):
             if re.fullmatch("[0-9a-f]{64}", getattr(self, name) or "0" * 64) is None:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be 64 hexadecimal digits")

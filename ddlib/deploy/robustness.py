@@ -23,7 +23,6 @@ from ddlib.images.perturb import DEFAULT_PERTURBATIONS, perturb
 from ddlib.images.read import center_crop, read_image
 from ddlib.metrics.score_table import agreement, compare, score_table
 
-UNCHANGED = "none"
 SHARES = ("accuracy", "recall_real", "recall_fake")
 
 
@@ -99,13 +98,7 @@ def compare_columns(labels, scores, perturbations, threshold: float = 0.5) -> pd
     share flips, verdicts unlike those of the unchanged images; change, the share of right verdicts
     minus theirs; threshold. Shares and changes have _low and _high, 95 % (Wilson, paired).
     """
-    scores = np.asarray(scores, np.float64)
-    names = [(UNCHANGED, nan), *perturbations]
-    if scores.shape != (len(labels), len(names)):
-        raise ValueError(
-            f"scores of {len(perturbations)} perturbations and of the unchanged images are "
-            f"{len(labels), len(names)}; got {scores.shape}"
-        )
+    names = [("none", nan), *perturbations]
     kept = ["n_real", "n_fake", *(name + end for name in SHARES for end in ("", "_low", "_high"))]
     rows = []
     for (kind, strength), column in zip(names, scores.T, strict=True):

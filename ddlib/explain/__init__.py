@@ -11,7 +11,5 @@ from ddlib.explain.faithfulness import (
     centred_map,
     perturbation_curve,
     random_maps,
-    randomize_layers,
-    similarity,
 )
 from ddlib.explain.localisation import area_share, by_decision, pointing_game, share_of_heat

@@ -29,7 +29,7 @@ MODES = ("deletion", "insertion")
 
 
 def randomize_layers(
-    model: keras.Model, layers: Sequence[str] | None = None, seed: int = 0
+    model: keras.Model, layers: Sequence[str] | None = None
 ) -> Iterator[tuple[str, keras.Model]]:
     """Destroy a copy of a model layer by layer from the output down.
 
@@ -37,7 +37,7 @@ def randomize_layers(
     scale of its values stays. Where a layer is one of `layers` (default: all with weights), its
     name is yielded with the copy, one object that goes on changing.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     order = [layer for layer in leaf_layers(copy) if layer.get_weights()][::-1]
@@ -52,9 +52,7 @@ def randomize_layers(
             yield layer.name, copy
 
 
-def cascading_randomization(
-    model, images, layers=None, target="fake", layer=None, seed=0
-) -> pd.DataFrame:
+def cascading_randomization(model, images, layers=None, target="fake", layer=None) -> pd.DataFrame:
     """Compare the maps of a model with those of its copies destroyed by `randomize_layers`.
 
     Returns
@@ -66,10 +64,10 @@ def cascading_randomization(
     """
     before = GradCAM(model)(images, target, layer)
     rows, cam = [], None
-    for name, copy in randomize_layers(model, layers, seed):
+    for name, copy in randomize_layers(model, layers):
         cam = cam or GradCAM(copy)
         alike = similarity(before.heat, cam(images, target, layer).heat)[before.has_evidence]
-        rows.append((name, len(alike), *bootstrap_interval(alike, seed)))
+        rows.append((name, len(alike), *bootstrap_interval(alike)))
     return pd.DataFrame(rows, columns=["randomised", "n", "similarity", "low", "high"])
 
 
@@ -97,9 +95,7 @@ class Curve:
     auc: np.ndarray  # (N,) area under each curve: small is good for deletion, large for insertion
 
 
-def perturbation_curve(
-    model, images, heats, mode="deletion", steps=10, target="fake", seed=0
-) -> Curve:
+def perturbation_curve(model, images, heats, mode="deletion", steps=10, target="fake") -> Curve:
     """Replace the hottest pixels by a blurred copy and watch the score, or put them back.
 
     Parameters
@@ -123,7 +119,7 @@ def perturbation_curve(
         )
     blurred = blur(images)
     start, end = (images, blurred) if mode == "deletion" else (blurred, images)
-    ranks = _ranks(upsample(heats, images.shape[1:3]), seed)
+    ranks = _ranks(upsample(heats, images.shape[1:3]))
     shares = np.linspace(0, 1, steps + 1)
     cam = GradCAM(model)  # its scores are P(fake), whatever the head
     changed = (np.where((ranks < share)[..., None], end, start) for share in shares)
@@ -138,13 +134,13 @@ def blur(images: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(image).filter(gaussian)) for image in images])
 
 
-def random_maps(n: int, size, seed: int = 0) -> np.ndarray:
+def random_maps(n: int, size) -> np.ndarray:
     """Return n random maps (n, H, W) of 8 x 8 patches, resized as heat maps are.
 
     Single random pixels would be no fair rival: scattered holes disturb a network far more than the
     same area in one piece.
     """
-    return upsample(np.random.default_rng(seed).random((n, 8, 8)), size)
+    return upsample(np.random.default_rng(0).random((n, 8, 8)), size)
 
 
 def centred_map(size) -> np.ndarray:
@@ -153,9 +149,9 @@ def centred_map(size) -> np.ndarray:
     return np.outer(y, x).astype(np.float32)
 
 
-def _ranks(heats, seed) -> np.ndarray:
+def _ranks(heats) -> np.ndarray:
     """Return each pixel's place in its map, hottest 0, coldest just below 1; ties at random."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     ranks = np.empty(heats.shape, np.float64)
     for rank, heat in zip(ranks, heats, strict=True):
         order = np.lexsort((rng.random(heat.size), -heat.ravel()))

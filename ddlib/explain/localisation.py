@@ -4,8 +4,8 @@
 of the map lies there. Both mean something only beside chance, the share of the image that the
 region covers; `by_decision` asks whether right and wrong decisions differ.
 
-Regions are boxes (N, 4) as (x0, y0, x1, y1) in pixels with x1 and y1 excluded, or masks (N, H, W);
-maps (N, H, W) have the images' size (`ddlib.images.overlay.upsample`).
+Regions are boxes (N, 4) as (x0, y0, x1, y1) in pixels with x1 and y1 excluded; maps (N, H, W) have
+the images' size (`ddlib.images.overlay.upsample`).
 """
 
 from __future__ import annotations
@@ -97,12 +97,10 @@ def by_decision(shares, chance, right) -> pd.DataFrame:
 def _masks(regions, heats) -> np.ndarray:
     """Return regions as masks (N, H, W) bool of the maps' size."""
     regions, (n, height, width) = np.asarray(regions), heats.shape
-    if regions.shape == heats.shape:
-        return regions.astype(bool)
     if regions.shape != (n, 4):
         raise ValueError(
             f"regions of shape {regions.shape} do not fit maps of shape {heats.shape}: "
-            f"boxes ({n}, 4) or masks of the maps' shape are needed"
+            f"boxes ({n}, 4) are needed"
         )
     x0, y0, x1, y1 = regions.T[..., None, None]
     bad = ~((x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height))

@@ -3,18 +3,15 @@
 from ddlib.metrics.calibration import (
     ece,
     evaluate_reject_band,
-    logits,
     nll,
     probability,
     reject_band,
     reliability,
     temperature,
-    threshold_at_fnr,
     threshold_at_fpr,
-    verdicts,
     youden,
 )
 from ddlib.metrics.format import display_name, percent, summary, with_interval
-from ddlib.metrics.intervals import bootstrap_interval, difference, paired_difference, wilson
-from ddlib.metrics.roc_auc import auc, auc_difference, check_scores
+from ddlib.metrics.intervals import bootstrap_interval, wilson
+from ddlib.metrics.roc_auc import auc, check_scores
 from ddlib.metrics.score_table import agreement, compare, real_is_positive, score_table

@@ -16,7 +16,6 @@ from ddlib.protocol import FAKE, REAL
 
 TEMPERATURES = (0.05, 20.0)  # beyond, scores are constant in practice
 VERDICTS = ("real", "unsure", "fake")
-_TINY = 1e-7  # about the resolution of a float32 sigmoid near 1
 
 
 def threshold_at_fpr(labels, scores, rate: float) -> float:
@@ -53,13 +52,6 @@ def youden(labels, scores) -> float:
     gain = np.searchsorted(reals, tries) / len(reals) - np.searchsorted(fakes, tries) / len(fakes)
     best = tries[gain >= gain.max() - 1e-12]
     return float(best[np.argmin(np.abs(best - 0.5))])
-
-
-def logits(scores) -> np.ndarray:
-    """Return log(p / (1 - p)); scores within 1e-7 of 0 or 1 count as that far from it."""
-    from scipy.special import logit
-
-    return logit(np.clip(np.asarray(scores, np.float64), _TINY, 1 - _TINY))
 
 
 def probability(logits, temperature: float = 1.0) -> np.ndarray:

@@ -65,18 +65,6 @@ def auc(labels, scores) -> tuple[float, float, float]:
     return area, low, high
 
 
-def auc_difference(labels, scores_a, scores_b) -> tuple[float, float, float]:
-    """Return (AUC of a - AUC of b, low, high) on the same images by DeLong; NaN for one class."""
-    labels, a = check_scores(labels, scores_a)
-    labels, b = check_scores(labels, scores_b)
-    if min(np.bincount(labels, minlength=2)) == 0:
-        return nan, nan, nan
-    (fakes_a, reals_a), (fakes_b, reals_b) = _placements(labels, a), _placements(labels, b)
-    change = float(fakes_a.mean() - fakes_b.mean())
-    half = Z95 * sqrt(_variance(fakes_a - fakes_b, reals_a - reals_b))
-    return change, change - half, change + half
-
-
 def _placements(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     """Return for each fake the share of reals below it, for each real that of fakes above it."""
     from scipy.stats import rankdata

@@ -11,7 +11,7 @@ from math import nan
 import numpy as np
 
 from ddlib.metrics.intervals import paired_difference, wilson
-from ddlib.metrics.roc_auc import auc, auc_difference, check_scores
+from ddlib.metrics.roc_auc import auc, check_scores
 from ddlib.protocol import FAKE
 
 
@@ -76,7 +76,7 @@ def compare(labels, scores_a, scores_b, threshold: float = 0.5) -> dict:
     dict
         n; right_a, right_b (shares of right verdicts); difference = a - b with low and high (95 %,
         `paired_difference`); only_a, only_b (images that one alone got right); p_value (McNemar's
-        test, exact, two-sided); auc_difference with auc_low and auc_high (paired DeLong).
+        test, exact, two-sided).
     """
     from scipy.stats import binomtest
 
@@ -88,9 +88,7 @@ def compare(labels, scores_a, scores_b, threshold: float = 0.5) -> dict:
     shift = paired_difference(only_a, only_b, len(labels))
     result |= dict(zip(("difference", "low", "high"), shift, strict=True))
     p_value = binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-    result |= {"only_a": only_a, "only_b": only_b, "p_value": float(p_value)}
-    area = auc_difference(labels, a, b)
-    return result | dict(zip(("auc_difference", "auc_low", "auc_high"), area, strict=True))
+    return result | {"only_a": only_a, "only_b": only_b, "p_value": float(p_value)}
 
 
 def agreement(scores, reference_scores, labels=None, threshold: float = 0.5) -> dict:

@@ -8,11 +8,5 @@ from ddlib.traces.shortcuts import (
     metadata_baseline,
     metadata_reaches_model,
     rows_by_class,
-    shortcuts,
 )
-from ddlib.traces.spectrum import (
-    mean_spectrum,
-    radial_profile,
-    residual,
-    spectra_by_preparation,
-)
+from ddlib.traces.spectrum import mean_spectrum, spectra_by_preparation

@@ -10,29 +10,24 @@ from ddlib.images.jpeg import recompress
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, as in JPEG
 BLOCK = 8  # pixels, the unit in which JPEG works
+MAX_SAVES = 200  # until which an image settles; most take under twenty
 
 
-def fixed_point(image: np.ndarray, quality: int = 90, most: int = 200) -> tuple[np.ndarray, int]:
+def fixed_point(image: np.ndarray, quality: int = 90) -> tuple[np.ndarray, int]:
     """Save an image (H, W, 3) uint8 as JPEG repeatedly until its pixels no longer change.
 
     Returns
     -------
     image, saves : (H, W, 3) uint8, int
-        The unchanging image and how many saves changed something on the way.
-
-    Raises
-    ------
-    RuntimeError
-        If it still changes after `most` saves.
+        The unchanging image and how many saves changed something on the way. One that still
+        changes after `MAX_SAVES` is a RuntimeError.
     """
-    for saves in range(most):
+    for saves in range(MAX_SAVES):
         again = recompress(image, quality)
         if np.array_equal(again, image):
             return image, saves
         image = again
-    raise RuntimeError(
-        f"the image still changes after {most} saves at quality {quality}; allow more with most="
-    )
+    raise RuntimeError(f"the image still changes after {MAX_SAVES} saves at quality {quality}")
 
 
 def quality_sweep(image: np.ndarray, box, qualities=range(75, 96)) -> pd.DataFrame:
@@ -65,7 +60,7 @@ def quality_sweep(image: np.ndarray, box, qualities=range(75, 96)) -> pd.DataFra
     return pd.DataFrame(rows, columns=["quality", "region", "difference"])
 
 
-def edge_correlation(image: np.ndarray, quality: int = 90) -> float:
+def edge_correlation(image: np.ndarray) -> float:
     """Return Spearman's correlation of edges and ELA over an image's 8 x 8 blocks.
 
     Near 1 the ELA map shows the edges and little else. NaN where either is constant, as ELA is for
@@ -74,7 +69,7 @@ def edge_correlation(image: np.ndarray, quality: int = 90) -> float:
     from scipy.stats import spearmanr
 
     gradient = np.hypot(*np.gradient(image @ LUMA))  # grey levels per pixel
-    change = ela_difference(image, quality).mean(axis=2)
+    change = ela_difference(image).mean(axis=2)
     edges, error = (block_means(values, BLOCK).ravel() for values in (gradient, change))
     if np.ptp(edges) == 0 or np.ptp(error) == 0:
         return float("nan")

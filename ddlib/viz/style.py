@@ -128,16 +128,3 @@ def error_bars(table, value: str, low: str = "low", high: str = "high") -> np.nd
     """Return the lengths below and above of an interval, (2, N); 0 where it is not known."""
     lengths = np.array([table[value] - table[low], table[high] - table[value]], dtype=float)
     return np.maximum(np.nan_to_num(lengths), 0)
-
-
-def headless() -> bool:
-    """Return whether a program runs this cell, so that nobody can move a control.
-
-    A notebook front end allows a cell to ask questions, a program that runs it does not.
-    """
-    from IPython import get_ipython
-
-    kernel = getattr(get_ipython(), "kernel", None)
-    if kernel is None:
-        return True
-    return not kernel.get_parent("shell").get("content", {}).get("allow_stdin", False)

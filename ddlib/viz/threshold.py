@@ -12,11 +12,11 @@ from IPython.display import HTML, display
 
 from ddlib import metrics
 from ddlib.viz.scores import score_histogram
-from ddlib.viz.style import alt_text, headless, to_png
+from ddlib.viz.style import alt_text, to_png
 
 
-def show_thresholds(sets: dict, threshold: float = 0.5, marks: dict | None = None):
-    """Show where scores lie and what a threshold does to each set.
+class ThresholdSlider(w.VBox):
+    """Where scores lie and what a threshold does to each set, with a button for each mark.
 
     Parameters
     ----------
@@ -27,55 +27,46 @@ def show_thresholds(sets: dict, threshold: float = 0.5, marks: dict | None = Non
     marks : {name: threshold}, optional
         Thresholds to jump to, such as those that `ddlib.metrics.calibration` chose on valid.
 
-    Returns
-    -------
-    ThresholdSlider, or in a headless run an HTML page with the view of each mark
-
     Raises
     ------
     ValueError
         If there is no set, a set's labels or scores are invalid, or a threshold is below 0.
     """
-    marks = dict(marks or {"threshold": threshold})
-    if not sets:
-        raise ValueError("there is no set of scores to show; give {name: (labels, scores)}")
-    for name, pair in sets.items():
-        try:
-            metrics.check_scores(*pair)
-        except ValueError as error:
-            raise ValueError(f"set {name!r}: {error}") from error
-    for name, value in (marks | {"threshold": threshold}).items():
-        if not (np.isfinite(value) and value >= 0):
-            raise ValueError(f"{name}={value!r} is no threshold; give a number from 0 upward")
-    page = HTML("".join(_view(sets, value, name) for name, value in marks.items()))
-    return page if headless() else ThresholdSlider(sets, threshold, marks, page)
 
-
-class ThresholdSlider(w.VBox):
-    """A slider with a button for each mark, above the view of its threshold."""
-
-    def __init__(self, sets: dict, threshold: float, marks: dict, page: HTML):
-        self.page = page
+    def __init__(self, sets: dict, threshold: float = 0.5, marks: dict | None = None):
+        self.sets, self.marks = sets, dict(marks or {"threshold": threshold})
+        if not sets:
+            raise ValueError("there is no set of scores to show; give {name: (labels, scores)}")
+        for name, pair in sets.items():
+            try:
+                metrics.check_scores(*pair)
+            except ValueError as error:
+                raise ValueError(f"set {name!r}: {error}") from error
+        for name, value in (self.marks | {"threshold": threshold}).items():
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}={value!r} is no threshold; give a number from 0 upward")
         self.slider = w.FloatSlider(
             threshold,
-            max=max(1.0, threshold, *marks.values()),  # above 1 nothing is called fake
+            max=max(1.0, threshold, *self.marks.values()),  # above 1 nothing is called fake
             step=0.001,
             readout_format=".3f",
             description="Threshold",
             continuous_update=False,
             layout=w.Layout(width="min(100%, 700px)"),
         )
-        buttons = [w.Button(description=f"{name}: {value:.3f}") for name, value in marks.items()]
-        for button, value in zip(buttons, marks.values(), strict=True):
-            button.on_click(lambda _, value=value: setattr(self.slider, "value", value))
+        buttons = []
+        for name, value in self.marks.items():
+            buttons.append(w.Button(description=f"{name}: {value:.3f}"))
+            buttons[-1].on_click(lambda _, value=value: setattr(self.slider, "value", value))
         view = w.interactive_output(
             lambda threshold: display(HTML(_view(sets, threshold))), {"threshold": self.slider}
         )
         super().__init__([w.HBox(buttons), self.slider, view])
 
     def _repr_mimebundle_(self, **options):
-        """Add the static page for exported notebooks, which have no kernel."""
-        return super()._repr_mimebundle_(**options) | {"text/html": self.page.data}
+        """Add the view of each mark for exported notebooks, which have no kernel."""
+        page = "".join(_view(self.sets, value, name) for name, value in self.marks.items())
+        return super()._repr_mimebundle_(**options) | {"text/html": page}
 
 
 def readings(sets: dict, threshold: float) -> pd.DataFrame:

@@ -4,6 +4,4 @@
 are the widgets, and `explorer` connects them.
 """
 
-from ddlib.viz.explorer.explorer import Explorer, show, static_grid
-
-__all__ = ["Explorer", "show", "static_grid"]
+from ddlib.viz.explorer.explorer import Explorer

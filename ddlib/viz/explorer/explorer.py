@@ -17,14 +17,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ddlib.images.overlay import overlay
 from ddlib.metrics.format import display_name
-from ddlib.protocol import LABELS
 from ddlib.viz.explorer import gallery
 from ddlib.viz.explorer.controls import PAGE, Controls, DropZone
-from ddlib.viz.explorer.render import State, answers, layer_choices, render
-from ddlib.viz.pictures import image_grid, sample_right_and_wrong
-from ddlib.viz.style import headless, save_chart, to_png
+from ddlib.viz.explorer.render import State, layer_choices, render
+from ddlib.viz.pictures import image_grid
+from ddlib.viz.style import save_chart, to_png
 
 
 class Explorer:
@@ -197,34 +195,6 @@ class Explorer:
         alert = f'<div class="ddlib-error" role="alert">{html.escape(error)}</div>'
         self.controls.verdict.value = f'<div role="status">{html.escape(status)}</div>'
         self.controls.error.value = alert if error else ""
-
-
-def show(study):
-    """Return the explorer of a study, or its static figure where nobody can move a control."""
-    return static_grid(study) if headless() else Explorer(study)
-
-
-def static_grid(study, n: int = 6):
-    """Return a figure of what the explorer shows: n images, two models' maps and verdicts.
-
-    The images are drawn so that right and wrong decisions of the first model are in balance.
-    """
-    files = [str(file) for file in gallery.find_models(study.folder)[:2]]
-    pictures = gallery.pictures_of(study.manifest, files[0])
-    labels = [LABELS[picture.label] for picture in pictures]
-    scores = [picture.score if picture.decision else 0.5 for picture in pictures]
-    places = sample_right_and_wrong(labels, scores, 4 * n)
-    images, titles = [], []
-    for place in places[:: max(1, len(places) // n)][:n]:
-        views = answers(State(pictures[place], files[0], files[-1]))
-        images += [views[0].seen, *(overlay(view.seen, view.maps.heat[0]) for view in views)]
-        picture = pictures[place]
-        titles.append(f"{display_name(picture.source)}\nis {picture.label}")
-        for view in views:
-            empty = "" if view.maps.has_evidence[0] else ", empty map"
-            titles.append(f"{view.name}\n{view.verdict} {view.score:.2f}{empty}")
-    title = "Evidence for fake at the last convolution; the number is P(fake)"
-    return image_grid(images, titles, 6, title + (" (simulated)" if study.simulated else ""))
 
 
 def error_message(error: Exception) -> str:
