@@ -17,7 +17,7 @@ from ddlib.deploy.detector import open_detector
 from ddlib.gradcam import GradCAM
 from ddlib.images.jpeg import recompress
 from ddlib.study.study import open_study
-from ddlib.viz.explorer import Explorer, explorer, show
+from ddlib.viz.explorer import Explorer, explorer
 from ddlib.viz.explorer.explorer import error_message
 from ddlib.viz.explorer.gallery import (
     THUMB,
@@ -31,7 +31,7 @@ from ddlib.viz.explorer.gallery import (
     trained_models,
 )
 from ddlib.viz.explorer.panels import SIDE, Panel, outline
-from ddlib.viz.explorer.render import State, answers, layer_choices, render
+from ddlib.viz.explorer.render import State, answers, render
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +87,11 @@ class TestRender:
         expected = GradCAM(model)(given[None], "fake", "conv_1").raw
         np.testing.assert_allclose(view.maps.raw, expected, rtol=1e-4, atol=1e-6)
 
-    @pytest.mark.parametrize("name", ["mobilenet025", "mobilenet075"])
-    @pytest.mark.parametrize("height", [300, 200])
     def test_a_shipped_detector_says_what_the_command_predict_says_of_the_same_file(
-        self, name, height, models, tmp_path, rng
+        self, models, tmp_path, rng, name="mobilenet025"
     ):
         file = tmp_path / "mine.jpg"
-        Image.fromarray(rng.integers(0, 256, (height, 260, 3), dtype=np.uint8)).save(file)
+        Image.fromarray(rng.integers(0, 256, (300, 260, 3), dtype=np.uint8)).save(file)
         said = CliRunner().invoke(main, ["predict", str(file), "--json", "--detector", name])
         (expected,) = json.loads(said.stdout)["predictions"]
         for where in (file, file.read_bytes()):
@@ -107,12 +105,6 @@ class TestRender:
         assert panels[2].band == (low, high)
         assert f"unsure from {low:.2f} to {high:.2f}" in panels[2].title
         assert [view.verdict for view in views] == [panel.word for panel in panels[1:]]
-
-    def test_the_map_points_at_the_grid(self, state):
-        (view,) = answers(state)
-        heat = view.maps.heat[0]
-        quarter = heat[heat.shape[0] // 2 :, : heat.shape[1] // 2]
-        assert view.verdict == "fake" and quarter.sum() > 0.8 * heat.sum()
 
     def test_what_only_changes_the_drawing_never_reaches_the_network(self, state, monkeypatch):
         first = render(state)[1][1].image
@@ -173,11 +165,6 @@ class TestRender:
         file = handmade.keep_model(tmp_path, "clean-gan", model, study.manifest, **plain)
         with pytest.raises(ValueError, match="look for NaN or overflow in its weights"):
             render(replace(state, model=str(file)))
-
-    def test_layers_run_from_output_to_input_with_their_resolution(self, state):
-        words, values = zip(*layer_choices(open_detector(state.model)), strict=True)
-        assert values == ("", "mean", "conv_1")
-        assert words[0] == "last: conv_2 (16 x 16)" and words[2] == "conv_1 (64 x 64)"
 
 
 def test_a_panel_says_in_words_what_it_shows_and_escapes_them():
@@ -283,18 +270,16 @@ class TestExplorer:
         assert not c.next.disabled and c.fields["source"].value == "any"
 
     def test_a_layer_stays_chosen_where_the_other_model_has_it_too(self, shown, models):
-        shown.set(model=models["mobilenet025"])
-        assert shown.wait()
-        shown.set(layer="conv_pw_5")
-        shown.set(model=models["mobilenet075"], decision="right")
-        assert shown.wait() and shown.state.layer == "conv_pw_5"
+        shown.set(layer="conv_1")
+        shown.set(model=models["clean-gan+sd"])
+        assert shown.wait() and shown.state.layer == "conv_1"
+        shown.set(model=models["mobilenet025"], layer="", decision="right")
         assert shown.state.decision == "any"  # it has no scores, so nothing to filter by
         assert shown.controls.fields["decision"].disabled
 
-    @pytest.mark.parametrize("piece", [1000, 4_000_000])
-    def test_a_picture_of_ones_own_and_back(self, shown, piece):
+    def test_a_picture_of_ones_own_and_back(self, shown):
         c, content = shown.controls, (shown.study.manifest.root / "stylegan-0.png").read_bytes()
-        bring(shown, pieces("mine <3.png", content, piece))
+        bring(shown, pieces("mine <3.png", content, piece=1000))
         assert shown.wait()
         assert "mine &lt;3.png. GAN, clean protocol: fake" in c.verdict.value
         assert not any(pick.description.startswith("▶") for pick in c.picks)
@@ -309,10 +294,6 @@ class TestExplorer:
         said = shown.controls.said.value
         assert file.name == "ffhq-0-clean-gan.png" in said and 'download="' in said
         assert "protocol: fake from 0.50" in Image.open(file).text["Description"]
-
-    def test_without_a_trained_model_the_shipped_ones_are_offered(self, study, tmp_path):
-        words = Explorer(replace(study, folder=tmp_path)).controls.fields["model"].options
-        assert [model_name(file) for _, file in words] == ["mobilenet025", "mobilenet075"]
 
 
 class TestHostileFiles:
@@ -335,7 +316,6 @@ class TestHostileFiles:
             (b"", "the content is"),
             (b"no picture at all", "the content is"),
             (encoded(Image.new("L", (30_000, 10))), "too large"),
-            (encoded(Image.new("1", (19_000, 19_000))), "too large"),
             (encoded(Image.effect_noise((64, 64), 50), "JPEG")[:700], "cut short"),
         ],
     )
@@ -347,7 +327,7 @@ class TestHostileFiles:
         self.check(shown, good, words)
 
     def test_mutations_of_a_picture_never_leave_a_dead_page(self, shown, good, rng):
-        for _ in range(25):
+        for _ in range(12):
             content = bytearray(good)
             for place in rng.integers(0, len(content), 8):
                 content[place] = rng.integers(256)
@@ -364,16 +344,13 @@ class TestHostileFiles:
             bring(shown, [*mixed, *first])
             self.check(shown, good, "one at a time")
 
-    def test_a_file_above_the_limit_is_refused_at_its_first_piece(self, shown, good):
-        message = {"name": "scan.tif", "size": 100_000_001, "start": 0}
-        bring(shown, [(message, [b"II*"])])
-        self.check(shown, good, "scan.tif has over 100 MB")
-
     def test_a_message_goes_when_the_same_file_is_brought_again(self, shown, good):
         bring(shown, pieces("next.png", good))
         assert shown.wait()
         bring(shown, [({"error": "These are 2 files; bring one at a time."}, [])])
         self.check(shown, good, "These are 2 files")
+        bring(shown, [({"name": "scan.tif", "size": 100_000_001, "start": 0}, [b"II*"])])
+        self.check(shown, good, "scan.tif has over 100 MB")
 
     def test_a_figure_that_cannot_be_written_is_said(self, shown, good, tmp_path):
         (tmp_path / "explorer").write_text("a file where the folder should be")
@@ -397,13 +374,6 @@ def test_the_command_looks_where_run_keeps_its_models(monkeypatch):
     monkeypatch.setattr("ddlib.study.study.open_study", spy)
     CliRunner().invoke(main, ["explore"])
     assert asked[0][:2] == ("simulated", None)  # None is `ddlib.study.study.runs_folder()`
-
-
-def test_a_static_figure_is_shown_where_nobody_can_move_a_control(study):
-    figure = show(study)
-    assert len([ax for ax in figure.axes if ax.images]) == 6 * 3
-    texts = " ".join(ax.get_title(loc="center") for ax in figure.axes)
-    assert "GAN + SD" in texts and "fake 0." in texts and "FFHQ\nis real" in texts
 
 
 @pytest.mark.parametrize(
