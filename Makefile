@@ -27,7 +27,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo
-	@echo "Options of reproduce: DATA=folder of real images   ALPHA=0.75"
+	@echo "Options of reproduce: DATA=sample, large or a folder of images   ALPHA=0.75"
 	@echo "  NOTEBOOKS=\"02 03\"   SMALL=1 small form   FRESH=1 start over   JOBS=1 one at a time"
 
 reproduce: $(STAMP)  ## Run the notebooks headless and print the study's table beside ours

@@ -328,7 +328,7 @@ def test_wrong_input_is_named_before_anything_runs(place):
         run("9")
     with pytest.raises(ValueError, match="has a parameter 'colour'; they have alpha, data"):
         run(colour="blue")
-    with pytest.raises(ValueError, match="no folder 'nowhere'; data is 'simulated' or a folder"):
+    with pytest.raises(ValueError, match="no folder 'nowhere'; give a folder of images"):
         run(data="nowhere")
     assert not (place / "runs").exists()
 

@@ -10,11 +10,24 @@ import pandas as pd
 
 from ddlib._io import printable
 from ddlib.data.manifest import ManifestError, Reason, check_manifest
-from ddlib.data.sources import fetch, find_sets, folder_warnings, load_sources, open_folder
+from ddlib.data.public import TIERS, fetch_tier, read_list, require_space, terms
+from ddlib.data.sources import (
+    MANIFEST,
+    fetch,
+    find_sets,
+    folder_warnings,
+    load_sources,
+    open_folder,
+)
 from ddlib.metrics.format import format_table
 from ddlib.traces.shortcuts import shortcuts
 
 SHOWN = 5  # excluded images of a kind to name unless --all is given
+NAMED = 20  # pictures to name that could not be fetched for the same reason
+BYTES_A_SECOND = 2_500_000  # that time is estimated for: 20 Mbit/s
+# What training at width 1.0 keeps of an image: its 256 x 256 pixels, and its features and those of
+# its mirror image, 8 x 8 x 512 in half precision
+TRAINING_BYTES = 256 * 256 * 3 + 2 * 8 * 8 * 512 * 2
 
 folder_option = click.option(
     "--data",
@@ -35,8 +48,16 @@ def command() -> None:
 @command.command("list")
 @folder_option
 def list_sets(root: Path) -> None:
-    """List the registered data sets, what they hold and where they are found."""
-    found, rows = find_sets(root), []
+    """List what can be fetched, the registered data sets, their terms, and what is here."""
+    tiers = []
+    for tier in TIERS:
+        table = read_list(tier)
+        size, where = f"{table['bytes'].sum() / 1e6:,.0f} MB", root / tier
+        here = where.as_posix() if (where / MANIFEST).is_file() else ""
+        tiers.append({"tier": tier, "pictures": len(table), "size": size, "where": here})
+    click.echo(format_table(pd.DataFrame(tiers)) + "\n")
+    found, rows, all_terms = find_sets(root), [], []
+    copies = terms(read_list("large")).set_index("set")["copies from"]
     for source in load_sources().values():
         folder, counts = found.get(source.name, (None, {}))
         rows.append(
@@ -46,23 +67,109 @@ def list_sets(root: Path) -> None:
                 "published": _counts(source.expected),
                 "here": _counts(counts),
                 "fetched by": source.fetched_by,
-                "licence": source.licence,
                 "where": "" if folder is None else folder.as_posix(),
             }
         )
-    click.echo(format_table(pd.DataFrame(rows)))
+        all_terms.append(
+            {
+                "terms of": source.name,
+                "of the original": source.licence,
+                "original": source.page,
+                "copies in sample and large from": copies.get(source.name, ""),
+                "show or share": source.share,
+            }
+        )
+    click.echo(format_table(pd.DataFrame(rows)) + "\n")
+    click.echo(format_table(pd.DataFrame(all_terms)))
 
 
 @command.command("fetch")
-@click.argument("name", type=click.Choice(list(load_sources())))
+@click.argument("name", type=click.Choice([*TIERS, *load_sources()]))
 @folder_option
-@click.option("--url", help="A zip or tar archive to fetch instead, such as a mirror.")
+@click.option("--accept", is_flag=True, help="Agree to the terms of sample or large unasked.")
+@click.option("--without", default="", metavar="SETS", help="Leave out: celeba,dfdc for example.")
+@click.option(
+    "--mirror",
+    envvar="DDLIB_MIRROR",
+    help="Where else the repositories are, such as file:///srv/{owner}+{name} "
+    "or http://host/{owner}/{name}/{commit}/{file} (also: DDLIB_MIRROR).",
+)
+@click.option("--url", help="A zip or tar archive of a registered set, such as a mirror.")
 @click.option("--sha256", help="What the archive's SHA-256 must be.")
-def fetch_set(name: str, root: Path, url: str | None, sha256: str | None) -> None:
-    """Fetch the data set NAME into the data folder; an interrupted fetch is continued."""
+def fetch_set(name, root, accept, without, mirror, url, sha256) -> None:
+    """Fetch the tier sample or large, or the data set NAME, into the data folder.
+
+    An interrupted fetch is continued by the same command.
+
+    Exit status: 0 all is there, 1 something is missing (it is named), 2 the terms were not
+    accepted, or wrong usage.
+    """
+    if name in TIERS:
+        if url or sha256:
+            raise click.UsageError(f"--url and --sha256 are for registered sets, not for {name}")
+        _fetch_tier(name, root, [word for word in without.split(",") if word], mirror, accept)
+        return
     source = load_sources()[name]
     click.echo(f"{name}: {source.what}\nlicence: {source.licence} ({source.page})")
+    click.echo(f"pictures may be shown or shared: {source.share}")
+    if source.gigabytes:
+        click.echo(_cost(int(source.gigabytes * 1e9), sum(source.expected.values())))
+        require_space(root, int(2e9 * source.gigabytes))  # the archive, and what is in it
+    elif not url:
+        click.echo("size: not known here; its page may say")
     click.echo(f"{name}: complete in {fetch(name, root, url, sha256).as_posix()}")
+
+
+def _fetch_tier(tier: str, root: Path, without: list[str], mirror: str | None, accept: bool):
+    """Say what is fetched, its terms and cost; fetch it once they are accepted."""
+    table = read_list(tier, without)
+    click.echo(f"{tier}: {len(table):,} pictures of {table['set'].nunique()} sets. Their terms:\n")
+    for row in terms(table).itertuples(index=False):
+        click.echo(f"{row.set}: {row.pictures:,} of {row.what}")
+        click.echo(f"  terms of the original: {row.terms} ({row.page})")
+        click.echo(f"  copies from: {row[5]}\n  may be shown or shared: {row[6]}")
+    click.echo("\nMost of these repositories state no licence for the images, and people in them")
+    click.echo("were not asked. Use them to learn and to measure; --without SETS leaves sets out.")
+    click.echo(_cost(int(table["bytes"].sum()), len(table)))
+    if not accept:
+        if not sys.stdin.isatty():
+            raise click.UsageError("say --accept if you agree to these terms; nothing was fetched")
+        if click.prompt("Type yes if you agree to these terms").strip().lower() != "yes":
+            raise click.UsageError("the terms were not accepted; nothing was fetched")
+    folder, problems = fetch_tier(tier, root, without, mirror)
+    click.echo(f"{tier}: {len(table) - len(problems):,} of {len(table):,} pictures in {folder}")
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in problems.items():
+        by_reason.setdefault(reason, []).append(path)
+    for reason, paths in by_reason.items():
+        click.echo(f"{len(paths)} {printable(reason)}")
+        for path in paths[:NAMED]:
+            click.echo(f"  {path}")
+        if len(paths) > NAMED:
+            click.echo(f"  and {len(paths) - NAMED} more; `ddlib data check {folder}` names all")
+    if problems:
+        click.echo("The others can be used. Run it again to try these once more.")
+        sys.exit(1)
+
+
+def _cost(n_bytes: int, n_images: int) -> str:
+    """Return what fetching and training cost, in words."""
+    minutes = max(1, round(n_bytes / BYTES_A_SECOND / 60))
+    kept = n_images * TRAINING_BYTES
+    text = (
+        f"size: {_size(n_bytes)}, about {minutes} min at {BYTES_A_SECOND * 8 / 1e6:.0f} Mbit/s; "
+        f"twice that on disk meanwhile"
+    )
+    if n_images:
+        text += (
+            f"\ntraining on all {n_images:,} at width 1.0 would keep up to {_size(kept)} in the "
+            "cache, which holds DDLIB_CACHE_GB (20)"
+        )
+    return text
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
 @command.command()

@@ -27,7 +27,7 @@ from ddlib.cli.notebook_process import NotebookError, execute_notebook, read_not
 from ddlib.metrics.format import format_table
 from ddlib.models.provenance import checkout
 from ddlib.protocol import VERSIONS
-from ddlib.study.study import SIMULATED, tier_name
+from ddlib.study.study import SIMULATED, find_data, tier_name
 
 _FACTS = {"key", "seconds", "peak_mb", "lacking"}  # what a marker must hold
 
@@ -87,7 +87,7 @@ def run_notebooks(
     ValueError
         If a choice or an option is known to no notebook, or the data folder does not exist.
     """
-    folder = Path(folder or notebook_folder()).resolve()
+    folder, data = Path(folder or notebook_folder()).resolve(), find_data(data)
     base = run_folder(data, runs, small)
     given = {"data": _seen_from(folder, data), "runs": _seen_from(folder, runs), "small": small}
     given |= {name: value for name, value in options.items() if value is not None}
@@ -120,9 +120,7 @@ def notebook_folder() -> Path:
 
 def run_folder(data: str, runs: str | Path, small: bool = False) -> Path:
     """Return the folder that holds what is made from some data."""
-    if data != SIMULATED and not Path(data).is_dir():
-        raise ValueError(f"no folder {str(data)!r}; data is {SIMULATED!r} or a folder of images")
-    return Path(runs) / tier_name(data, small)
+    return Path(runs) / tier_name(find_data(data), small)
 
 
 def find_notebooks(folder: Path, chosen: Sequence[str] = ()) -> list[Path]:

@@ -7,7 +7,7 @@ data_option = click.option(
     envvar="DDLIB_DATA",
     default="simulated",
     show_default=True,
-    help="'simulated', or a folder of images (also: DDLIB_DATA).",
+    help="'simulated', 'sample', 'large', or a folder of images (also: DDLIB_DATA).",
 )
 
 

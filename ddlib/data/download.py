@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -18,6 +19,8 @@ RETRIES = 2  # after a first failed attempt
 TIMEOUT = 60  # seconds without a byte
 ZIP64 = 0xFFFF  # in place of a number of members that needs more than 16 bits
 ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"}
+GIT = {"GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
+GIT |= {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(TIMEOUT)}
 # A process of its own: kagglehub takes its folder from the environment alone. (`output_dir=` would
 # refuse to continue an interrupted download.) The last line printed is the folder or the error.
 KAGGLE = """
@@ -122,6 +125,19 @@ def fetch_blobs(folder: Path, blobs: list[str]) -> None:
     git(folder, "fetch", "--quiet", "origin", *options, stdin="\n".join(blobs).encode())
 
 
+def read_blobs(folder: Path, blobs: list[str]) -> Iterator[bytes]:
+    """Yield the contents of blobs that were fetched, in their order."""
+    answer = git(folder, "cat-file", "--batch", stdin="".join(f"{x}\n" for x in blobs).encode())
+    at = 0
+    for blob in blobs:
+        end = answer.index(b"\n", at)
+        facts = answer[at:end].split()
+        if facts[1:2] != [b"blob"]:
+            raise FetchError(f"git has no content of the file {blob}; run it again")
+        at = end + 1 + int(facts[2]) + 1
+        yield answer[end + 1 : at - 1]
+
+
 def fetch_kaggle(handle: str, folder) -> Path:
     """Download a Kaggle data set with kagglehub, which continues interrupted downloads itself.
 
@@ -223,7 +239,7 @@ def git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:
             input=stdin,
             capture_output=True,
             check=True,
-            env=os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"},
+            env=os.environ | GIT,
         )
     except FileNotFoundError as error:
         raise FetchError("git is not installed; install it and run this again") from error

@@ -164,9 +164,11 @@ class Source:
     what: str
     page: str
     licence: str
+    share: str  # whether its pictures may be shown or passed on
     folder: str  # where `fetch` puts it, below the data folder
     layouts: tuple[Layout, ...]
     expected: dict[str, int] = field(default_factory=dict)  # images of each source as published
+    gigabytes: float | None = None  # to download, about; None where it is not known
     kaggle: str | None = None
     git: str | None = None
 

@@ -6,6 +6,7 @@ with a key of everything that decides it, and read back when the same is asked f
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from ddlib.data import subsets
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest, MissingImagesError
+from ddlib.data.public import TIERS
 from ddlib.data.simulate.dataset import make_simulated
 from ddlib.data.sources import open_folder
 from ddlib.metrics.calibration import probability
@@ -292,9 +294,9 @@ def open_study(
 
     Parameters
     ----------
-    data : "simulated" or path
+    data : "simulated", path or name
         The simulated tier, made when first needed, or a folder in any layout that
-        `ddlib.data.sources` knows.
+        `ddlib.data.sources` knows; `find_data` says where a name such as "sample" is looked for.
     runs : path, optional
         Where results go; by default ``runs`` in the checkout, without one in the current folder.
     alpha : float, optional
@@ -306,16 +308,17 @@ def open_study(
     **changes
         Protocol fields to set in every condition.
     """
+    data = find_data(data)
     tier = tier_name(data, small)
     folder = (runs_folder() if runs is None else Path(runs)).resolve() / tier
     fixed = SMALL_CHANGES if small else {}
-    if str(data) == SIMULATED:
+    if data == SIMULATED:
         if not (folder / "images").exists():
             log("making the simulated images, which takes up to a minute")
         manifest = make_simulated(folder / "images", small=small)
         fixed = SIMULATED_CHANGES | fixed
     else:
-        manifest = open_folder(Path(data))
+        manifest = open_folder(data)
         if small:
             sample = manifest.sample(min(SMALL_SAMPLE, len(manifest)), seed=0)
             manifest = replace(sample, excluded=manifest.excluded)
@@ -330,6 +333,27 @@ def published(folder: Path) -> set[str]:
     """Return the names of the figures of ``runs/<tier>`` that may be committed."""
     file = Path(folder) / PUBLISHED
     return set(read_json(file)) if file.is_file() else set()
+
+
+def find_data(data: str | Path) -> str:
+    """Return "simulated", or the folder that `data` names: its path, or its name in a data folder.
+
+    So "sample" is what ``ddlib data fetch sample`` made, in the folder of ``DDLIB_DATA``, in
+    ``data`` of the current folder or in that of the checkout.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder.
+    """
+    data = str(data)
+    if data == SIMULATED or Path(data).is_dir():
+        return data
+    for root in (os.environ.get("DDLIB_DATA"), "data", (checkout() or Path()) / "data"):
+        if root and (Path(root) / data).is_dir():
+            return str(Path(root) / data)
+    told = f"`ddlib data fetch {data}` brings it" if data in TIERS else "give a folder of images"
+    raise ValueError(f"no folder {data!r}; {told}, or take {SIMULATED!r}")
 
 
 def runs_folder() -> Path:

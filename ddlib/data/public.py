@@ -1,0 +1,289 @@
+"""Fetch the tiers `sample` and `large`: pictures that lie in public repositories, listed by hash.
+
+``large.csv.xz`` beside this file lists each picture: path, label, source, split, set (as
+``sources.toml`` has it), repository, commit, file, box (left, top, width and height of a cut-out
+of a figure), bytes, sha256 (of the file; of a cut-out its RGB pixels) and sample (1: in `sample`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+
+from ddlib._io import file_digest, file_lock, ordered_parallel_map
+from ddlib.data import download
+from ddlib.data.download import FetchError, fetch_blobs, open_partial_clone, read_blobs
+from ddlib.data.sources import MANIFEST, SourceError, load_sources
+
+FILES = "https://raw.githubusercontent.com/{owner}/{name}/{commit}/{file}"
+REPOSITORIES = "https://github.com/{owner}/{name}.git"
+# The ways of each tier; what one could not bring, the next tries. GitHub serves only some tens of
+# single files an hour to some networks, and repositories to all.
+TIERS = {"sample": (FILES, REPOSITORIES), "large": (REPOSITORIES,)}
+THREADS = 8  # single files that are fetched at once
+MOST_FAILURES = 2 * THREADS  # in a row, until a server counts as silent
+PART = 1 << 24  # bytes of one request to a repository
+_LEFT_OUT = ["bytes", "sample"]  # of the list, in the folder's manifest
+
+
+def read_list(tier: str, without: Iterable[str] = ()) -> pd.DataFrame:
+    """Return the listed pictures of `sample` or `large`, those of the sets `without` left out.
+
+    Raises
+    ------
+    SourceError
+        If a set to leave out is not in the list, or nothing is left.
+    """
+    text = pd.read_csv(Path(__file__).with_name("large.csv.xz"), dtype=str, keep_default_na=False)
+    table = text.astype({"bytes": int})
+    if unknown := sorted(set(without) - set(table["set"])):
+        raise SourceError(
+            f"no set of {tier} is called {unknown[0]!r}; its sets are "
+            f"{', '.join(sorted(set(table['set'])))}"
+        )
+    keep = ~table["set"].isin(list(without)) & ((tier != "sample") | (table["sample"] == "1"))
+    if not keep.any():
+        raise SourceError(f"{tier}: nothing is left to fetch; leave out fewer sets")
+    return table[keep].reset_index(drop=True)
+
+
+def terms(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each set of the listed pictures: terms of the original, origin of the copy.
+
+    Columns: set, pictures, what, terms, page (where the original states them), copies from (the
+    repositories), show or share (whether its pictures may be).
+    """
+    known, rows = load_sources(), []
+    for name, own in table.groupby("set", sort=False):
+        row = {"set": name, "pictures": len(own), "what": known[name].what}
+        row |= {"terms": known[name].licence, "page": known[name].page}
+        copies = ", ".join(f"github.com/{name}" for name in own["repository"].unique())
+        rows.append(row | {"copies from": copies, "show or share": known[name].share})
+    return pd.DataFrame(rows)
+
+
+def missing(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return the listed pictures that are not in the folder, or not with the listed content."""
+    there = ordered_parallel_map(lambda row: _is_there(folder, row), table.itertuples())
+    return table[[not found for found in there]]
+
+
+def fetch_tier(
+    tier: str, root, without: Iterable[str] = (), mirror: str | None = None
+) -> tuple[Path, dict[str, str]]:
+    """Bring the pictures of `sample` or `large` to a folder of that name below `root`.
+
+    Each picture is checked by its hash and written whole or not at all, so a call that was killed
+    is continued by the next. The folder's ``manifest.csv`` lists every picture that was asked for,
+    also those that could not be fetched: `open_folder` excludes them by name.
+
+    Parameters
+    ----------
+    tier : "sample" or "large"
+    root : path-like
+        The data folder.
+    without : names of sets, optional
+    mirror : str, optional
+        Where else the repositories are, with ``{owner}`` and ``{name}`` in it, and ``{commit}`` and
+        ``{file}`` if it serves single files.
+
+    Returns
+    -------
+    (Path, dict)
+        The folder, and why each missing picture could not be fetched, by path.
+
+    Raises
+    ------
+    SourceError
+        As `read_list`.
+    FetchError
+        If the disk has no room.
+    """
+    from tqdm import tqdm
+
+    table, folder = read_list(tier, without), Path(root) / tier
+    work = folder.with_name(f".{tier}.download")
+    with file_lock(folder):
+        work.mkdir(parents=True, exist_ok=True)
+        wanted = missing(table, folder)
+        require_space(work, 2 * int(wanted["bytes"].sum()))  # once packed, once as pictures
+        _write_manifest(table, folder, work)
+        problems: dict[str, str] = dict.fromkeys(wanted["path"], "not asked for")
+        with tqdm(
+            total=int(wanted["bytes"].sum()), unit="B", unit_scale=True, desc=tier, disable=None
+        ) as bar:
+            for way in (mirror,) if mirror else TIERS[tier]:
+                bring = _single_files if "{file}" in way else _repository_files
+                for rows, data, problem in bring(way, _by_file(wanted), work):
+                    for row in rows:
+                        found = problem or _keep(row, data, folder, work)
+                        if found:
+                            problems[row.path] = found
+                        else:
+                            del problems[row.path]
+                            bar.update(row.bytes)
+                wanted = wanted[wanted["path"].isin(problems)]
+        _write_manifest(table, folder, work)
+        shutil.rmtree(work)
+    return folder, problems
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise a FetchError if the disk of a folder, which may be yet to be made, has no room."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise FetchError(
+            f"{there}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; make "
+            "room, or name a folder on another disk with --data"
+        )
+
+
+def _by_file(table: pd.DataFrame) -> list[list]:
+    """Return the rows of each file of a repository; several cut-outs share their figure."""
+    place = ["repository", "commit", "file"]
+    rows = table.sort_values(place, kind="stable").itertuples()
+    return [
+        list(own) for _, own in groupby(rows, lambda row: (row.repository, row.commit, row.file))
+    ]
+
+
+def _address(way: str, row) -> str:
+    owner, name = row.repository.split("/")
+    return way.format(owner=owner, name=name, commit=row.commit, file=quote(row.file))
+
+
+def _single_files(way: str, files: list[list], work: Path) -> Iterator[tuple]:
+    """Yield (rows, content or None, problem) for each file, fetched by HTTP."""
+    failures: list[str] = []  # in a row, in all threads
+
+    def fetch_one(rows):
+        if len(failures) >= MOST_FAILURES:
+            return rows, None, failures[-1]
+        try:
+            data = _retried(_download, _address(way, rows[0]))
+        except FileNotFoundError as error:
+            return rows, None, str(error)
+        except FetchError as error:
+            failures.append(str(error))
+            return rows, None, str(error)
+        failures.clear()
+        return rows, data, ""
+
+    return ordered_parallel_map(fetch_one, files, THREADS)
+
+
+def _download(url: str) -> bytes:
+    from pooch import HTTPDownloader
+
+    content = io.BytesIO()
+    try:
+        HTTPDownloader(timeout=download.TIMEOUT)(url, content, None)
+    except OSError as error:  # all errors of requests are among these
+        answer = getattr(error, "response", None)
+        if answer is not None and answer.status_code in (404, 410, 451):
+            raise FileNotFoundError(f"gone: the server says {answer.status_code}") from None
+        raise FetchError(f"not reached: {error}") from None
+    return content.getvalue()
+
+
+def _repository_files(way: str, files: list[list], work: Path) -> Iterator[tuple]:
+    """Yield (rows, content or None, problem) for each file, fetched by git."""
+    for _, own in groupby(files, lambda rows: (rows[0].repository, rows[0].commit)):
+        waiting = list(own)
+        clone = work / waiting[0][0].repository.replace("/", "+")
+        try:
+            url, commit = _address(way, waiting[0][0]), waiting[0][0].commit
+            _, blobs = _retried(open_partial_clone, url, commit, clone)
+            for rows in [rows for rows in waiting if rows[0].file not in blobs]:
+                waiting.remove(rows)
+                yield rows, None, "gone: not in its repository at the listed commit"
+            while waiting:
+                part, size = [], 0
+                while len(part) < len(waiting) and size < PART:
+                    size += sum(row.bytes for row in waiting[len(part)])
+                    part.append(blobs[waiting[len(part)][0].file])
+                _retried(fetch_blobs, clone, part)
+                for data in read_blobs(clone, part):
+                    yield waiting.pop(0), data, ""
+        except FetchError as error:
+            for rows in waiting:
+                yield rows, None, f"not reached: {error}"
+        shutil.rmtree(clone, ignore_errors=True)
+
+
+def _retried(work: Callable, *given):
+    """Return what `work` returns; after a FetchError it is called again, as often as pooch would."""
+    for attempt in range(download.RETRIES):
+        try:
+            return work(*given)
+        except FetchError:
+            time.sleep(attempt + 1)
+    return work(*given)
+
+
+def _keep(row, data: bytes, folder: Path, work: Path) -> str:
+    """Write a picture if it is the listed one; return what is wrong with it, or nothing."""
+    if row.box:
+        data = _cut_out(data, row.box)
+    if not _is_listed(data, row):
+        return "changed: the content is not the listed one (SHA-256)"
+    _write(data, folder / row.path, work)
+    return ""
+
+
+def _write(data: bytes, path: Path, work: Path) -> None:
+    """Write a file whole or not at all; what a killed process leaves lies in `work`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = work / "unfinished"
+    unfinished.write_bytes(data)
+    unfinished.replace(path)
+
+
+def _cut_out(figure: bytes, box: str) -> bytes:
+    """Return a part of a figure as a PNG, or nothing if the figure is none."""
+    left, top, width, height = map(int, box.split())
+    opened, content = _opened(figure), io.BytesIO()
+    if opened is not None:
+        opened.crop((left, top, left + width, top + height)).save(content, "PNG")
+    return content.getvalue()
+
+
+def _is_listed(data: bytes, row) -> bool:
+    if row.box:
+        opened = _opened(data)
+        data = b"" if opened is None else opened.tobytes()
+    return hashlib.sha256(data).hexdigest() == row.sha256
+
+
+def _opened(data: bytes):
+    """Return an image as PIL has it in RGB, None if it cannot be read."""
+    from PIL import Image
+
+    try:
+        return Image.open(io.BytesIO(data)).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _is_there(folder: Path, row) -> bool:
+    path = folder / row.path
+    return path.is_file() and _is_listed(path.read_bytes(), row)
+
+
+def _write_manifest(table: pd.DataFrame, folder: Path, work: Path) -> None:
+    """List the folder's pictures as `open_folder` reads them; a cut-out has its file's hash."""
+    hashes = table["sha256"].where(table["box"] == "", "")
+    for i, path in table["path"][table["box"] != ""].items():
+        hashes[i] = file_digest(folder / path) if (folder / path).is_file() else ""
+    rows = table.assign(sha256=hashes).drop(columns=_LEFT_OUT)
+    text = rows.to_csv(index=False, lineterminator="\n")
+    _write(text.encode(), folder / MANIFEST, work)
