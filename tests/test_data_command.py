@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -168,15 +169,19 @@ def test_errors_are_one_message_without_a_traceback(run, tmp_path):
     assert told.output.startswith("Error: ")
 
 
-def test_list_shows_what_is_registered_and_what_is_here(run, folder):
+def test_list_shows_what_is_registered_what_is_here_and_the_terms(run, folder):
     told = run("list", "--data", folder)
     assert told.exit_code == 0
-    lines = {line.split()[0]: line for line in told.output.splitlines()}
-    assert "70000 ffhq, 70000 stylegan" in lines["140k"]
-    assert "CC BY 4.0" in lines["sd9k"]
-    assert "4 phone" in lines["generic"]
-    assert folder.as_posix() in lines["generic"]
-    assert folder.as_posix() not in lines["lfw"]
+    tiers, sets, terms = (
+        {line.split()[0]: line for line in part.splitlines()} for part in told.output.split("\n\n")
+    )
+    assert tiers["large"].split() == ["large", "15503", "675", "MB"]
+    assert "70000 ffhq, 70000 stylegan" in sets["140k"]
+    assert "4 phone" in sets["generic"]
+    assert folder.as_posix() in sets["generic"]
+    assert folder.as_posix() not in sets["lfw"]
+    assert "CC BY 4.0" in terms["sd9k"] and "yes, with credit" in terms["sd9k"]
+    assert "github.com/i-Shreyansh/DeepFake-Detection" in terms["dfdc"]
 
 
 def test_list_works_without_a_data_folder(run, tmp_path):
@@ -191,7 +196,20 @@ def test_fetch_prints_licence_and_place(run, tmp_path, monkeypatch):
     monkeypatch.undo()
     told = run("fetch", "nothing", "--data", tmp_path)
     assert told.exit_code == 2
-    assert "'nothing' is not one of '140k'" in told.output
+    assert "'nothing' is not one of 'sample', 'large', '140k'" in told.output
+
+
+def test_fetch_says_size_time_and_disk_first(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "fetch", lambda name, root, url, sha256: root / name)
+    told = run("fetch", "140k", "--data", tmp_path).output
+    assert "size: 4.0 GB, about 27 min at 20 Mbit/s; twice that on disk meanwhile" in told
+    assert "training on all 140,000 at width 1.0 would keep up to 45.9 GB in the cache" in told
+    assert "size: not known here" in run("fetch", "sd9k", "--data", tmp_path).output
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5 * 10**9))
+    told = run("fetch", "140k", "--data", tmp_path / "new")
+    assert told.exit_code == 1
+    assert "8.0 GB are needed and 5.0 GB are free; make room" in told.output
+    assert run("fetch", "sample", "--url", "http://x").exit_code == 2
 
 
 def test_check_of_the_real_images(real_data):

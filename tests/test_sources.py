@@ -37,7 +37,7 @@ LFW/Bono/Bono_0001.jpg                           lfw real lfw - Bono
 test/real/lfw/Ann_Lee/Ann_Lee_0001.jpg           lfw real lfw test Ann_Lee
 DogsCats/Cats/cat1.jpeg                          cats fake dalle_mini test -
 cats/mycat.jpg                                   cats real mycat test -
-cats/fake/1.jpg                                  cats fake gan-cats test -
+cats/fake/1.jpg                              gan-cats fake gan-cats test -
 real_and_fake_face/training_real/real_1.jpg      ciplab real photo test -
 real_and_fake_face/training_fake/easy_1.jpg      ciplab fake photoshop test -
 utkface/train/1_0.jpg.chip.jpg                   utkface real utkface train -

@@ -132,7 +132,7 @@ def _fetch_tier(tier: str, root: Path, without: list[str], mirror: str | None, a
     click.echo("were not asked. Use them to learn and to measure; --without SETS leaves sets out.")
     click.echo(_cost(int(table["bytes"].sum()), len(table)))
     if not accept:
-        if not sys.stdin.isatty():
+        if not _asks():
             raise click.UsageError("say --accept if you agree to these terms; nothing was fetched")
         if click.prompt("Type yes if you agree to these terms").strip().lower() != "yes":
             raise click.UsageError("the terms were not accepted; nothing was fetched")
@@ -150,6 +150,11 @@ def _fetch_tier(tier: str, root: Path, without: list[str], mirror: str | None, a
     if problems:
         click.echo("The others can be used. Run it again to try these once more.")
         sys.exit(1)
+
+
+def _asks() -> bool:
+    """Return whether somebody is there to answer."""
+    return sys.stdin.isatty()
 
 
 def _cost(n_bytes: int, n_images: int) -> str:

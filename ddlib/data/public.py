@@ -221,7 +221,7 @@ def _repository_files(way: str, files: list[list], work: Path) -> Iterator[tuple
 
 
 def _retried(work: Callable, *given):
-    """Return what `work` returns; after a FetchError it is called again, as often as pooch would."""
+    """Return what `work` returns; after a FetchError it is called again, twice at most."""
     for attempt in range(download.RETRIES):
         try:
             return work(*given)
