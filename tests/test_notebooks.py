@@ -139,3 +139,7 @@ def test_exercises_refuse_the_starter_and_accept_the_solution(path):
         told = printed(f"{starter}\n{check}", names)
         assert told.startswith("[NOT YET] "), f"{starter}\nsays {told!r}"
         assert printed(f"{solution}\n{check}", names).startswith("[OK]"), solution
+
+
+def test_there_are_at_least_forty_five_exercises():
+    assert sum(len(tagged(path, "exercise")[1]) for path in NOTEBOOKS) >= 45
