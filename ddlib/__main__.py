@@ -14,7 +14,8 @@ import ddlib
 from ddlib._io import printable
 
 FOLDER = Path(__file__).parent / "cli"
-COMMANDS = ("cache", "data", "explore", "export", "predict", "report", "run", "sweep", "train")
+COMMANDS = ("cache", "data", "explore", "export", "notebooks")
+COMMANDS += ("predict", "report", "run", "sweep", "train")
 
 
 class Commands(click.Group):

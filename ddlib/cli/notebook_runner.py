@@ -25,7 +25,7 @@ import pandas as pd
 from ddlib._io import cpu_count, digest, read_json, write_json
 from ddlib.cli.notebook_process import NotebookError, execute_notebook, read_notebook
 from ddlib.metrics.format import format_table
-from ddlib.models.provenance import checkout
+from ddlib.models.provenance import checkout, repository_path
 from ddlib.protocol import VERSIONS
 from ddlib.study.study import SIMULATED, find_data, tier_name
 
@@ -108,14 +108,9 @@ def run_notebooks(
 
 
 def notebook_folder() -> Path:
-    """Return the folder of the notebooks: in the checkout, or below the current folder."""
-    folder = (checkout() or Path.cwd()) / "notebooks"
-    if not find_notebooks(folder):
-        raise FileNotFoundError(
-            f"no notebooks in {folder}; run the command in a checkout of the repository or name "
-            "the folder with --notebooks"
-        )
-    return folder
+    """Return the folder of the notebooks: of the checkout, ./notebooks, or ddlib's own."""
+    below = Path.cwd() / "notebooks"
+    return below if not checkout() and find_notebooks(below) else repository_path("notebooks")
 
 
 def run_folder(data: str, runs: str | Path, small: bool = False) -> Path:

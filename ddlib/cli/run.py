@@ -34,7 +34,7 @@ from ddlib.cli.shared import data_option
     "--notebooks",
     "folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of the notebooks; by default that of the checkout.",
+    help="Folder of the notebooks; by default that of the checkout, ./notebooks or ddlib's own.",
 )
 def command(notebooks, data, small, runs, as_json, **options):
     """Run NOTEBOOKS (numbers or names; all if none is given) headless.

@@ -53,6 +53,11 @@ def checkout() -> Path | None:
     return folder if (folder / "notebooks").is_dir() else None
 
 
+def repository_path(name: str) -> Path:
+    """Return a file or folder of the repository that the wheel holds as well, inside `ddlib`."""
+    return (checkout() or Path(__file__).resolve().parents[1]) / name
+
+
 def peak_memory_mb() -> int:
     """Return the largest resident memory of this process so far in megabytes (10^6 bytes)."""
     status = Path("/proc/self/status")  # Linux; getrusage there begins with the parent's peak

@@ -15,9 +15,9 @@ from ddlib.metrics.format import (
     with_interval,
 )
 from ddlib.metrics.intervals import difference
-from ddlib.models.provenance import checkout
+from ddlib.models.provenance import repository_path
 from ddlib.study.reference import STANDS_FOR, TOLERANCE, compare_with_study, has_learned
-from ddlib.study.results import load_results
+from ddlib.study.results import COLUMNS, load_results
 from ddlib.study.study import is_simulated, published
 from ddlib.study.verify import differences, publish_scores
 
@@ -173,6 +173,12 @@ def publish(folder: Path, figures: Path, name: str) -> list[Path]:
     return [*copies.values(), *written, write_json(tables / f"{name}_notebooks.json", facts)]
 
 
+def committed_results() -> pd.DataFrame:
+    """Return the committed results on real images, columns as in ``results.csv``; maybe no rows."""
+    file = repository_path(f"figures/tables/results_{REAL}.csv")
+    return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
+
+
 def update_readme(readme: Path, figures: Path) -> Path:
     """Write the README's table anew from the committed results, between its two marks."""
     with atomic_write(Path(readme)) as unfinished:
@@ -211,11 +217,9 @@ def _with_table(readme: Path, figures: Path) -> str:
 
 def _committed(protocol: str) -> pd.DataFrame | None:
     """Compare the committed results on real images, if this is a checkout that has them."""
-    file = (checkout() or Path()) / "figures" / "tables" / f"results_{REAL}.csv"
-    if not file.is_file():
-        return None
-    results = pd.read_csv(file)
-    return compare_with_study(results[results["protocol"] == protocol])
+    results = committed_results()
+    results = results[results["protocol"] == protocol]
+    return compare_with_study(results) if len(results) else None
 
 
 def _judge(ours: tuple | None, side: str, bound: float, rows: list) -> dict:
