@@ -14,7 +14,7 @@ from ddlib.metrics.calibration import probability
 from ddlib.models.inference import compiled, logit_model
 
 SIZE = 8
-MODELS = 30
+MODELS = 20
 
 KEEP = [
     layers.Identity,

@@ -36,11 +36,11 @@ def test_nested_models_are_opened():
 
 @pytest.mark.parametrize(
     ("name", "parameters", "multiply_adds"),
-    [("ResNet50", 25.6, 3.8e9), ("DenseNet121", 8.0, 2.9e9), ("MobileNet", 4.2, 569e6)],
+    [("ResNet50", 25.6, 3.8e9), ("MobileNet", 4.2, 569e6)],
 )
 def test_published_sizes_are_met(name, parameters, multiply_adds):
     model = getattr(keras.applications, name)(weights=None)
-    # He 2016, Huang 2017, Howard 2017; papers leave out the moving averages of normalisation
+    # He 2016, Howard 2017; papers leave out the moving averages of normalisation
     trained = sum(weight.shape.num_elements() for weight in model.trainable_weights)
     assert round(trained / 1e6, 1) == parameters
     assert cost(model)["multiply_adds"] == pytest.approx(multiply_adds, rel=0.03)

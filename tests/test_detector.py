@@ -99,14 +99,6 @@ def test_calibrated_scores_by_hand(tmp_path):
     assert detector.reject_band == (0.6, 0.6)
 
 
-def test_what_training_saves_is_a_detector(tmp_path):
-    detector = open_detector(toydetector.save(tmp_path / "own.keras"))
-    images = toydetector.pictures(4, seed=5)[0]
-    logits = detector.scorer(1).logits(images)
-    np.testing.assert_allclose(logits, toydetector.keras_logits(images), atol=1e-3)
-    assert detector.scorer(1) is detector.scorer(1)  # it was converted once
-
-
 def test_files_that_are_not_what_the_card_says_are_refused(tmp_path):
     path = toydetector.write(tmp_path)
     assert np.isfinite(open_detector(path).scorer(1).logit(np.zeros((64, 64, 3), np.uint8)))

@@ -103,7 +103,7 @@ def test_the_parallel_map_keeps_order_takes_little_ahead_and_raises_in_turn():
     assert len(list(ordered_parallel_map(lambda _: together.wait(), range(4), workers=2))) == 4
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp", "json"])
+@pytest.mark.parametrize("suffix", ["png", "tif", "json"])
 def test_on_a_full_disk_a_file_is_whole_or_absent_with_an_error(tmp_path, suffix):
     """A limit on a file's size makes the system take a part of a write, as a full disk does."""
     resource = pytest.importorskip("resource")
@@ -116,7 +116,7 @@ def test_on_a_full_disk_a_file_is_whole_or_absent_with_an_error(tmp_path, suffix
         return Explanation("fake", image, image).save(target)
 
     whole, (soft, hard) = write().read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    for limit in np.linspace(0, len(whole) - 1, 20).astype(int):
+    for limit in np.linspace(0, len(whole) - 1, 10).astype(int):
         target.unlink(missing_ok=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), hard))
         try:

@@ -183,27 +183,13 @@ def test_a_batch_equals_one_at_a_time_and_chunks_do_not_show(pictures):
             np.testing.assert_allclose(single.heat[0], batch.heat[i], atol=1e-5)
 
 
-@pytest.mark.parametrize("target", ["fake", "real"])
-def test_a_nested_backbone_equals_a_flat_model(pictures, target):
+def test_a_nested_backbone_equals_a_flat_model(pictures):
     flat, nested = network(), network(nested=True)
     nested.set_weights(flat.get_weights())
-    assert (
-        list(GradCAM(nested).layers) == list(GradCAM(flat).layers) == ["conv_a", "conv_b", "conv_c"]
-    )
-    one, other = (GradCAM(model)(pictures, target, "all") for model in (flat, nested))
+    assert list(GradCAM(nested).layers) == ["conv_a", "conv_b", "conv_c"]
+    one, other = (GradCAM(model)(pictures, "real", "all") for model in (flat, nested))
     for name in one:
         assert_same(one[name], other[name])
-
-
-def test_sequential_and_doubly_nested_models_with_the_head_inside(pictures):
-    flat = network(head="sigmoid")
-    body = keras.Sequential([layers.Input((16, 16, 3)), *flat.layers[1:4]], name="body")
-    tail = keras.Sequential([*flat.layers[4:]], name="tail")  # ends in Dense(1, sigmoid)
-    image = keras.Input((16, 16, 3))
-    both = keras.Model(image, tail(body(image)), name="both")
-    whole = keras.Sequential([layers.Input((16, 16, 3)), both])
-    expected = GradCAM(flat)(pictures, layer="mean")
-    assert_same(expected, GradCAM(whole)(pictures, layer="mean"))
 
 
 def test_the_form_of_the_head_does_not_matter(pictures):
@@ -226,30 +212,6 @@ def test_a_saturated_sigmoid_still_has_a_map():
     maps = GradCAM(model)(IMAGE)
     assert maps.scores[0] == 1 and maps.has_evidence[0]
     np.testing.assert_allclose(maps.raw[0, 1, 1], 200 / 4 * 4, rtol=1e-6)
-
-
-def test_maps_lie_in_0_1_and_are_never_nan(pictures):
-    for seed in range(4):
-        cam = GradCAM(network(seed))
-        for target in ("fake", "real"):
-            for maps in cam(pictures, target, "all").values():
-                assert np.isfinite(maps.heat).all() and (maps.raw >= 0).all()
-                np.testing.assert_array_equal(maps.heat.max((1, 2)), maps.has_evidence)
-                assert (maps.heat >= 0).all()
-                assert maps.heat.dtype == maps.raw.dtype == maps.scores.dtype == np.float32
-
-
-def test_new_weights_are_seen_and_the_model_is_left_alone(pictures, tmp_path):
-    model = network()
-    count, before = len(model.layers), model.predict(pictures, verbose=0)
-    cam = GradCAM(model)
-    first = cam(pictures)
-    model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras")
-    assert len(model.layers) == len(again.layers) == count
-    np.testing.assert_array_equal(again.predict(pictures, verbose=0), before)
-    model.set_weights([2 * weights for weights in model.get_weights()])
-    assert np.abs(cam(pictures).logits - first.logits).max() > 0.1
 
 
 def test_mobilenet_has_27_convolutions_and_they_all_answer(rng):
@@ -349,15 +311,12 @@ def test_a_detector_brings_its_model_and_its_preparation(rng, tmp_path):
     ("call", "message"),
     [
         ({"layer": "conv_z"}, "conv_z.*conv_a, conv_b, conv_c, mean, all"),
-        ({"layer": []}, r"layer=\[\].*conv_a"),
         ({"target": 1}, "target=1.*fake, real"),
         (
             {"images": np.zeros((1, 8, 8, 1))},
             r"an image is \(H, W, 3\) uint8; got \(8, 8, 1\) float64",
         ),
         ({"images": np.zeros((16, 16))}, r"\(16, 16\) is not an image"),
-        ({"images": 7}, "int is not an image"),
-        ({"images": np.zeros((0, 16, 16, 3))}, "empty"),
         ({"images": []}, "empty"),
         ({"images": "no-such.jpg"}, "no-such.jpg.*no such file"),
     ],
@@ -388,12 +347,6 @@ def test_nan_and_overflow_are_errors_that_name_the_image(pictures):
             cam(broken)
 
 
-def test_unknown_layers_and_layers_without_a_place_are_refused():
-    for name in ("conv_z", "pool"):
-        with pytest.raises(ValueError, match=f"{name}.*conv_a"):
-            GradCAM(network(), layers=[name])
-
-
 def test_models_that_cannot_be_explained_say_why():
     class Subclass(keras.Model):
         pass
@@ -417,15 +370,14 @@ def test_models_that_cannot_be_explained_say_why():
             image, layers.Conv2D(1, 4, activation="sigmoid")(image)
         ),
     }
+    sigmoids = layers.Conv2D(1, 3, activation="sigmoid")(image)  # their mean is no logit
+    mean = layers.GlobalAveragePooling2D()(sigmoids)
+    cases["ends in a GlobalAveragePooling2D"] = keras.Model(image, mean)
     for message, model in cases.items():
         with pytest.raises(ValueError, match=message):
             GradCAM(model)
+    for name in ("conv_z", "pool"):
+        with pytest.raises(ValueError, match=f"{name}.*conv_a"):
+            GradCAM(network(), layers=[name])
     with pytest.raises(ValueError, match="none here"):
         GradCAM(keras.Model(image, layers.Dense(1)(layers.Flatten()(image))))
-
-
-def test_a_mean_of_sigmoid_maps_is_no_logit():
-    image = keras.Input((8, 8, 3))
-    maps = layers.Conv2D(1, 3, activation="sigmoid")(image)
-    with pytest.raises(ValueError, match="ends in a GlobalAveragePooling2D"):
-        GradCAM(keras.Model(image, layers.GlobalAveragePooling2D()(maps)))

@@ -101,14 +101,14 @@ def outcome(path):
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_a_mutated_file_is_an_error_that_names_it_or_the_same_pixels_each_time(tmp_path, sample):
     rng, data = random.Random(sample), SAMPLES[sample]()
-    files = [tmp_path / f"{i}.jpg" for i in range(60)]
+    files = [tmp_path / f"{i}.jpg" for i in range(30)]
     for file in files:
         file.write_bytes(mutated(data, rng))
     first = [outcome(file) for file in files]
     read_image_of_every_kind(tmp_path / "other")
     again = [outcome(file) for file in reversed(files)][::-1]
     assert first == again
-    assert sum(isinstance(result, str) for result in first) >= 15
+    assert sum(isinstance(result, str) for result in first) >= 7
 
 
 def read_image_of_every_kind(file):
@@ -135,7 +135,7 @@ def drawn_jpeg(rng):
     return data, data.index(b"\xff\xda") + 14, progressive
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_a_damaged_jpeg_with_its_end_marker_is_set_aside_and_a_sound_one_is_not(seed):
     rng = random.Random(seed)
     data, start, progressive = drawn_jpeg(rng)
@@ -248,12 +248,6 @@ def test_the_one_transparent_grey_of_a_16_bit_png_lies_over_white():
     data = b"\x89PNG\r\n\x1a\n" + header + colour + chunk(b"IEND", b"")
     with pytest.raises(ImageError, match=r"x\.png: a transparent colour of 16 bits"):
         decode_image(data, "x.png")
-
-
-def test_whole_numbers_of_32_bits_have_no_known_range():
-    data = saved(Image.fromarray(np.arange(400, dtype=np.int32).reshape(20, 20)), "TIFF")
-    with pytest.raises(ImageError, match=r"x\.tif: 32-bit pixels have no known range"):
-        decode_image(data, "x.tif")
 
 
 def test_avif_and_heif_are_told_apart_by_their_brands():

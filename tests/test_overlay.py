@@ -7,15 +7,8 @@ from PIL import Image
 from ddlib.images.overlay import mean_map, normalise, overlay, upsample
 
 
-def test_upsampling_is_bilinear_between_cell_centres():
-    np.testing.assert_allclose(upsample(np.array([[0.0, 1.0]]), (1, 4)), [[0, 0.25, 0.75, 1]])
-    corners = upsample(np.array([[0.0, 1.0], [2.0, 3.0]]), 4)
-    np.testing.assert_allclose(corners[:, 0], [0, 0.5, 1.5, 2])
-    np.testing.assert_allclose(corners[0], [0, 0.25, 0.75, 1])
-
-
 @pytest.mark.parametrize(
-    ("old", "new"), [((8, 8), (64, 64)), ((7, 9), (30, 41)), ((64, 32), (17, 30)), ((1, 3), (5, 5))]
+    ("old", "new"), [((7, 9), (30, 41)), ((64, 32), (17, 30)), ((1, 3), (5, 5))]
 )
 def test_upsampling_gives_the_numbers_of_tensorflow(rng, old, new):
     tf = pytest.importorskip("tensorflow")
@@ -74,11 +67,8 @@ def test_floats_of_0_to_255_and_pil_images_are_accepted(rng):
         ({"heat": np.full((2, 2), np.nan)}, "nan"),
         ({"image": np.zeros((1, 4, 4, 3), np.uint8)}, r"\(1, 4, 4, 3\)"),
         ({"image": np.full((4, 4, 3), 0.5)}, "float64.*multiply them by 255"),
-        ({"image": np.full((4, 4, 3), -1.0)}, "-1.*0..255"),
-        ({"image": np.full((4, 4, 3), np.nan)}, "nan"),
         ({"image": np.full((4, 4, 3), 1.02)}, "float64.*multiply them by 255"),
         ({"image": np.full((4, 4, 3), 99, np.uint16)}, "uint16.*divide them by 257"),
-        ({"image": np.full((4, 4, 3), 99, np.int64)}, "int64"),
     ],
 )
 def test_overlay_says_what_is_wrong(change, message):

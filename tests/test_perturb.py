@@ -63,7 +63,7 @@ def test_blur_spreads_an_edge_by_its_sigma(sigma):
     assert variance == pytest.approx(sigma**2, rel=0.1)
 
 
-@pytest.mark.parametrize("sigma", [2, 5, 10])
+@pytest.mark.parametrize("sigma", [2, 10])
 def test_noise_has_the_sigma_that_was_asked_for_and_is_that_of_its_seed(sigma):
     noise = perturb(GREY, "noise", sigma).astype(float) - 128
     # 120,000 values: the standard error of sigma is 0.2 %; rounding adds 1/12 to the variance
@@ -117,29 +117,6 @@ def test_jpeg_alone_is_one_save_of_an_allowed_quality(square):
     changed = [augment(square, plan, seeded(seed)) for seed in range(30)]
     met = [[np.array_equal(form, saved) for saved in allowed] for form in changed]
     assert np.sum(met, axis=1).tolist() == [1] * 30 and np.any(met, axis=0).all()
-
-
-@pytest.mark.parametrize("change", ["resize", "blur"])
-def test_detail_is_lost_and_the_mean_is_kept(square, change):
-    plan = replace(NOTHING, **{change: 1})
-    changed = augment(square, plan, seeded(3)).astype(float)
-    assert changed.std() < square.std()
-    assert changed.mean() == pytest.approx(square.mean(), abs=3)
-
-
-def test_zoom_shows_a_part_at_the_whole_size():
-    ramp = np.tile(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], (64, 1, 3))
-    plan = replace(NOTHING, zoom=1, least_kept=0.5)
-    for seed in range(10):
-        row = augment(ramp, plan, seeded(seed))[0, :, 0].astype(int)
-        assert 0.4 < (row[-1] - row[0]) / 255 <= 1
-        assert (np.diff(row) >= 0).all()
-
-
-def test_shares_are_kept(square, rng):
-    plan = replace(NOTHING, jpeg=0.5)
-    same = [np.array_equal(augment(square, plan, rng), square) for _ in range(400)]
-    assert 160 < sum(same) < 240  # 200 expected, standard deviation 10
 
 
 def test_windows_come_from_everywhere_and_are_mirrored_half_the_time(rng):

@@ -47,16 +47,3 @@ def test_plain_keras_lines(faces):
     assert picture.shape == (64, 64, 3) and picture.dtype == np.uint8
     expected = model.predict(images, verbose=0)[:, 0]
     np.testing.assert_allclose(maps.scores, expected, atol=1e-5)
-
-
-def test_folders_sorted_by_keras_need_positive_real(faces):
-    data = keras.utils.image_dataset_from_directory(
-        faces, label_mode="binary", image_size=(64, 64), batch_size=24, shuffle=False
-    )
-    assert data.class_names == ["fake", "real"]  # so that the output is P(real)
-    model = build_detector(alpha=0.25, image_size=64, weights=None)
-    images, _ = next(iter(data))
-    p_real = model.predict(images, verbose=0)[:, 0]
-    maps = GradCAM(model, positive="real")(images, target="real")
-    np.testing.assert_allclose(maps.scores, 1 - p_real, atol=1e-5)
-    np.testing.assert_allclose(maps.raw, GradCAM(model)(images, target="fake").raw, atol=1e-6)
