@@ -20,16 +20,11 @@ SOON = 60_000  # milliseconds until it gives another
 def find():
     """Return the browser's program, or skip the test and say what is missing."""
     for module in ("playwright", "voila"):
-        need(module)
+        pytest.importorskip(module, reason=f"needs {module}: pip install '.[browser]'")
     program = os.environ.get("DDLIB_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip("no browser is installed (Debian: apt-get install chromium; DDLIB_BROWSER)")
     return program
-
-
-def need(module):
-    """Skip the test where a package of the extra `browser` is missing."""
-    pytest.importorskip(module, reason=f"needs {module}: pip install '.[browser]'")
 
 
 @contextmanager
@@ -42,9 +37,9 @@ def explorer_page(data, runs, *options):
 
 
 @contextmanager
-def jupyter(program, folder, port):
-    """Serve a folder's notebooks with "jupyterlab", or with "notebook"; give its address."""
-    command = [sys.executable, "-m", program, "--no-browser", "--allow-root", f"--port={port}"]
+def jupyter(folder, port):
+    """Serve a folder's notebooks with JupyterLab; give its address."""
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
     command += ["--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=secret"]
     command += [f"--ServerApp.root_dir={folder}"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]

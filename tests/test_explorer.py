@@ -20,14 +20,12 @@ from ddlib.study.study import open_study
 from ddlib.viz.explorer import Explorer, explorer
 from ddlib.viz.explorer.explorer import error_message
 from ddlib.viz.explorer.gallery import (
-    THUMB,
     Picture,
     find_models,
     matching,
     model_name,
     model_title,
     pictures_of,
-    thumbnail,
     trained_models,
 )
 from ddlib.viz.explorer.panels import SIDE, Panel, outline
@@ -126,20 +124,6 @@ class TestRender:
         expected = prepare(recompress(np.asarray(image), 5), both.detector.protocol)
         np.testing.assert_array_equal(both.seen, expected)
 
-    def test_a_file_written_anew_is_read_anew(self, study, state, tmp_path):
-        file = handmade.keep_model(tmp_path, "clean-gan", handmade.detector(), study.manifest)
-        before = answers(replace(state, model=str(file)))[0].score
-        handmade.keep_model(tmp_path, "clean-gan", handmade.detector(0, 0), study.manifest)
-        assert answers(replace(state, model=str(file)))[0].score == 0.5 != before
-
-    def test_an_ela_model_shows_what_it_is_given(self, study, state, tmp_path):
-        model, plain = handmade.detector(), {"jpeg_quality": None}
-        file = handmade.keep_model(tmp_path, "clean-gan+ela", model, study.manifest, **plain)
-        _, (seen, _, given) = render(replace(state, model=str(file)))
-        image = np.asarray(Image.open(state.picture.where))
-        np.testing.assert_array_equal(given.image, prepare(image, open_detector(file).protocol))
-        np.testing.assert_array_equal(seen.image, image)
-
     def test_without_evidence_the_picture_is_left_alone_and_it_is_said(self, state):
         _, (seen, found) = render(replace(state, target="real"))  # every weight speaks for fake
         assert found.caption.startswith("No evidence for real") and found.scale is None
@@ -209,10 +193,6 @@ class TestGallery:
         assert all((each.score >= 0.5) != (each.label == "fake") for each in wrong)
         unscored = pictures_of(study.manifest, models["mobilenet025"])
         assert len(unscored) == 12 and {each.decision for each in unscored} == {""}
-
-    def test_a_picture_that_cannot_be_read_has_a_thumbnail_all_the_same(self, tmp_path):
-        small = thumbnail(Picture("gone.png", tmp_path / "gone.png"))
-        assert Image.open(io.BytesIO(small)).size == (THUMB, THUMB)
 
 
 class TestExplorer:
@@ -362,18 +342,6 @@ class TestHostileFiles:
         (tmp_path / "explorer").unlink()
         shown.controls.save.click()
         assert len(list((tmp_path / "explorer").glob("xxx*-clean-gan.png"))) == 1
-
-
-def test_the_command_looks_where_run_keeps_its_models(monkeypatch):
-    asked = []
-
-    def spy(*arguments):
-        asked.append(arguments)
-        raise ValueError("seen")
-
-    monkeypatch.setattr("ddlib.study.study.open_study", spy)
-    CliRunner().invoke(main, ["explore"])
-    assert asked[0][:2] == ("simulated", None)  # None is `ddlib.study.study.runs_folder()`
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def opened(address, chromium):
     page.close()
 
 
-@pytest.fixture(params=[1200, 600])
+@pytest.fixture(params=[1200])
 def app(opened, request):
     """The page at its beginning, on a picture that the detector calls fake."""
     opened.page.set_viewport_size({"width": request.param, "height": 900})
@@ -110,6 +110,7 @@ def test_controls_of_the_explanation_change_the_map_and_nothing_else(app):
     assert "No evidence for real" in app.page.inner_text(".ddlib-panels")
 
 
+@pytest.mark.parametrize("app", [1200, 600], indirect=True)
 def test_changes_of_the_picture_and_a_second_model_and_ela(app):
     score = app.score
     with app.changing():
@@ -174,19 +175,15 @@ def test_filters_keyboard_and_saving(app):
     assert reached >= {"slider", "select-one", "checkbox", "button"} | {"submit"} & reached
 
 
-@pytest.mark.parametrize(
-    ("program", "where"), [("jupyterlab", "lab/tree"), ("notebook", "notebooks")]
-)
-def test_works_in_jupyterlab_and_in_notebook_7(program, where, folders, chromium, tmp_path):
-    browser.need(program)
+def test_works_in_jupyterlab(folders, chromium, tmp_path):
     data, runs = map(str, folders)
     write_page(tmp_path, (data, runs, None, False))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     page = chromium.new_page(viewport={"width": 1200, "height": 900})
-    with browser.jupyter(program, tmp_path, port) as address:
-        page.goto(f"{address}{where}/explorer.ipynb?token=secret", timeout=1000 * browser.READY)
+    with browser.jupyter(tmp_path, port) as address:
+        page.goto(f"{address}lab/tree/explorer.ipynb?token=secret", timeout=1000 * browser.READY)
         # told to run before its kernel is there, JupyterLab asks which kernel: Python 3 is chosen
         asks = page.locator(".jp-Dialog")
         page.add_locator_handler(asks, lambda dialog: dialog.locator(".jp-mod-accept").click())
@@ -205,5 +202,5 @@ def test_works_in_jupyterlab_and_in_notebook_7(program, where, folders, chromium
             app.slide("Opacity", "End")
         assert app.images()[0] == picture and app.complaints == []
         SHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SHOTS / f"{program}.png")
+        page.screenshot(path=SHOTS / "jupyterlab.png")
     page.close()

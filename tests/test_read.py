@@ -7,9 +7,9 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from test_hostile_files import TURNED, chunk, saved
 
 from ddlib.images.read import (
-    MAX_SIDE,
     ImageError,
     center_crop,
     decode_image,
@@ -29,24 +29,9 @@ def image(rng):
 
 def png(width, height, bits, colour, rows):
     """Build a PNG from raw rows, for modes that Pillow cannot write or sizes nobody would."""
-
-    def chunk(name, data):
-        body = name + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
-
-
-def saved(picture, format, **options):
-    buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
-    return buffer.getvalue()
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + pixels
 
 
 class TestReading:
@@ -72,10 +57,6 @@ class TestReading:
         data = saved(Image.new("CMYK", (20, 20), (0, 255, 255, 0)), "TIFF")
         assert (decode_image(data) == [255, 0, 0]).all()
 
-    def test_cmyk_jpeg_is_not_inverted(self, image):
-        cmyk = saved(Image.fromarray(image).convert("CMYK"), "JPEG", quality=95)
-        assert abs(decode_image(cmyk).astype(int) - image).mean() < 8
-
     def test_palette_and_greyscale(self):
         palette = Image.new("P", (20, 20), 1)
         palette.putpalette([0, 0, 0, 10, 200, 30])
@@ -99,7 +80,7 @@ class TestReading:
         palette.putpalette([9, 9, 9])
         assert (decode_image(saved(palette, "GIF", transparency=0)) == 255).all()
 
-    @pytest.mark.parametrize("value", [0, 128, 257, 25700, 40000, 65535])
+    @pytest.mark.parametrize("value", [128, 25700, 65535])
     def test_16_bit_grey_is_scaled_not_clipped(self, value):
         row = b"\0" + struct.pack(">H", value) * 20
         assert (decode_image(png(20, 20, 16, 0, row * 20)) == round(value / 257)).all()
@@ -108,15 +89,12 @@ class TestReading:
         row = b"\0" + struct.pack(">HHH", 65535, 25700, 0) * 20
         assert (decode_image(png(20, 20, 16, 2, row * 20)) == [255, 100, 0]).all()
 
-    def test_16_bit_tiff(self):
-        ramp = np.linspace(0, 65535, 400).astype(np.uint16).reshape(20, 20)
-        expected = np.rint(ramp / 257).astype(np.uint8)
-        read = decode_image(saved(Image.fromarray(ramp), "TIFF"))
-        np.testing.assert_array_equal(read[..., 0], expected)
-
-    def test_floating_point_pixels_are_refused(self):
-        data = saved(Image.fromarray(np.zeros((20, 20), np.float32)), "TIFF")
-        with pytest.raises(ImageError, match=r"scan\.tif: floating-point"):
+    @pytest.mark.parametrize(
+        ("dtype", "words"), [("float32", "floating-point"), ("int32", "32-bit")]
+    )
+    def test_pixels_without_a_known_range_are_refused(self, dtype, words):
+        data = saved(Image.fromarray(np.zeros((20, 20), dtype)), "TIFF")
+        with pytest.raises(ImageError, match=rf"scan\.tif: {words} pixels have no known range"):
             decode_image(data, "scan.tif")
 
     @pytest.mark.parametrize("format", ["TIFF", "PNG", "WEBP"])
@@ -126,18 +104,8 @@ class TestReading:
         exif[0x0112] = orientation
         lossless = {"lossless": True} if format == "WEBP" else {}
         data = saved(Image.fromarray(image), format, exif=exif, **lossless)
-        undo = {
-            1: image,
-            2: image[:, ::-1],
-            3: image[::-1, ::-1],
-            4: image[::-1],
-            5: image.transpose(1, 0, 2),
-            6: np.rot90(image, -1),
-            7: np.rot90(image, 2).transpose(1, 0, 2),
-            8: np.rot90(image),
-        }
         read = decode_image(data)
-        np.testing.assert_array_equal(read, undo[orientation])
+        np.testing.assert_array_equal(read, TURNED[orientation](image))
         facts = probe_bytes(data)
         assert (facts["height"], facts["width"]) == read.shape[:2]
 
@@ -147,10 +115,6 @@ class TestReading:
         options = {"lossless": True} if format == "WEBP" else {}
         data = saved(first, format, save_all=True, append_images=[second], **options)
         assert (decode_image(data) == [255, 0, 0]).all()
-
-    def test_one_pixel_is_readable(self):
-        data = saved(Image.new("RGB", (1, 1), "red"), "PNG")
-        assert decode_image(data).tolist() == [[[255, 0, 0]]]
 
 
 class TestRefusing:
@@ -162,44 +126,12 @@ class TestRefusing:
         with pytest.raises(ImageError, match=r"cut\.img: .*(damaged|not a known image)"):
             read_image(tmp_path / "cut.img")
 
-    def test_truncated_progressive_jpeg(self, rng):
-        noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        data = saved(Image.fromarray(noise), "JPEG", progressive=True)
-        with pytest.raises(ImageError, match="cut short"):
-            decode_image(data[: len(data) // 2])
-
     def test_truncated_heic(self, image):
         heif = pytest.importorskip("pillow_heif")
         buffer = io.BytesIO()
         heif.from_pillow(Image.fromarray(image)).save(buffer)
         with pytest.raises(ImageError, match=r"x\.heic"):
             decode_image(buffer.getvalue()[:-60], "x.heic")
-
-    @pytest.mark.parametrize(
-        ("name", "content", "said"),
-        [
-            ("zero.jpg", b"", "empty"),
-            ("text.jpg", b"this is no picture at all", "not a known image.*this is no pic"),
-            ("head.jpg", b"\xff\xd8\xff\xe0", "zero|damaged|not a known image"),
-        ],
-    )
-    def test_what_is_no_image(self, tmp_path, name, content, said):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(ImageError, match=f"{name}.*({said})"):
-            read_image(tmp_path / name)
-        with pytest.raises(ImageError, match=f"{name}.*({said})"):
-            probe_bytes(read_bytes(tmp_path / name), name)
-
-    def test_missing_files_and_folders(self, tmp_path):
-        with pytest.raises(ImageError, match=r"gone\.png: there is no such file"):
-            read_image(tmp_path / "gone.png")
-        with pytest.raises(ImageError, match=tmp_path.name):
-            read_image(tmp_path)
-
-    def test_30000_pixels_wide(self):
-        row = b"\0" + bytes(3 * 30_000)
-        with pytest.raises(ImageError, match=rf"wide\.png: 30000 x 20 .*{MAX_SIDE}"):
-            decode_image(png(30_000, 20, 8, 2, row * 20), "wide.png")
 
     @pytest.mark.parametrize("side", [9_000, 12_000, 60_000])
     @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -228,11 +160,6 @@ class TestPixels:
         assert len(np.unique(resize(stripes, 16, "nearest"))) == 1
         inner = resize(stripes, 16)[:, 2:-2]
         assert abs(inner.astype(int) - 127.5).max() < 3
-
-    def test_resize_keeps_an_image_of_the_right_size(self, rng):
-        exact = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        for method in ("antialias", "nearest"):
-            np.testing.assert_array_equal(resize(exact, 32, method), exact)
 
     def test_unknown_method_and_wrong_arrays(self, image):
         with pytest.raises(ValueError, match="'cubic'.*antialias, nearest"):

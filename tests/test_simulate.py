@@ -16,14 +16,10 @@ from ddlib.data.simulate import dataset, generators, portraits
 from ddlib.data.simulate.dataset import DECODERS, face_boxes, make_simulated
 from ddlib.data.simulate.generators import (
     _bayer,
-    _codebook,
-    _halve,
-    blur,
     demosaic,
     double,
     gan_decoder,
     sd_decoder,
-    vq_decoder,
 )
 from ddlib.data.simulate.scene import Scene, tile
 from ddlib.images.read import read_image
@@ -228,19 +224,6 @@ def test_demosaicing_keeps_flat_colour_and_correlates_noise():
     assert neighbours > 0.4  # white before, half its neighbours' mean after
 
 
-@pytest.mark.parametrize("side", [0.11, -0.07])
-def test_blur_is_a_separable_convolution_in_strips_of_any_height(side):
-    from scipy.ndimage import correlate1d
-
-    picture = np.random.default_rng(0).integers(0, 256, (70, 33, 3), np.uint8)
-    kernel = [side, 1 - 2 * side, side]
-    expected = correlate1d(picture.astype(float), kernel, 0, mode="nearest")
-    expected = np.clip(correlate1d(expected, kernel, 1, mode="nearest"), 0, 255)
-    found = blur(picture, side)
-    assert found.dtype == np.uint8
-    assert np.abs(found - expected).max() <= 0.501
-
-
 def test_doubling_by_hand():
     row = np.float32([[[0], [4]]])
     assert double(row, 0.25)[0, :, 0].tolist() == [0, 1, 3, 4]
@@ -256,18 +239,6 @@ def test_sd_loses_faint_texture_and_keeps_strong_edges():
     fine = np.diff(decoded[:, 32:96].mean(2), axis=1).std()
     assert fine < 0.5 * np.diff(texture[:, 32:96, 0], axis=1).std()
     assert decoded[:, 140].mean() - decoded[:, 115].mean() > 100
-
-
-def test_vq_patches_come_from_the_codebook(scenes):
-    image = scenes[0].image
-    x = image.astype(np.float32)
-    base = double(double(_halve(_halve(x))))
-    decoded = vq_decoder(None, image).astype(float) - base
-    patches = decoded.mean(2).reshape(64, 4, 64, 4).swapaxes(1, 2).reshape(-1, 16)
-    gaps = ((patches[:, None] - _codebook()) ** 2).mean(2).min(1)
-    unclipped = ((base > 60) & (base < 190)).all(2).reshape(64, 4, 64, 4).all((1, 3)).ravel()
-    assert unclipped.sum() > 100
-    assert np.quantile(gaps[unclipped], 0.95) < 0.5  # rounding to whole grey levels
 
 
 def test_texture_falls_as_one_over_f():

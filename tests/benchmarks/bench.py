@@ -4,8 +4,6 @@
 
 Prints a table of ratios and writes figures/tables/benchmarks.csv and .json. The study's way is
 written out in `tests.benchmarks.baseline`. Run it on a quiet machine; the whole takes some minutes.
-For training it also prints the floor: the multiply-adds that no way around remains for, over the
-rate at which this machine multiplies large matrices.
 """
 
 from __future__ import annotations
@@ -31,17 +29,17 @@ from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.data.subsets import training_manifest, validation_manifest
+from ddlib.deploy.export import convert
+from ddlib.deploy.scorer import Scorer
 from ddlib.ela import ela_map
 from ddlib.gradcam import GradCAM
-from ddlib.models.complexity import cost
-from ddlib.models.features import split_backbone
+from ddlib.mobilenet import build_detector
 from ddlib.models.inference import compiled
 from ddlib.models.provenance import provenance
 from ddlib.models.train import build_from_protocol, train_detector
 from ddlib.protocol import CONDITIONS, Protocol
 from ddlib.study.study import Study, open_study
 from tests.benchmarks import baseline
-from tests.benchmarks.engines import engines
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,29 +112,6 @@ def bench_ela(study: Study) -> list[dict]:
     return [row("ELA", slow / len(pictures), fast / len(pictures), "image", 2, note)]
 
 
-def product_rate(size: int = 2048) -> float:
-    """Return how many multiply-adds a second this machine reaches in large float32 products."""
-    import tensorflow as tf
-
-    a = tf.random.normal((size, size))
-    product = tf.function(lambda x: tf.reduce_sum(x @ x))
-    product(a)
-    return size**3 / seconds(lambda: float(product(a)), 5)
-
-
-def floor_seconds(protocol: Protocol, n: int, held_out: int, rate: float) -> float:
-    """Return the multiply-adds of training one model our way, in seconds at a rate.
-
-    The prefix sees each picture and its mirror image once. The tail goes forward and back (twice
-    the work of forward) in each epoch, and forward over the held-out pictures.
-    """
-    prefix, tail = (
-        cost(part)["multiply_adds"] for part in split_backbone(build_from_protocol(protocol))
-    )
-    once = prefix * ((2 if protocol.flip else 1) * n + held_out)
-    return (once + protocol.epochs * tail * (3 * n + held_out)) / rate
-
-
 def training_sets(study: Study, protocol: Protocol):
     """Return the training and validation images of a protocol."""
     return training_manifest(study.manifest, protocol), validation_manifest(
@@ -151,15 +126,13 @@ def bench_training(study: Study) -> list[dict]:
     epoch = baseline.fit_epoch(*sets, protocol)
     with tempfile.TemporaryDirectory() as folder:
         own = seconds(lambda: train_detector(*sets, protocol, Cache(folder), log=lambda line: None))
-    floor = floor_seconds(protocol, *map(len, sets), product_rate())
-    note = f"the study's way: one epoch ({epoch:.1f} s) times {protocol.epochs}; "
-    note += f"floor of our way {floor:.0f} s"
+    note = f"the study's way: one epoch ({epoch:.1f} s) times {protocol.epochs}"
     return [row("training one model", epoch * protocol.epochs, own, "model", 4, note)]
 
 
 def bench_study(study: Study) -> list[dict]:
     """All four models and all test sets, from cold; the two ways take turns, model by model."""
-    theirs, own, floor, rate = 0.0, 0.0, 0.0, product_rate()
+    theirs, own = 0.0, 0.0
     scored = study.manifest.select(split=["valid", "test"])
     with tempfile.TemporaryDirectory() as folder:
         runs, cache = Path(folder) / "runs", Cache(Path(folder) / "store")
@@ -169,10 +142,9 @@ def bench_study(study: Study) -> list[dict]:
             sets = training_sets(study, protocol)
             theirs += baseline.fit_epoch(*sets, protocol) * protocol.epochs
             theirs += baseline.predict_each(scored.sample(100), protocol) * len(scored)
-            floor += floor_seconds(protocol, *map(len, sets), rate)
             own += seconds(lambda model=model: cold.results(model))
     note = "the study's way: one epoch of each model times its epochs, and model.predict of 100 "
-    note += f"images, one by one, times {len(scored)}; floor of our training {floor:.0f} s"
+    note += f"images, one by one, times {len(scored)}"
     return [row("whole study, four models", theirs, own, "study", 8, note)]
 
 
@@ -191,17 +163,15 @@ def bench_gradcam(study: Study) -> list[dict]:
 
 
 def bench_scoring(study: Study) -> list[dict]:
-    """Scores of prepared images: predict one by one; our scorer; every bare engine."""
+    """Scores of prepared images: predict one by one; our scorer. Random weights cost the same."""
     protocol = study.protocol("gan")
     chosen = study.manifest.select(split="test").sample(128)
     pictures = load_images(chosen, protocol, study.cache).take(slice(None))
-    found = engines(protocol.alpha, pictures, ("float32",))
-    times = {name: seconds(run, 4) / len(pictures) for name, run in found.items()}
-    own = times.pop("Scorer float32, 2 workers")
-    slow = times.pop("model.predict, one by one")
-    name, bare = min(times.items(), key=lambda item: item[1])
-    note = f"{own / bare:.2f} of the fastest bare engine ({name}; goal: at most 1.3)"
-    return [row("scoring", slow, own, "image", 5, note)]
+    detector = build_detector(protocol.alpha, protocol.image_size, None)
+    scorer = Scorer(convert(detector), 2)
+    slow = seconds(lambda: [detector.predict(image[None], verbose=0) for image in pictures], 4)
+    own = seconds(lambda: scorer.logits(pictures), 4)
+    return [row("scoring", slow / len(pictures), own / len(pictures), "image", 5)]
 
 
 def bench_memory(study: Study) -> list[dict]:
