@@ -31,6 +31,7 @@ TIERS = {"sample": (FILES, REPOSITORIES), "large": (REPOSITORIES,)}
 THREADS = 8  # single files that are fetched at once
 MOST_FAILURES = 2 * THREADS  # in a row, until a server counts as silent
 PART = 1 << 24  # bytes of one request to a repository
+CHANGED = "changed: the content is not the listed one (SHA-256)"
 _LEFT_OUT = ["bytes", "sample"]  # of the list, in the folder's manifest
 
 
@@ -116,20 +117,21 @@ def fetch_tier(
         wanted = missing(table, folder)
         require_space(work, 2 * int(wanted["bytes"].sum()))  # once packed, once as pictures
         _write_manifest(table, folder, work)
-        problems: dict[str, str] = dict.fromkeys(wanted["path"], "not asked for")
+        problems: dict[str, str] = dict.fromkeys(wanted["path"], "")
         with tqdm(
             total=int(wanted["bytes"].sum()), unit="B", unit_scale=True, desc=tier, disable=None
         ) as bar:
             for way in (mirror,) if mirror else TIERS[tier]:
                 bring = _single_files if "{file}" in way else _repository_files
                 for rows, data, problem in bring(way, _by_file(wanted), work):
-                    for row in rows:
-                        found = problem or _keep(row, data, folder, work)
-                        if found:
-                            problems[row.path] = found
-                        else:
-                            del problems[row.path]
-                            bar.update(row.bytes)
+                    for row, picture in _pictures(rows, data or b""):
+                        if problem or not _is_listed(picture, row):
+                            told = (problems[row.path], problem or CHANGED)
+                            problems[row.path] = "; ".join(filter(None, told))
+                            continue
+                        _write(picture, folder / row.path, work)
+                        del problems[row.path]
+                        bar.update(row.bytes)
                 wanted = wanted[wanted["path"].isin(problems)]
         _write_manifest(table, folder, work)
         shutil.rmtree(work)
@@ -230,14 +232,19 @@ def _retried(work: Callable, *given):
     return work(*given)
 
 
-def _keep(row, data: bytes, folder: Path, work: Path) -> str:
-    """Write a picture if it is the listed one; return what is wrong with it, or nothing."""
-    if row.box:
-        data = _cut_out(data, row.box)
-    if not _is_listed(data, row):
-        return "changed: the content is not the listed one (SHA-256)"
-    _write(data, folder / row.path, work)
-    return ""
+def _pictures(rows: list, data: bytes) -> Iterator[tuple]:
+    """Yield each row of a file with its picture: the file, or what is cut out of the figure."""
+    figure = _opened(data) if rows[0].box else None
+    for row in rows:
+        if not row.box:
+            yield row, data
+        elif figure is not None:
+            left, top, width, height = map(int, row.box.split())
+            content = io.BytesIO()
+            figure.crop((left, top, left + width, top + height)).save(content, "PNG")
+            yield row, content.getvalue()
+        else:
+            yield row, b""
 
 
 def _write(data: bytes, path: Path, work: Path) -> None:
