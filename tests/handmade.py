@@ -87,8 +87,8 @@ def measured_run(folder, manifest, tier="simulated"):
     from ddlib.data import subsets
     from ddlib.metrics.calibration import probability
     from ddlib.protocol import preset
-    from ddlib.study.results import evaluate_run, save_results
-    from ddlib.study.verify import PICTURES, PublishedRun, pictures_table
+    from ddlib.study.results import PICTURES, evaluate_run, pictures_table, save_results
+    from ddlib.study.verify import PublishedRun
 
     rng, scored = np.random.default_rng(0), manifest.select(split=["valid", "test"])
     for condition in ("gan", "gan+sd"):

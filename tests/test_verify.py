@@ -61,8 +61,8 @@ def test_a_changed_score_names_the_numbers_that_rest_on_it_and_no_others(copy):
     logits["clean-gan+sd"][row] = -9  # no drawn logit lies so low
     np.savez_compressed(tables / f"scores_{NAME}.npz", **logits)
     lines = differences(tables, NAME)
-    assert any("clean gan+sd gan, recall_fake is" in line for line in lines)
-    assert all("clean gan+sd gan," in line for line in lines)
+    assert any("clean gan+sd 0 gan, recall_fake is" in line for line in lines)
+    assert all("clean gan+sd 0 gan," in line for line in lines)
     status, output = verify(copy)
     assert status == 1 and output.startswith(lines[0])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ddlib.study.study import is_simulated
+from ddlib.study.results import is_simulated
 
 # A number of the study is held if it lies in our 95 % interval widened by this much on both sides:
 # the images are other ones, and fewer.

@@ -17,8 +17,9 @@ from ddlib.metrics.format import (
 from ddlib.metrics.intervals import difference
 from ddlib.models.provenance import repository_path
 from ddlib.study.reference import STANDS_FOR, TOLERANCE, compare_with_study, has_learned
-from ddlib.study.results import COLUMNS, load_results
-from ddlib.study.study import is_simulated, published
+from ddlib.study.results import COLUMNS, is_simulated, load_results
+from ddlib.study.study import published
+from ddlib.study.sweep_tables import SWEEP_TABLES, publish_sweeps
 from ddlib.study.verify import differences, publish_scores
 
 NOTEBOOK = "07_reproduction_report"
@@ -168,6 +169,8 @@ def publish(folder: Path, figures: Path, name: str) -> list[Path]:
         with atomic_write(target) as unfinished:
             shutil.copyfile(source, unfinished)
     written = publish_scores(folder, tables, name)
+    if (folder / "sweeps").is_dir():
+        written += publish_sweeps(folder, figures, name)
     markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
     facts = {path.stem: read_json(path) for path in markers}
     return [*copies.values(), *written, write_json(tables / f"{name}_notebooks.json", facts)]
@@ -201,7 +204,8 @@ def verify(readme: Path, figures: Path) -> tuple[list[str], list[str]]:
     lines = [line for name in names for line in differences(tables, name)]
     if _with_table(readme, figures) != Path(readme).read_text(encoding="utf-8"):
         lines.append(f"{readme}: the table is not that of the committed results")
-    rebuilt = {f"{kind}_{name}.csv" for name in names for kind in ("results", "pictures")}
+    kinds = ("results", "pictures", *SWEEP_TABLES)
+    rebuilt = {f"{kind}_{name}.csv" for name in names for kind in kinds}
     return lines, sorted({path.name for path in tables.glob("*.csv")} - rebuilt)
 
 

@@ -13,6 +13,8 @@ from ddlib.metrics.score_table import score_table
 from ddlib.protocol import CONDITIONS, PROTOCOLS
 from ddlib.traces.shortcuts import metadata_baseline, metadata_reaches_model
 
+SIMULATED = "simulated"  # the tier that needs no data
+PICTURES = "pictures.csv"  # of a run's folder, written with its results
 COLUMNS = ["tier", "protocol", "condition", "test_set", "n_real", "n_fake"]
 for _name in ("accuracy", "recall_real", "recall_fake", "auc", "valid_auc"):
     COLUMNS += [_name, f"{_name}_low", f"{_name}_high"]
@@ -89,3 +91,22 @@ def load_results(folder: Path) -> pd.DataFrame:
     if not file.is_file():
         raise FileNotFoundError(f"{folder} holds no results.csv; run notebooks 02 and 03 first")
     return pd.read_csv(file)
+
+
+def pictures_table(scored: Manifest) -> pd.DataFrame:
+    """Return the rows of a manifest with numbers in place of paths and people.
+
+    The numbers keep the order of the names, by which folds of a cross-validation are dealt.
+    """
+    return scored.table.assign(
+        path=_numbered(scored.table["path"]), identity=_numbered(scored.table["identity"])
+    )
+
+
+def _numbered(names: pd.Series) -> pd.Series:
+    return names.rank(method="dense").map("{:05.0f}".format, na_action="ignore")
+
+
+def is_simulated(tier: str) -> bool:
+    """Return whether a tier's name is that of the simulated images."""
+    return tier.removesuffix("-small") == SIMULATED

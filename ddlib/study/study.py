@@ -28,10 +28,15 @@ from ddlib.data.sources import open_folder
 from ddlib.metrics.calibration import probability
 from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, preset
-from ddlib.study.results import evaluate_run, save_results
-from ddlib.study.verify import PICTURES, pictures_table
+from ddlib.study.results import (
+    PICTURES,
+    SIMULATED,
+    evaluate_run,
+    is_simulated,
+    pictures_table,
+    save_results,
+)
 
-SIMULATED = "simulated"  # the tier that needs no data
 # What the simulated tier changes in every protocol: small enough to train from nothing in seconds.
 # The first block is frozen: fixed high-pass filters, then random weights.
 SIMULATED_CHANGES = {
@@ -182,7 +187,7 @@ class Study:
         scored = self.manifest.select(split=["valid", "test"])
         suffix = "".join(f"-{name}={value}" for name, value in sorted(changes.items()))
         folder = self.folder / "models" / f"{recipe.run_name}{suffix}"
-        run = Run(recipe, folder, _run_key(recipe, training, validation, scored))
+        run = Run(recipe, folder, training_key(recipe, training, validation, scored))
         if not run.finished:
             with file_lock(folder):  # two notebooks may want the same model at the same time
                 if not run.finished:
@@ -378,12 +383,8 @@ def tier_name(data: str | Path, small: bool = False) -> str:
     return f"{tier}-small" if small else tier
 
 
-def is_simulated(tier: str) -> bool:
-    """Return whether a tier's name is that of the simulated images."""
-    return tier.removesuffix("-small") == SIMULATED
-
-
-def _run_key(protocol: Protocol, *parts: Manifest) -> str:
+def training_key(protocol: Protocol, *parts: Manifest) -> str:
+    """Return the digest of all that decides a training: protocol, start weights, images."""
     weights = protocol.weights
     if weights not in START_WEIGHTS:
         weights = file_digest(Path(weights))

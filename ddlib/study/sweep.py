@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import atomic_write, digest
+from ddlib._io import atomic_write
 from ddlib.data import subsets
 from ddlib.data.manifest import Manifest, MissingImagesError
 from ddlib.models.provenance import provenance
-from ddlib.protocol import CONDITIONS, FEATURES, PREPARE, TRAIN, Protocol, check_choice
+from ddlib.protocol import CONDITIONS, Protocol, check_choice
+from ddlib.study.study import Study, training_key
 
 SIZES = (100, 200, 400, 800, 1600, 3150, 6300)  # training images of the learning curve
 SAME_STEPS = 1600  # the size whose number of optimiser steps all sizes take, in "steps"
@@ -77,7 +78,7 @@ class Job:
         return mix(manifest, self.protocol)
 
 
-def plan_jobs(study, plan: str) -> list[Job]:
+def plan_jobs(study: Study, plan: str) -> list[Job]:
     """Return the jobs of a plan, in the order in which they run: seed by seed.
 
     Parameters
@@ -155,12 +156,12 @@ def _steps_an_epoch(protocol: Protocol, n: int) -> int:
     return -(-n // protocol.batch_size)
 
 
-def job_file(study, plan: str, job: Job) -> Path:
+def job_file(study: Study, plan: str, job: Job) -> Path:
     """Return where a job's result lies."""
     return study.folder / "sweeps" / plan / f"{job.name}.npz"
 
 
-def run_job(study, plan: str, job: Job) -> Path:
+def run_job(study: Study, plan: str, job: Job) -> Path:
     """Train a job's detector, unless this very job is finished, and return its file.
 
     Under ``paper`` the file also holds the logits with the statistics of batch normalisation
@@ -169,8 +170,7 @@ def run_job(study, plan: str, job: Job) -> Path:
     path = job_file(study, plan, job)
     training, validation = (job.images(study.manifest, split) for split in ("train", "valid"))
     scored = study.manifest.select(split=["valid", "test"])
-    parts = [part.digest() for part in (training, validation, scored)]
-    key = digest(job.protocol.to_dict(), parts, [PREPARE, FEATURES, TRAIN])
+    key = training_key(job.protocol, training, validation, scored)
     if path.is_file() and read_job(path)[0]["key"] == key:
         return path
     from ddlib.models.train import recompute_batch_norm, train_detector
@@ -188,7 +188,7 @@ def run_job(study, plan: str, job: Job) -> Path:
         "plan": plan,
         "job": asdict(job) | {"protocol": job.protocol.to_dict()},
         "n_training": training.table["label"].value_counts().to_dict(),
-        "training_hash": parts[0],
+        "training_hash": training.digest(),
         "data_hash": study.manifest.digest(),
         "best_epoch": trained.best_epoch,
         "history": trained.history.round(5).to_dict("list"),

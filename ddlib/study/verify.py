@@ -20,11 +20,13 @@ from ddlib.data import subsets
 from ddlib.data.manifest import COLUMNS, Manifest
 from ddlib.metrics.calibration import probability
 from ddlib.protocol import Protocol
-from ddlib.study.results import evaluate_run, load_results
+from ddlib.study.results import PICTURES, evaluate_run, load_results
+from ddlib.study.sweep_tables import load_sweeps, sweep_tables
 
-PICTURES = "pictures.csv"  # of a run's folder, written with its results
-CELL = ["protocol", "condition", "test_set"]
 TOLERANCE = 1e-9  # of a rebuilt number; other versions of scipy may round otherwise
+# The columns that name a row of a table, of those that it has.
+KEYS = ["plan", "protocol", "condition", "fakes", "a", "b", "n", "subset", "seed", "source"]
+KEYS += ["fitted_up_to", "floor", "test_set", "measure"]
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,6 @@ class PublishedRun:
         return pd.DataFrame({"score": self.scores.loc[chosen.table["path"]].to_numpy()})
 
 
-def pictures_table(scored: Manifest) -> pd.DataFrame:
-    """Return the rows of a manifest with numbers in place of paths and people.
-
-    The numbers keep the order of the names, by which folds of a cross-validation are dealt.
-    """
-    return scored.table.assign(
-        path=_numbered(scored.table["path"]), identity=_numbered(scored.table["identity"])
-    )
-
-
-def _numbered(names: pd.Series) -> pd.Series:
-    return names.rank(method="dense").map("{:05.0f}".format, na_action="ignore")
-
-
 def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
     """Write the pictures of a run's folder and the logits of its published models; return both."""
     results, facts = load_results(folder), read_json(Path(folder) / "results.json")
@@ -74,18 +62,22 @@ def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
     return [pictures, matrix]
 
 
+def published_pictures(tables: Path, name: str) -> Manifest:
+    """Return the manifest of the published valid and test pictures, in the order of the scores."""
+    words = dict.fromkeys(("path", "identity", "sha256"), str)
+    pictures = pd.read_csv(Path(tables) / f"pictures_{name}.csv", dtype=words)
+    return Manifest(Path(tables), pictures.reindex(columns=COLUMNS))
+
+
 def rebuild(tables: Path, name: str) -> pd.DataFrame:
     """Return ``results_<name>.csv`` as the committed scores give it."""
-    tables = Path(tables)
-    words = dict.fromkeys(("path", "identity", "sha256"), str)
-    pictures = pd.read_csv(tables / f"pictures_{name}.csv", dtype=words)
-    manifest = Manifest(tables, pictures.reindex(columns=COLUMNS))
+    tables, manifest = Path(tables), published_pictures(tables, name)
     sets, committed = subsets.test_sets(manifest), pd.read_csv(tables / f"results_{name}.csv")
     facts, parts = read_json(tables / f"results_{name}.json"), []
     with np.load(tables / f"scores_{name}.npz") as logits:
         for protocol, own in _published_runs(committed, facts):
             scores = probability(logits[protocol.run_name].astype(np.float64))
-            run = PublishedRun(protocol, own, pd.Series(scores, index=pictures["path"]))
+            run = PublishedRun(protocol, own, pd.Series(scores, index=manifest.table["path"]))
             validation = subsets.validation_manifest(manifest, protocol)
             parts.append(evaluate_run(run, own["tier"], sets, validation))
     return pd.concat(parts, ignore_index=True)
@@ -97,24 +89,43 @@ def _published_runs(results: pd.DataFrame, facts: dict) -> list[tuple[Protocol, 
     return [(Protocol.from_dict(facts[each]["protocol"]), facts[each]) for each in ids]
 
 
+def rebuilt_tables(tables: Path, name: str) -> dict[str, pd.DataFrame]:
+    """Return every table that the committed scores give, by the name of its file."""
+    found = {f"results_{name}.csv": rebuild(tables, name)}
+    if (Path(tables) / f"sweeps_{name}.npz").is_file():
+        results = pd.read_csv(Path(tables) / f"results_{name}.csv")
+        sweeps = load_sweeps(tables, name, published_pictures(tables, name))
+        parts = sweep_tables(sweeps, results).items()
+        found |= {f"{kind}_{name}.csv": table for kind, table in parts if len(table)}
+    return found
+
+
 def differences(tables: Path, name: str) -> list[str]:
     """Return a line for each committed number that the committed scores do not give."""
-    committed = pd.read_csv(Path(tables) / f"results_{name}.csv").set_index(CELL)
-    rebuilt = rebuild(tables, name).set_index(CELL)
-    alone = committed.index.symmetric_difference(rebuilt.index)
-    lines = [f"results_{name}.csv: {' '.join(cell)} is in one of the two only" for cell in alone]
-    for cell in committed.index.intersection(rebuilt.index):
+    lines = []
+    for file, rebuilt in rebuilt_tables(tables, name).items():
+        committed = pd.read_csv(Path(tables) / file)
+        keys = [column for column in KEYS if column in committed]
+        old, new = (table.set_index(keys, drop=False) for table in (committed, rebuilt))
+        alone = old.index.symmetric_difference(new.index)
+        lines += [f"{file}: {_words(cell)} is in one of the two only" for cell in alone]
+        common = old.index.intersection(new.index)
         for column in committed.columns:
-            old, new = committed.loc[cell, column], rebuilt.loc[cell, column]
-            if not _equal(old, new):
-                where = f"results_{name}.csv: {' '.join(cell)}, {column}"
-                lines.append(f"{where} is {old}, the scores give {new}")
+            pair = old.loc[common, column], new.loc[common, column]
+            for cell in common[_differ(*pair)]:
+                was, gives = (values.loc[[cell]].iloc[0] for values in pair)
+                lines.append(f"{file}: {_words(cell)}, {column} is {was}, the scores give {gives}")
     return lines
 
 
-def _equal(old, new) -> bool:
-    if pd.isna(old) or pd.isna(new):
-        return bool(pd.isna(old) and pd.isna(new))
-    if isinstance(old, str) or isinstance(new, str):
-        return str(old) == str(new)
-    return abs(float(old) - float(new)) <= TOLERANCE
+def _words(cell) -> str:
+    return " ".join(map(str, cell)) if isinstance(cell, tuple) else str(cell)
+
+
+def _differ(old: pd.Series, new: pd.Series) -> np.ndarray:
+    """Return where two columns differ, (N,) bool."""
+    if all(pd.api.types.is_numeric_dtype(values) for values in (old, new)):
+        same = (old.astype(float) - new.astype(float)).abs() <= TOLERANCE
+    else:
+        same = old.astype(str) == new.astype(str)
+    return ~(same | (old.isna() & new.isna())).to_numpy()

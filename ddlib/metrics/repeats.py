@@ -1,0 +1,127 @@
+"""Repeated trainings: intervals over seeds, the prediction of a new run, learning curves."""
+
+from __future__ import annotations
+
+from math import nan, sqrt
+
+import numpy as np
+
+from ddlib.metrics.intervals import Z95
+
+
+def mean_over_seeds(values) -> tuple[float, float, float]:
+    """Return the mean of k repeats and Student's 95 % interval of it; NaN ends for one repeat.
+
+    Examples
+    --------
+    >>> [round(x, 3) for x in mean_over_seeds([0.90, 0.92, 0.94])]
+    [0.92, 0.87, 0.97]
+    """
+    values = np.asarray(values, float)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, nan, nan
+    half = float(_student(len(values)) * values.std(ddof=1) / sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def new_run_interval(values, n: int, n_new: int | None = None) -> tuple[float, float]:
+    """Return where the share measured in one new run lies with 95 %, given k earlier runs.
+
+    The new run has another seed, and `n_new` other test images (None: n as well) of the same kind:
+    half the interval is sqrt((t s sqrt(1 + 1/k))^2 + z^2 p (1 - p) (1/n + 1/n_new)), with mean p
+    and standard deviation s over the runs, which all saw the same n images.
+
+    Parameters
+    ----------
+    values : (k,) array
+        Shares, k at least 2.
+    """
+    values, n_new = np.asarray(values, float), n_new or n
+    k, mean = len(values), float(values.mean())
+    if k < 2:
+        return nan, nan
+    of_seeds = _student(k) * values.std(ddof=1) * sqrt(1 + 1 / k)
+    of_images = Z95 * sqrt(mean * (1 - mean) * (1 / n + 1 / n_new))
+    half = sqrt(of_seeds**2 + of_images**2)
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def variance_components(shares: np.ndarray, n: int) -> dict[str, float]:
+    """Split the variance of shares measured in crossed trainings into its sources.
+
+    A two-way analysis of variance with random effects, one training a cell; negative estimates
+    become 0.
+
+    Parameters
+    ----------
+    shares : (A, B) array
+        A training sets by B seeds, each tested on the same n images.
+
+    Returns
+    -------
+    dict
+        Variances: "training set", "seed", "both together" (their interaction and what is left), and
+        "test images", p (1 - p) / n, which another draw of the test set would add.
+    """
+    rows, columns = shares.shape
+    mean = shares.mean()
+    of_rows, of_columns = shares.mean(axis=1), shares.mean(axis=0)
+    rest = shares - of_rows[:, None] - of_columns + mean
+    left = float((rest**2).sum() / ((rows - 1) * (columns - 1)))
+    return {
+        "training set": max(0.0, float(of_rows.var(ddof=1)) - left / columns),
+        "seed": max(0.0, float(of_columns.var(ddof=1)) - left / rows),
+        "both together": left,
+        "test images": float(mean * (1 - mean) / n),
+    }
+
+
+def power_law(n, a, b, c=0.0):
+    """Return the error a (n / 1000)^-b + c of a learning curve at n training images."""
+    return a * (np.asarray(n, float) / 1000) ** -b + c
+
+
+def fit_power_law(n, error, floor: bool) -> np.ndarray:
+    """Fit learning curves by least squares of log(error); return (..., 3): a, b, c.
+
+    For each floor c, tried in 100 steps from 0 to the smallest error, a and b are the straight line
+    through log(error - c) against log(n); the c whose curve lies nearest to log(error) is kept.
+    Without `floor` c is 0. A curve that does not fall gets b = 0.
+
+    Parameters
+    ----------
+    n : (K,) array
+        Training images.
+    error : (..., K) array
+        Errors of one or many curves; an error of 0 counts as 0.0001.
+
+    Examples
+    --------
+    >>> n = np.array([100, 400, 1600, 6400])
+    >>> fit_power_law(n, power_law(n, 0.1, 0.5, 0.02), floor=True).round(2)
+    array([0.1 , 0.5 , 0.02])
+    """
+    x = np.log(np.asarray(n, float) / 1000)
+    error = np.maximum(np.asarray(error, float), 1e-4)
+    best = np.full((*error.shape[:-1], 3), nan)
+    nearest = np.full(error.shape[:-1], np.inf)
+    for part in np.linspace(0, 0.99, 100) if floor else (0.0,):
+        c = part * error.min(axis=-1)
+        y = np.log(error - c[..., None])
+        centred = x - x.mean()
+        b = np.maximum(0, -(y @ centred) / (centred @ centred))
+        a = np.exp(y.mean(axis=-1) + b * x.mean())
+        fitted = a[..., None] * np.exp(-b[..., None] * x) + c[..., None]
+        far = ((np.log(fitted) - np.log(error)) ** 2).sum(axis=-1)
+        nearer = far < nearest - 1e-12
+        nearest = np.where(nearer, far, nearest)
+        best[nearer] = np.stack([a, b, c], axis=-1)[nearer]
+    return best
+
+
+def _student(k: int) -> float:
+    """Return the 97.5 % quantile of Student's distribution for k repeats."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, k - 1))

@@ -1,0 +1,387 @@
+"""What sweeps showed: tables of seeds, learning curves and mixes, from the logits alone.
+
+``sweeps_<name>.npz`` holds the logits that each finished training of a sweep gives the pictures of
+``pictures_<name>.csv``, and the facts of each training. All tables here are computed from these two
+(and, for seed 0, from the published scores), so that `ddlib report --verify` can do so again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ddlib._io import atomic_write
+from ddlib.data import subsets
+from ddlib.data.manifest import Manifest
+from ddlib.metrics.calibration import probability
+from ddlib.metrics.repeats import (
+    fit_power_law,
+    mean_over_seeds,
+    new_run_interval,
+    power_law,
+    variance_components,
+)
+from ddlib.metrics.roc_auc import auc
+from ddlib.protocol import FAKE, Protocol
+from ddlib.study.reference import MIN_EFFECT, reference_table
+from ddlib.study.sweep import PLANS, read_job
+
+SWEEP_TABLES = (
+    "sweep",
+    "curve",
+    "curve_fits",
+    "seed",
+    "seed_differences",
+    "seed_variance",
+    "mixes",
+)
+RESAMPLES = 200  # of seeds and test images, for the intervals of a learning curve
+STUDY_SIZE = 100_000  # training images of the study's baseline
+STUDY_TEST = {"gan": 20_000, "sd": 1_200, "sd21": 200}  # its test images
+SMALL = 1_600  # fits on up to so many images are tried on the largest size
+# Is A better than B? condition and protocol of A and B, test set, measure
+COMPARED = [
+    (("gan+sd", "clean"), ("gan", "clean"), "sd21", "recall_fake"),
+    (("gan+sd", "clean"), ("gan", "clean"), "gan", "accuracy"),
+    (("gan+ela", "clean"), ("gan", "clean"), "gan", "accuracy"),
+    (("gan+sd+ela", "clean"), ("gan+sd", "clean"), "sd", "accuracy"),
+    (("gan", "clean"), ("gan", "paper"), "gan", "accuracy"),
+    (("gan", "clean"), ("gan", "paper"), "gan", "auc"),
+]
+
+
+class Sweeps:
+    """Finished trainings: for each its facts, its logits, and what they measure."""
+
+    def __init__(self, manifest: Manifest, jobs: dict[str, tuple[dict, dict]]):
+        self.manifest = manifest  # of the valid and test pictures, in the order of the logits
+        self.jobs = jobs
+        self.sets = subsets.test_sets(manifest)
+        self.labels = {name: part.labels for name, part in self.sets.items()}
+        self.places = pd.Series(np.arange(len(manifest)), index=manifest.table["path"])
+        self.rows = {name: self._rows_of(part) for name, part in self.sets.items()}
+
+    def _rows_of(self, part: Manifest) -> np.ndarray:
+        """Return where the pictures of a manifest stand among the logits."""
+        return self.places[part.table["path"]].to_numpy()
+
+    def right(self, key: str, test_set: str, logits: str = "logits") -> np.ndarray:
+        """Return whether each image of a test set got its label at threshold 0.5, (N,) bool."""
+        called = self.jobs[key][1][logits][self.rows[test_set]] >= 0
+        return called == (self.labels[test_set] == FAKE)
+
+    def measured(self) -> pd.DataFrame:
+        """Return a row for each training and test set: what was trained, and its shares and AUC."""
+        rows = []
+        for key, (facts, arrays) in self.jobs.items():
+            job, protocol = facts["job"], Protocol.from_dict(facts["job"]["protocol"])
+            pool = subsets.validation_manifest(self.manifest, protocol)
+            if job["fakes"]:
+                reals, _ = subsets.gan_sources(self.manifest)
+                here = self.manifest.select(split="valid")
+                pool = here.select(reals, label="real").concat(here.select(job["fakes"]))
+            places = self._rows_of(pool)
+            shared = {
+                "plan": facts["plan"],
+                "protocol": protocol.name,
+                "condition": protocol.condition,
+                "fakes": "+".join(job["fakes"]) or "all",
+                "alpha": protocol.alpha,
+                "n_training": sum(facts["n_training"].values()),
+                "n": job["n"] or 0,
+                "subset": job["subset"],
+                "seed": protocol.seed,
+                "epochs": protocol.epochs,
+                "best_epoch": facts["best_epoch"],
+                "seconds": facts["seconds_training"],
+                "commit": facts["provenance"]["commit"],
+                "date": facts["provenance"]["date"][:10],
+                "valid_auc": auc(pool.labels, probability(_double(arrays, places)))[0],
+            }
+            for name, labels in self.labels.items():
+                right = self.right(key, name)
+                shares = {
+                    f"recall_{label}": right[labels == value].mean()
+                    for label, value in (("real", 1 - FAKE), ("fake", FAKE))
+                    if (labels == value).any()
+                }
+                row = {"test_set": name, "n_images": len(labels)} | shares
+                row |= dict.fromkeys(("accuracy", "auc", "accuracy_recomputed"), np.nan)
+                if len(shares) == 2:
+                    row["accuracy"] = right.mean()
+                    row["auc"] = auc(labels, probability(_double(arrays, self.rows[name])))[0]
+                    if "logits_recomputed" in arrays:
+                        again = self.right(key, name, "logits_recomputed")
+                        row["accuracy_recomputed"] = again.mean()
+                rows.append(shared | row)
+        return pd.DataFrame(rows)
+
+
+def _double(arrays: dict, places: np.ndarray) -> np.ndarray:
+    return arrays["logits"][places].astype(np.float64)
+
+
+def collect(folder: Path, tables: Path, name: str) -> Path:
+    """Write the finished trainings of a run's folder as ``sweeps_<name>.npz`` and return it."""
+    arrays, facts = {}, {}
+    for path in sorted(Path(folder, "sweeps").glob("*/*.npz")):
+        key = f"{path.parent.name}/{path.stem}"
+        facts[key], logits = read_job(path)
+        arrays |= {f"{key}/{kind}": values for kind, values in logits.items()}
+    target = Path(tables) / f"sweeps_{name}.npz"
+    with atomic_write(target) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
+    return target
+
+
+def load_sweeps(tables: Path, name: str, manifest: Manifest) -> Sweeps:
+    """Read what `collect` wrote; `manifest` is that of ``pictures_<name>.csv``."""
+    jobs = {}
+    with np.load(Path(tables) / f"sweeps_{name}.npz") as file:
+        for key, facts in json.loads(str(file["facts"])).items():
+            kinds = ("logits", "logits_recomputed")
+            arrays = {kind: file[f"{key}/{kind}"] for kind in kinds if f"{key}/{kind}" in file}
+            jobs[key] = facts, arrays
+    order = {plan: place for place, plan in enumerate(PLANS)}
+    return Sweeps(manifest, dict(sorted(jobs.items(), key=lambda job: order[job[1][0]["plan"]])))
+
+
+def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
+    """Write a run's sweeps to where they are committed: logits, tables, charts; return the files.
+
+    ``results_<name>.csv`` and ``pictures_<name>.csv`` must lie there already.
+    """
+    from ddlib.study.verify import published_pictures
+    from ddlib.viz.style import save_chart
+    from ddlib.viz.sweeps import batch_norm_statistics, learning_curve, new_runs
+
+    tables = Path(figures) / "tables"
+    written = [collect(folder, tables, name)]
+    sweeps = load_sweeps(tables, name, published_pictures(tables, name))
+    made = sweep_tables(sweeps, pd.read_csv(tables / f"results_{name}.csv"))
+    for kind, table in made.items():
+        if len(table):
+            written.append(tables / f"{kind}_{name}.csv")
+            with atomic_write(written[-1]) as unfinished:
+                table.to_csv(unfinished, index=False)
+    charts = {}
+    if len(made["curve"]):
+        charts["curve"] = learning_curve(made["curve"], made["curve_fits"], "Learning curves")
+    if made["curve"].get("accuracy_recomputed", pd.Series(dtype=float)).notna().any():
+        title = "Statistics of batch normalisation under the study's protocol"
+        charts["batch_norm"] = batch_norm_statistics(made["curve"], title)
+    if len(made["seed"]) and "study" in made["seed"]:
+        own = made["seed"][made["seed"]["plan"] == "seeds"]
+        charts["seed"] = new_runs(own, "One new run of ours, and the study's")
+    for kind, figure in charts.items():
+        written.append(save_chart(figure, Path(figures) / f"10_{name}_{kind}.png"))
+    return written
+
+
+def sweep_tables(sweeps: Sweeps, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the `SWEEP_TABLES` by name; `results`, ``results_<name>.csv``, holds seed 0."""
+    measured = sweeps.measured()
+    seeds = with_seed_zero(measured, results)
+    made = (
+        measured,
+        curve_table(sweeps, measured),
+        fit_table(sweeps),
+        seed_table(seeds),
+        difference_table(seeds),
+        variance_table(measured),
+        mix_table(measured),
+    )
+    return dict(zip(SWEEP_TABLES, made, strict=True))
+
+
+def with_seed_zero(measured: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of "seeds" and "small-seeds"; seed 0 of "seeds" is that of the results."""
+    first = results.assign(
+        plan="seeds",
+        n=0,
+        n_images=results["n_real"] + results["n_fake"],
+    )
+    own = measured[measured["plan"].isin(["seeds", "small-seeds"])]
+    return pd.concat([first.reindex(columns=own.columns), own], ignore_index=True)
+
+
+def seed_table(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, spread and the interval of a new run over seeds, beside the study's number."""
+    study = reference_table().set_index(["test_set", "condition", "measure"])["study"].to_dict()
+    rows = []
+    columns = ["plan", "protocol", "condition", "test_set"]
+    for key, part in seeds.groupby(columns, sort=False):
+        for measure in ("accuracy", "recall_real", "recall_fake", "auc"):
+            values = part[measure].dropna()
+            if len(values) < 2:
+                continue
+            mean, low, high = mean_over_seeds(values)
+            n = int(part["n_images"].iloc[0])
+            row = dict(zip(columns, key, strict=True))
+            row |= {"measure": measure, "seeds": len(values), "n_images": n, "mean": mean}
+            row |= {"mean_low": low, "mean_high": high, "sd": values.std(ddof=1)}
+            row |= {"smallest": values.min(), "largest": values.max()}
+            if measure != "auc":
+                theirs = STUDY_TEST.get(key[3])
+                row["new_run_low"], row["new_run_high"] = new_run_interval(values, n, theirs)
+            number = study.get((key[3], key[2], measure))
+            if number is not None and key[0] == "seeds":
+                inside = row["new_run_low"] <= number <= row["new_run_high"]
+                row |= {"study": number, "verdict": "inside" if inside else "outside"}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def difference_table(seeds: pd.DataFrame) -> pd.DataFrame:
+    """Return for each pair of `COMPARED` the paired difference over seeds."""
+    rows = []
+    for plan, part in seeds.groupby("plan", sort=False):
+        for a, b, test_set, measure in COMPARED:
+            own = part[part["test_set"] == test_set]
+            values = [
+                own[(own["condition"] == condition) & (own["protocol"] == protocol)]
+                .set_index("seed")[measure]
+                .rename(side)
+                for side, (condition, protocol) in zip("ab", (a, b), strict=True)
+            ]
+            both = pd.concat(values, axis=1).dropna()
+            if len(both) < 2:
+                continue
+            change = both["a"] - both["b"]
+            mean, low, high = mean_over_seeds(change)
+            rows.append(
+                {
+                    "plan": plan,
+                    "a": f"{a[1]} {a[0]}",
+                    "b": f"{b[1]} {b[0]}",
+                    "test_set": test_set,
+                    "measure": measure,
+                    "seeds": len(both),
+                    "a_better_in": int((change > 0).sum()),
+                    "difference": mean,
+                    "low": low,
+                    "high": high,
+                    "verdict": judge_over_seeds(mean, low, high),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def judge_over_seeds(mean: float, low: float, high: float) -> str:
+    """Return "higher", "lower", or why a difference over seeds may not be claimed."""
+    if not (low > 0 or high < 0):
+        return "no difference shown"
+    if abs(mean) < MIN_EFFECT:
+        return f"too small to matter (below {100 * MIN_EFFECT:.0f} points)"
+    return "higher" if mean > 0 else "lower"
+
+
+def curve_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracy on the GAN set against the number of training images, with intervals."""
+    rows = []
+    for (plan, protocol), keys in _curves(sweeps).items():
+        drawn = _resampled_errors(sweeps, keys)
+        own = measured[(measured["plan"] == plan) & (measured["protocol"] == protocol)]
+        own = own[own["test_set"] == "gan"]
+        for place, (n, part) in enumerate(own.groupby("n")):
+            low, high = np.quantile(1 - drawn[:, place], [0.025, 0.975])
+            row = {"plan": plan, "protocol": protocol, "n": n, "seeds": len(part)}
+            row |= {"epochs": part["epochs"].iloc[0], "accuracy": part["accuracy"].mean()}
+            row |= {"accuracy_low": low, "accuracy_high": high, "auc": part["auc"].mean()}
+            row["accuracy_recomputed"] = part["accuracy_recomputed"].mean()
+            rows.append(row | {"sd_over_seeds": part["accuracy"].std(ddof=1)})
+    return pd.DataFrame(rows)
+
+
+def fit_table(sweeps: Sweeps) -> pd.DataFrame:
+    """Return power laws fitted to the learning curves, what they say of sizes they did not see.
+
+    The verdict compares the study's number with the interval at its 100,000 images, if the fits
+    with and without a floor agree about it; else "cannot be told".
+    """
+    study = reference_table().query("test_set == 'gan' and condition == 'gan'")["study"].iloc[0]
+    rows = []
+    for (plan, protocol), keys in _curves(sweeps).items():
+        sizes = np.array(sorted(keys))
+        wrong = {n: [1 - sweeps.right(key, "gan").mean() for key in keys[n]] for n in sizes}
+        errors = np.array([np.mean(wrong[n]) for n in sizes])
+        drawn = _resampled_errors(sweeps, keys)
+        for most in dict.fromkeys((min(SMALL, sizes.max()), sizes.max())):
+            seen, own = sizes <= most, []
+            if seen.sum() < 4:
+                continue
+            for floor in (False, True):
+                fitted = fit_power_law(sizes[seen], errors[seen], floor)
+                many = fit_power_law(sizes[seen], drawn[:, seen], floor).T
+                row = {"plan": plan, "protocol": protocol, "fitted_up_to": most, "floor": floor}
+                row |= dict(zip("abc", fitted, strict=True))
+                for n in (sizes.max(), STUDY_SIZE):
+                    ends = np.quantile(1 - power_law(n, *many), [0.025, 0.975])
+                    label = "largest" if n == sizes.max() else "study_size"
+                    row[f"accuracy_{label}"] = float(1 - power_law(n, *fitted))
+                    row[f"accuracy_{label}_low"], row[f"accuracy_{label}_high"] = ends
+                row["measured_largest"] = 1 - errors[-1]
+                own.append(row)
+            inside = [
+                row["accuracy_study_size_low"] <= study <= row["accuracy_study_size_high"]
+                for row in own
+            ]
+            verdict = "inside" if all(inside) else "outside" if not any(inside) else None
+            rows += [row | {"study": study, "verdict": verdict or "cannot be told"} for row in own]
+    return pd.DataFrame(rows)
+
+
+def _curves(sweeps: Sweeps) -> dict[tuple[str, str], dict[int, list[str]]]:
+    """Return the trainings of each learning curve: (plan, protocol) -> n -> keys, by seed."""
+    found: dict = {}
+    for key, (facts, _) in sweeps.jobs.items():
+        if facts["plan"] in ("curve", "steps"):
+            curve = facts["plan"], facts["job"]["protocol"]["name"]
+            found.setdefault(curve, {}).setdefault(facts["job"]["n"], []).append(key)
+    return {curve: dict(sorted(keys.items())) for curve, keys in found.items()}
+
+
+def _resampled_errors(sweeps: Sweeps, keys: dict[int, list[str]]) -> np.ndarray:
+    """Return the mean error at each size, (RESAMPLES, sizes), seeds and images drawn anew."""
+    rng = np.random.default_rng(0)
+    wrong = [np.stack([~sweeps.right(key, "gan") for key in keys[n]]) for n in keys]
+    images = rng.integers(0, wrong[0].shape[1], (RESAMPLES, wrong[0].shape[1]))
+    drawn = np.empty((RESAMPLES, len(wrong)))
+    for size, own in enumerate(wrong):
+        seeds = rng.integers(0, len(own), (RESAMPLES, len(own)))
+        for number in range(RESAMPLES):
+            drawn[number, size] = own[seeds[number]][:, images[number]].mean()
+    return drawn
+
+
+def variance_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return what the accuracy on the GAN set varies with: training set, seed, test images."""
+    own = measured[(measured["plan"] == "subsets") & (measured["test_set"] == "gan")]
+    shares = own.pivot(index="subset", columns="seed", values="accuracy")
+    shares = shares.dropna(axis="columns")  # seeds that are not finished
+    if min(shares.shape) < 2:
+        return pd.DataFrame()
+    parts = variance_components(shares.to_numpy(), int(own["n_images"].iloc[0]))
+    table = pd.DataFrame({"source": list(parts), "variance": list(parts.values())})
+    table["sd"] = np.sqrt(table["variance"])
+    table["share"] = table["variance"] / table["variance"].sum()
+    return table.assign(training_sets=shares.shape[0], seeds=shares.shape[1])
+
+
+def mix_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return the recall of each generator's fakes for each mix of training fakes, over seeds."""
+    own = measured[(measured["plan"] == "mixes") & measured["recall_fake"].notna()]
+    rows = []
+    for (fakes, test_set), part in own.groupby(["fakes", "test_set"], sort=False):
+        if len(part) < 2:
+            continue
+        mean, low, high = mean_over_seeds(part["recall_fake"])
+        trained = "stylegan" if test_set == "gan" else test_set
+        row = {"fakes": fakes, "test_set": test_set, "seeds": len(part)}
+        row |= {"left_out": trained not in fakes.split("+"), "recall_fake": mean}
+        row |= {"recall_fake_low": max(0.0, low), "recall_fake_high": min(1.0, high)}
+        rows.append(row | {"recall_real": part["recall_real"].mean()})
+    return pd.DataFrame(rows)

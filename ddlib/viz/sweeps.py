@@ -1,0 +1,93 @@
+"""Learning curves, and repeated runs beside the study's number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ddlib.metrics.format import display_name
+from ddlib.metrics.repeats import power_law
+from ddlib.viz.style import FAINT, INK, chart, draw_series, legend, with_style
+
+PLANS = {"curve": "the protocol's epochs", "steps": "equal optimiser steps"}
+
+
+@with_style
+def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
+    """Return accuracy on GAN faces against the number of training images, the study's as a ring.
+
+    Parameters
+    ----------
+    curve, fits : DataFrame
+        As `ddlib.study.sweep_tables.curve_table` and `fit_table` return them. Dotted: the power
+        law without a floor, dashed: with one, both fitted to all sizes.
+    """
+    plans = [plan for plan in PLANS if plan in set(curve["plan"])]
+    figure, axes = chart(3.6, columns=len(plans), title=title, sharey=True)
+    for ax, plan in zip(axes[0], plans, strict=True):
+        own = curve[curve["plan"] == plan]
+        for place, (protocol, part) in enumerate(own.groupby("protocol", sort=False)):
+            seeds = f"{part['seeds'].min()} to {part['seeds'].max()} seeds"
+            label = f"{display_name(protocol, 'protocol')} ({seeds})"
+            ends = part["accuracy_low"], part["accuracy_high"]
+            draw_series(ax, protocol, place, label, part["n"], part["accuracy"], *ends)
+            laws = fits[(fits["plan"] == plan) & (fits["protocol"] == protocol)]
+            laws = laws[laws["fitted_up_to"] == laws["fitted_up_to"].max()]
+            n = np.geomspace(part["n"].max(), 100_000, 50)
+            for law in laws.itertuples():
+                dash = "--" if law.floor else ":"
+                ax.plot(n, 1 - power_law(n, law.a, law.b, law.c), color=FAINT, ls=dash, lw=1.2)
+        if len(fits):
+            number = fits["study"].iloc[0]
+            ring = {"mfc": "white", "mec": INK, "mew": 1.4, "ms": 8, "ls": ""}
+            ax.plot([100_000], [number], marker="o", label="the study, one run", **ring)
+        ax.set(xscale="log", xlabel="training images", title=PLANS[plan])
+    axes[0][0].set_ylabel("accuracy on GAN faces")
+    legend(figure, columns=3)
+    return figure
+
+
+@with_style
+def new_runs(table: pd.DataFrame, title: str = ""):
+    """Return the mean over seeds, the interval of one new run, and the study's number (ring).
+
+    The table is of `ddlib.study.sweep_tables.seed_table`, one plan; rows that the study lacks are
+    left out.
+    """
+    table = table[table["study"].notna()].reset_index(drop=True)
+    figure, axes = chart(1.2 + 0.32 * len(table), title=title)
+    ax, places = axes[0][0], np.arange(len(table))
+    for place, row in enumerate(table.itertuples()):
+        ax.plot([row.new_run_low, row.new_run_high], [place, place], color=FAINT, lw=5, alpha=0.5)
+        ax.plot([row.smallest, row.largest], [place, place], color=INK, lw=1.5)
+    ax.plot(table["mean"], places, "o", color=INK, label="mean of our runs; line: all of them")
+    ring = {"mfc": "white", "mec": "#D55E00", "mew": 1.6, "ms": 8, "ls": ""}
+    ax.plot(table["study"], places, marker="o", label="the study's run", **ring)
+    ax.plot([], [], color=FAINT, lw=5, alpha=0.5, label="95 % interval of one new run")
+    names = [
+        f"{display_name(row.protocol, 'protocol')}, {display_name(row.condition, 'condition')}\n"
+        f"{display_name(row.test_set)}, {display_name(row.measure)} (n={row.n_images}, "
+        f"{row.seeds} seeds)"
+        for row in table.itertuples()
+    ]
+    ax.set_yticks(places, names, fontsize=8)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set(xlabel="share", xlim=(-0.02, 1.02))
+    legend(figure, columns=3)
+    return figure
+
+
+@with_style
+def batch_norm_statistics(curve: pd.DataFrame, title: str = ""):
+    """Return accuracy under `paper` with running and with recomputed statistics, against n."""
+    own = curve[(curve["plan"] == "curve") & (curve["protocol"] == "paper")]
+    figure, axes = chart(3.3, title=title)
+    ax = axes[0][0]
+    draw_series(ax, "paper", 0, "running statistics", own["n"], own["accuracy"])
+    again = own["n"], own["accuracy_recomputed"]
+    draw_series(ax, "clean", 1, "recomputed from the training images", *again)
+    ax.plot(own["n"], own["auc"], color=FAINT, ls=":", label="AUC, running statistics")
+    ax.set(xscale="log", xlabel="training images", ylabel="accuracy on GAN faces")
+    legend(figure)
+    return figure

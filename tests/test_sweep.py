@@ -1,0 +1,220 @@
+"""Sweeps: what each job trains on, that it goes on where it was, and what the tables say."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from handmade import measured_run
+
+from ddlib.__main__ import main
+from ddlib.data.manifest import MissingImagesError
+from ddlib.metrics.repeats import (
+    fit_power_law,
+    mean_over_seeds,
+    new_run_interval,
+    power_law,
+    variance_components,
+)
+from ddlib.protocol import preset
+from ddlib.study.report import publish
+from ddlib.study.sweep import Job, plan_jobs, read_job, run_job
+from ddlib.study.sweep_tables import Sweeps, judge_over_seeds, sweep_tables
+from ddlib.study.verify import differences
+
+
+# ------------------------------------------------------------------ statistics
+def test_mean_over_seeds_is_student_s_interval():
+    # 0.90, 0.92, 0.94: sd 0.02, t(2) = 4.303, 4.303 * 0.02 / sqrt(3) = 0.0497
+    assert mean_over_seeds([0.90, 0.92, 0.94]) == pytest.approx((0.92, 0.8703, 0.9697), abs=1e-4)
+    assert np.isnan(mean_over_seeds([0.9])[1])
+
+
+def test_a_new_run_falls_into_its_interval_as_often_as_promised():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(1000):
+        level = 0.9 + rng.normal(0, 0.02, 6)  # of five known runs and the new one
+        right = rng.random(400)  # the known runs see the same images
+        known = [(right < p).mean() for p in level[:5]]
+        low, high = new_run_interval(known, n=400)
+        inside += low <= rng.binomial(400, level[5]) / 400 <= high
+    assert 0.92 <= inside / 1000 <= 0.985
+
+
+def test_variance_components_are_told_apart():
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(200):
+        shares = 0.8 + rng.normal(0, 0.03, (5, 1)) + rng.normal(0, 0.01, (1, 4))
+        found.append(variance_components(shares + rng.normal(0, 0.005, (5, 4)), n=1000))
+    mean = pd.DataFrame(found).mean()
+    assert mean["training set"] == pytest.approx(0.03**2, rel=0.25)
+    assert mean["seed"] == pytest.approx(0.01**2, rel=0.35)
+    assert mean["both together"] == pytest.approx(0.005**2, rel=0.15)
+    assert mean["test images"] == pytest.approx(0.8 * 0.2 / 1000, rel=0.1)
+
+
+@pytest.mark.parametrize("truth", [(0.12, 0.4, 0.0), (0.08, 0.7, 0.03)])
+def test_a_power_law_is_found_again(truth):
+    n = np.array([100, 200, 400, 800, 1600, 3150, 6300])
+    error = power_law(n, *truth)
+    assert fit_power_law(n, error, floor=True) == pytest.approx(truth, abs=2e-3)
+    if truth[2] == 0:
+        assert fit_power_law(n, error, floor=False) == pytest.approx(truth, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [
+        ((0.1, 0.05, 0.15), "higher"),
+        ((-0.1, -0.15, -0.05), "lower"),
+        ((0.1, -0.01, 0.2), "no difference shown"),
+        ((0.01, 0.005, 0.015), "too small to matter (below 2 points)"),
+    ],
+)
+def test_a_difference_over_seeds_is_claimed_only_where_it_is_shown(numbers, verdict):
+    assert judge_over_seeds(*numbers) == verdict
+
+
+# ------------------------------------------------------------------ jobs
+def test_a_job_s_images_are_balanced_and_a_smaller_size_is_part_of_a_larger(tiny):
+    jobs = {n: Job(preset("clean", "gan"), n, subset=2) for n in (4, 8)}
+    few, more = (jobs[n].images(tiny, "train").table for n in (4, 8))
+    assert few["label"].value_counts().to_dict() == {"real": 2, "fake": 2}
+    assert set(few["path"]) <= set(more["path"])
+    assert set(more["split"]) == {"train"}
+    other = Job(preset("clean", "gan"), 4, subset=3).images(tiny, "train").table
+    assert set(other["path"]) != set(few["path"])
+
+
+def test_a_mix_takes_equal_parts_and_all_validation_images(tiny):
+    fakes = tuple(tiny.select(split="train", label="fake").table["source"].unique()[:2])
+    job = Job(preset("clean", "gan"), 6, fakes=fakes)
+    counts = job.images(tiny, "train").table["source"].value_counts()
+    assert sorted(counts[list(fakes)]) == [1, 2]
+    valid = tiny.select(split="valid")
+    assert len(job.images(tiny, "valid").select(label="fake")) == len(valid.select(list(fakes)))
+
+
+def test_a_size_that_is_not_there_is_named(tiny):
+    with pytest.raises(MissingImagesError, match="n9998-subset0-seed0 needs 4999 train images"):
+        Job(preset("clean", "gan"), 9998).images(tiny, "train")
+
+
+@pytest.fixture(scope="module")
+def tiny_study(tiny, tmp_path_factory):
+    from ddlib.data.cache import Cache
+    from ddlib.study.study import Study
+
+    folder = tmp_path_factory.mktemp("sweep")
+    changes = {"image_size": 64, "alpha": 0.25, "weights": None, "trainable_layers": 6}
+    changes |= {"dense_units": 8, "epochs": 1}
+    return Study("tiny", tiny, folder, changes, log=lambda line: None, cache=Cache(folder / "c"))
+
+
+def test_a_job_is_trained_once_and_again_when_it_changes(tiny_study):
+    job = Job(tiny_study.protocol("gan", "paper", epochs=1), 8)
+    path = run_job(tiny_study, "curve", job)
+    facts, logits = read_job(path)
+    scored = tiny_study.manifest.select(split=["valid", "test"])
+    assert set(logits) == {"logits", "logits_recomputed"}
+    assert logits["logits"].shape == (len(scored),) and facts["n_training"] == {
+        "real": 4,
+        "fake": 4,
+    }
+    written = path.stat().st_mtime_ns
+    assert run_job(tiny_study, "curve", job).stat().st_mtime_ns == written
+    changed = Job(tiny_study.protocol("gan", "paper", epochs=1, dropout=0.1), 8)
+    assert run_job(tiny_study, "curve", changed).stat().st_mtime_ns > written
+
+
+def test_plans_are_known_by_name(tiny_study):
+    assert len(plan_jobs(tiny_study, "mixes")) == 3 * 7
+    names = [job.name for job in plan_jobs(tiny_study, "subsets")]
+    assert len(names) == len(set(names)) == 20
+    with pytest.raises(ValueError, match="choose from curve"):
+        plan_jobs(tiny_study, "everything")
+    done = CliRunner().invoke(main, ["sweep", "everything"])
+    assert done.exit_code == 1 and "choose from curve" in done.output
+
+
+def test_equal_steps_are_equal_as_far_as_whole_epochs_allow(tiny_study):
+    study = replace(tiny_study, changes={})  # the protocols' own epochs
+    for job in plan_jobs(study, "steps"):
+        an_epoch = -(-job.n // job.protocol.batch_size)
+        wanted = 8 * 50 if job.protocol.name == "clean" else 5 * 25  # those of 1,600 images
+        assert abs(job.protocol.epochs * an_epoch - wanted) <= max(an_epoch / 2, wanted / 4)
+        assert job.protocol.patience >= job.protocol.epochs
+
+
+# ------------------------------------------------------------------ tables
+def made_up_jobs(manifest, sizes=(100, 200, 400, 800), seeds=3):
+    """Jobs whose error on the GAN set falls as a known power law."""
+    rng = np.random.default_rng(0)
+    scored = manifest.select(split=["valid", "test"])
+    sign = np.where(scored.labels == 1, 1, -1)
+    jobs = {}
+    for plan, condition, protocol in (
+        ("curve", "gan", "clean"),
+        ("seeds", "gan", "clean"),
+        ("seeds", "gan+sd", "clean"),
+    ):
+        for seed in range(1, seeds + 1):
+            for n in sizes if plan == "curve" else (None,):
+                error = 0.3 * ((n or 1600) / 100) ** -0.5
+                logits = np.where(rng.random(len(sign)) < error, -sign, sign).astype(np.float16)
+                job = Job(preset(protocol, condition, seed=seed), n, seed)
+                facts = {
+                    "plan": plan,
+                    "job": {"n": n, "subset": seed, "fakes": []}
+                    | {"protocol": job.protocol.to_dict()},
+                    "n_training": {"real": 8, "fake": 8},
+                    "best_epoch": 1,
+                    "seconds_training": 1.0,
+                    "provenance": {"commit": "abc", "date": "2026-01-01T00:00:00"},
+                }
+                jobs[f"{plan}/{job.name}"] = facts, {"logits": logits}
+    return scored, jobs
+
+
+def test_tables_hold_what_the_logits_say(tiny):
+    scored, jobs = made_up_jobs(tiny)
+    sweeps = Sweeps(scored, jobs)
+    results = pd.DataFrame(
+        columns=["protocol", "condition", "test_set", "n_real", "n_fake", "seed"]
+    )
+    tables = sweep_tables(sweeps, results)
+    by_hand = []
+    gan = sweeps.sets["gan"]
+    for facts, arrays in jobs.values():
+        if facts["plan"] == "curve" and facts["job"]["n"] == 400:
+            called = pd.Series(arrays["logits"] >= 0, index=scored.table["path"])
+            by_hand.append((called[gan.table["path"]].to_numpy() == (gan.labels == 1)).mean())
+    row = tables["curve"].set_index("n").loc[400]
+    assert row["accuracy"] == pytest.approx(np.mean(by_hand)) and row["seeds"] == 3
+    assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
+    assert set(tables["seed"]["seeds"]) == {3}
+    assert set(tables["curve_fits"]["verdict"]) <= {"inside", "outside", "cannot be told"}
+
+
+def test_a_changed_logit_of_a_sweep_is_noticed(tiny, tmp_path):
+    run = measured_run(tmp_path / "runs" / "large", tiny)
+    scored, jobs = made_up_jobs(tiny)
+    for key, (facts, arrays) in jobs.items():
+        path = run / "sweeps" / f"{key}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, facts=np.array(json.dumps(facts)), **arrays)
+    publish(run, tmp_path / "figures", "large")
+    tables = tmp_path / "figures" / "tables"
+    assert differences(tables, "large") == []
+    with np.load(tables / "sweeps_large.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    key = next(name for name in arrays if name.startswith("seeds/clean-gan+sd"))
+    arrays[key] = -arrays[key]
+    np.savez_compressed(tables / "sweeps_large.npz", **arrays)
+    lines = differences(tables, "large")
+    assert any(line.startswith("seed_large.csv: seeds clean gan+sd") for line in lines)
+    assert not any(line.startswith("curve_large.csv") for line in lines)
