@@ -43,9 +43,6 @@ class HeatMaps:
     target: str  # "fake" or "real"
     layer: str  # its name, or "mean"
 
-    def __len__(self):
-        return len(self.heat)
-
 
 class GradCAM:
     """Grad-CAM of a binary detector, built once and called often.

@@ -130,21 +130,21 @@ def depthwise_separable_block(
     return layers.ReLU(6.0, name=f"conv_pw_{number}_relu")(x)
 
 
-def highpass_filters(filters: int, gain: float = 30.0) -> np.ndarray:
+def highpass_filters(filters: int) -> np.ndarray:
     """Return first-layer weights (3, 3, 3, filters) float32 of fixed high-pass filters.
 
     Forensic detectors start from such noise residuals (Fridrich and Kodovsky 2012; Bayar and Stamm
     2016); given them, a network learns from hundreds of images. Residuals are a few hundredths of
-    the pixel range; the gain brings them to about 1.
+    the pixel range; a gain of 30 brings them to about 1.
     """
     second = np.array([[0, 0, 0], [1, -2, 1], [0, 0, 0]]) / 2
     both = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
     laplacian = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]]) / 4
     first = np.array([[0, 0, 0], [0, 1, -1], [0, 0, 0]])
-    smooth = np.outer([1, 2, 1], [1, 2, 1]) / 8 / gain
+    smooth = np.outer([1, 2, 1], [1, 2, 1]) / 8 / 30
     bank = np.stack([second, second.T, both, laplacian, -both, -laplacian, first, smooth])
     signs = np.where(np.arange(filters) // len(bank) % 2, -1, 1)
-    chosen = bank[np.arange(filters) % len(bank)] * signs[:, None, None] * gain / 3
+    chosen = bank[np.arange(filters) % len(bank)] * signs[:, None, None] * 30 / 3
     return np.repeat(chosen.transpose(1, 2, 0)[:, :, None], 3, axis=2).astype("float32")
 
 

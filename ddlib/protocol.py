@@ -28,7 +28,7 @@ _CHOICES = {
     "name": PROTOCOLS,
     "condition": CONDITIONS,
     "square": ("crop", "squeeze"),
-    "resize": ("antialias", "nearest", "none"),
+    "resize": ("antialias", "nearest"),
     "schedule": ("constant", "cosine"),
 }
 _RANGES = {
@@ -65,7 +65,7 @@ class Protocol:
     # the picture on its way to the network
     image_size: int = 256
     square: str = "crop"  # the centred square before resizing; "squeeze" as the study: distorted
-    resize: str = "antialias"  # the study's "nearest" aliases large pictures; "none" only crops
+    resize: str = "antialias"  # the study's "nearest" aliases large pictures
     jpeg_quality: int | None = 75  # all are saved so, lest compression tell the classes; None: not
     ela_quality: int | None = None  # train on Error Level Analysis maps of this JPEG quality
     ela_inverted: bool = False  # the study's uint8 wrap-around: negated before ELA

@@ -262,14 +262,6 @@ def test_an_empty_heat_map_is_written_and_not_drawn(heat):
     assert over.get_extent() == list(picture.get_extent())  # stretched over the whole image
 
 
-def test_the_most_certain_errors_come_first():
-    labels, scores = [1, 1, 1, 0, 0, 0], [0.4, 0.1, 0.9, 0.6, 0.95, 0.2]
-    assert viz.worst_errors(labels, scores, "false real").tolist() == [1, 0]
-    assert viz.worst_errors(labels, scores, "false fake").tolist() == [4, 3]
-    assert viz.worst_errors(labels, scores, "false fake", n=1).tolist() == [4]
-    assert viz.worst_errors([0, 1], [0.1, 0.9], "false real").tolist() == []
-
-
 def test_a_draw_has_a_quarter_of_each_case_at_most(rng):
     labels, scores = rng.permutation(np.repeat([0, 1], 30)), rng.random(60)
     drawn, right = viz.sample_right_and_wrong(labels, scores, 12), (scores >= 0.5) == labels

@@ -6,7 +6,6 @@ import pytest
 from keras import layers
 
 from ddlib.explain.faithfulness import (
-    _ranks,
     blur,
     cascading_randomization,
     centred_map,
@@ -145,14 +144,6 @@ def test_a_true_map_beats_the_baselines_and_a_false_one_does_not(
     )
     assert (sign * (good - rival) > 0).all() and (sign * (good - guess) > 0).all()
     assert (sign * (bad - rival) < 0).all() and (sign * (bad - guess) < 0).all()
-
-
-def test_ranks_go_from_hot_to_cold_with_ties_in_random_order():
-    ranks = _ranks(np.array([[[3.0, 1], [2, 0]]]))
-    np.testing.assert_allclose(ranks, [[[0, 0.5], [0.25, 0.75]]])
-    flat = _ranks(np.zeros((2, 8, 8)))
-    np.testing.assert_allclose(np.sort(flat.reshape(2, -1)), np.tile(np.arange(64) / 64, (2, 1)))
-    assert (flat[0] != flat[1]).any() and (np.diff(flat[0].ravel()) < 0).any()
 
 
 def test_wrong_calls_are_refused(corner_model, corner_images, corner_heats):

@@ -82,7 +82,7 @@ def test_hand_worked_map_for_fake():
     np.testing.assert_allclose(maps.raw[0], [[0, 0.5], [1.25, 2.0]], rtol=1e-6)
     np.testing.assert_allclose(maps.heat[0], [[0, 0.25], [0.625, 1.0]], rtol=1e-6)
     assert maps.has_evidence.tolist() == [True]
-    assert (maps.target, maps.layer, len(maps)) == ("fake", "conv", 1)
+    assert (maps.target, maps.layer) == ("fake", "conv")
 
 
 def test_the_sign_decides_between_fake_and_real():
@@ -214,18 +214,6 @@ def test_a_saturated_sigmoid_still_has_a_map():
     np.testing.assert_allclose(maps.raw[0, 1, 1], 200 / 4 * 4, rtol=1e-6)
 
 
-def test_mobilenet_has_27_convolutions_and_they_all_answer(rng):
-    backbone = keras.applications.MobileNet(
-        (64, 64, 3), alpha=0.25, include_top=False, weights=None
-    )
-    x = layers.Dense(1)(layers.GlobalAveragePooling2D()(backbone.output))
-    cam = GradCAM(keras.Model(backbone.input, x))
-    assert len(cam.layers) == 27
-    assert (list(cam.layers)[0], list(cam.layers)[-1]) == ("conv1", "conv_pw_13")
-    assert (cam.layers["conv1"], cam.layers["conv_pw_13"]) == ((32, 32), (2, 2))
-    assert cam(rng.random((2, 64, 64, 3)), layer="mean").heat.shape == (2, 64, 64)
-
-
 def test_names_that_occur_twice_and_layers_of_one_cell():
     image = keras.Input((8, 8, 3))
     shared = layers.Conv2D(3, 3, padding="same", name="conv")
@@ -280,15 +268,6 @@ def test_images_come_in_every_usual_form(photographs):
         maps = cam(single)
         assert maps.heat.shape == (1, 4, 4)
         np.testing.assert_allclose(maps.raw[0], expected.raw[0], atol=1e-5)
-
-
-def test_images_of_another_size_are_resized_with_antialiasing(rng):
-    cam = GradCAM(network())
-    large = rng.integers(0, 256, (40, 24, 3), dtype=np.uint8)
-    small = np.asarray(Image.fromarray(large).resize((16, 16), Image.Resampling.BILINEAR))
-    assert_same(cam(large), cam(small))
-    assert_same(cam([large, large]), cam(np.stack([small, small])))
-    assert_same(cam(np.stack([large, large])), cam(np.stack([small, small])))
 
 
 def test_a_detector_brings_its_model_and_its_preparation(rng, tmp_path):

@@ -246,24 +246,6 @@ def test_a_notebook_runs_again_once_those_before_it_have_run(place, executed):
     assert [outcome.status for outcome in run()] == ["reused", "reused"]
 
 
-def test_after_a_failure_nothing_starts_and_what_runs_ends(place, executed, monkeypatch):
-    write(place, "00_one", "1 / 0")
-    write(place, "01_two", after=[])
-    write(place, "02_three", after=[])
-    stand_in, both, failed = runner.execute_notebook, threading.Barrier(2), threading.Event()
-
-    def execute(notebook, *rest):
-        both.wait(60)
-        if notebook.stem == "01_two":
-            assert failed.wait(60)
-        return stand_in(notebook, *rest)
-
-    monkeypatch.setattr(runner, "execute_notebook", execute)
-    outcomes = run(jobs=2, log=lambda line: failed.set() if "failed" in line else None)
-    assert [outcome.status for outcome in outcomes] == ["failed", "done", "not started"]
-    assert executed == ["00_one", "01_two"]
-
-
 def test_keep_going_runs_all_but_what_comes_after_the_failed_one(place, executed):
     write(place, "00_one", "1 / 0")
     write(place, "01_two", after=["00_one"])
@@ -274,6 +256,7 @@ def test_keep_going_runs_all_but_what_comes_after_the_failed_one(place, executed
     states = ["failed", "not started", "not started", "failed", "done"]
     assert [outcome.status for outcome in outcomes] == states
     assert executed == ["00_one", "03_four", "04_five"]
+    assert [outcome.status for outcome in run(jobs=1)] == ["failed"] + ["not started"] * 4
 
 
 def test_the_command_prints_one_json_document_for_ci(place, executed):

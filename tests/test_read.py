@@ -169,11 +169,6 @@ class TestPixels:
         with pytest.raises(ValueError, match="float32"):
             center_crop(image.astype(np.float32))
 
-    def test_none_keeps_the_middle_pixels_and_enlarges_what_is_smaller(self, rng):
-        large = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
-        np.testing.assert_array_equal(resize(large, 8, "none"), large[2:10, 6:14])
-        np.testing.assert_array_equal(resize(large, 16, "none"), resize(large, 16, "antialias"))
-
     def test_center_crop(self):
         numbered = np.repeat(np.arange(60, dtype=np.uint8)[None, :, None], 40, 0).repeat(3, 2)
         assert center_crop(numbered)[0, :, 0].tolist() == list(range(10, 50))

@@ -143,13 +143,6 @@ def table_of(real, fake, **columns):
     )
 
 
-def test_a_format_of_one_class_tells_everything():
-    found = shortcuts(table_of(50, 20, format="PNG", jpeg_quality=np.nan))
-    assert len(found) == 2
-    assert found[0].startswith("warning: format alone tells real from fake with 100%")
-    assert "JPEG quality" in found[1]
-
-
 def test_the_accuracy_is_that_of_the_best_guess():
     table = table_of(40, 20)
     table.loc[table.index[-10:], "width"] = 512  # half of the fakes: (1 + 0.5) / 2

@@ -54,15 +54,6 @@ def test_residual_by_hand():
     assert residual(spot) == pytest.approx(expected)
 
 
-def test_a_checkerboard_of_one_grey_level_stands_out_of_noise_once_averaged(rng):
-    board = np.indices((S, S)).sum(axis=0) % 2
-    plain = rng.normal(128, 3, size=(60, S, S))
-    gain = mean_spectrum(plain + 0.9 * board) - mean_spectrum(plain)
-    assert np.unravel_index(np.argmax(gain), gain.shape) == (0, 0)
-    assert gain[0, 0] > 1
-    assert np.abs(np.delete(gain.ravel(), 0)).max() < 0.2
-
-
 @pytest.mark.parametrize(
     ("images", "words"),
     [

@@ -148,36 +148,30 @@ def _wait(process: psutil.Popen, stop: Event) -> tuple[int, float]:
     are remembered because a child whose parent has died can no longer be found.
     """
     family, peak = {process}, 0
+
+    def resident() -> int:
+        with suppress(psutil.NoSuchProcess):  # it has ended
+            family.update(process.children(recursive=True))
+        total = 0
+        for member in family:
+            with suppress(psutil.Error):
+                total += member.memory_info().rss
+        return total
+
     try:
         while process.poll() is None:
-            family |= _descendants(process)
-            peak = max(peak, sum(_resident_bytes(member) for member in family))
+            peak = max(peak, resident())
             if stop.wait(0.2):
                 raise KeyboardInterrupt
     finally:
-        family |= _descendants(process)
+        resident()  # to know them all
         # of a process that ended by itself the children may still be cleaning up
         grace = 0 if process.poll() is None else _CLEANUP_SECONDS
-        _, alive = psutil.wait_procs(family, timeout=grace)
-        for member in alive:
+        for member in psutil.wait_procs(family, timeout=grace)[1]:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
         process.wait()
     return process.returncode, peak / 1e6
-
-
-def _descendants(process: psutil.Process) -> set[psutil.Process]:
-    try:
-        return set(process.children(recursive=True))
-    except psutil.NoSuchProcess:  # it has ended
-        return set()
-
-
-def _resident_bytes(process: psutil.Process) -> int:
-    try:
-        return process.memory_info().rss
-    except psutil.Error:  # it has ended
-        return 0
 
 
 def _environment(jupyter: Path) -> dict[str, str]:

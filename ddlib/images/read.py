@@ -129,23 +129,19 @@ def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarra
     image : (H, W, 3) uint8
     size : int
         Side of the result in pixels.
-    method : {"antialias", "nearest", "none"}
+    method : {"antialias", "nearest"}
         ``antialias`` is Pillow's triangle filter, as ``tf.image.resize(antialias=True)``. Lanczos
         is sharper but rings at edges, a trace that detectors and ELA react to. ``nearest`` takes
         single pixels as Keras's loader did by default: it aliases, and is kept to repeat the study.
-        ``none`` cuts out the middle, and enlarges a smaller image as ``antialias`` does.
 
     Returns
     -------
     (size, size, 3) uint8
     """
-    check_choice("method", method, ("antialias", "nearest", "none"))
+    check_choice("method", method, ("antialias", "nearest"))
     check_image(image)
     if image.shape[:2] == (size, size):
         return image
-    if method == "none" and min(image.shape[:2]) >= size:
-        top, left = ((side - size) // 2 for side in image.shape[:2])
-        return image[top : top + size, left : left + size]
     if method == "nearest":  # the pixel at the centre of each new one
         rows, columns = (
             ((np.arange(size) + 0.5) * side / size).astype(int) for side in image.shape[:2]

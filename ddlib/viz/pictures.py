@@ -85,7 +85,7 @@ def overlay_grid(images, heats, titles=None, columns=6, originals=False, title: 
 
 
 @with_style
-def spectrum(spectra: dict, title: str = "Averaged spectra of the residuals"):
+def spectrum(spectra: dict):
     """Return mean log spectra as images of one colour scale, and their radial profiles below.
 
     The spectra are {name: (S, S) array}, as from `ddlib.traces.spectrum.mean_spectrum`.
@@ -94,7 +94,7 @@ def spectrum(spectra: dict, title: str = "Averaged spectra of the residuals"):
     rows = -(-len(spectra) // columns)
     layout = [[f"{row}, {column}" for column in range(columns)] for row in range(rows)]
     figure = Chart(figsize=(WIDTH, 3.0 + 2.1 * rows), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle("Averaged spectra of the residuals", x=0.01, ha="left")
     ratios = [2.1] * rows + [2.8]
     panels = figure.subplot_mosaic([*layout, ["profile"] * columns], height_ratios=ratios)
     profile, axes = panels.pop("profile"), list(panels.values())
