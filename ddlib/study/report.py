@@ -107,8 +107,10 @@ def study_table(real: pd.DataFrame, simulated: pd.DataFrame, protocol: str = "cl
     for words in (real, simulated):
         words["ours"] = words["ours"].mask(words["verdict"] == "did not learn", words["verdict"])
     table = real[["test set", "measure", "condition", "study"]].copy()
-    table["ours, real images"], table["ours, simulated images"] = real["ours"], simulated["ours"]
-    return to_markdown(table.replace("", "not run"))
+    for words, where in ((real, "real images"), (simulated, "simulated images")):
+        ours = {f"ours, {where}": words["ours"].replace("", "not run"), "n": words["n"]}
+        table = pd.concat([table, pd.DataFrame(ours)], axis=1)
+    return to_markdown(table)
 
 
 def to_html(folder: Path) -> Path:
@@ -204,7 +206,7 @@ def verify(readme: Path, figures: Path) -> tuple[list[str], list[str]]:
     lines = [line for name in names for line in differences(tables, name)]
     if _with_table(readme, figures) != Path(readme).read_text(encoding="utf-8"):
         lines.append(f"{readme}: the table is not that of the committed results")
-    kinds = ("results", "pictures", *SWEEP_TABLES)
+    kinds = ("results", "pictures", "false_accusations", *SWEEP_TABLES)
     rebuilt = {f"{kind}_{name}.csv" for name in names for kind in kinds}
     return lines, sorted({path.name for path in tables.glob("*.csv")} - rebuilt)
 

@@ -11,6 +11,7 @@ from ddlib.data.manifest import Manifest
 from ddlib.metrics.roc_auc import auc
 from ddlib.metrics.score_table import score_table
 from ddlib.protocol import CONDITIONS, PROTOCOLS
+from ddlib.study.false_accusations import utkface_labels
 from ddlib.traces.shortcuts import metadata_baseline, metadata_reaches_model
 
 SIMULATED = "simulated"  # the tier that needs no data
@@ -99,7 +100,9 @@ def pictures_table(scored: Manifest) -> pd.DataFrame:
     The numbers keep the order of the names, by which folds of a cross-validation are dealt.
     """
     return scored.table.assign(
-        path=_numbered(scored.table["path"]), identity=_numbered(scored.table["identity"])
+        path=_numbered(scored.table["path"]),
+        identity=_numbered(scored.table["identity"]),
+        utkface_labels=utkface_labels(scored.table),
     )
 
 

@@ -9,6 +9,7 @@ is computed from these two again and compared.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from ddlib.data import subsets
 from ddlib.data.manifest import COLUMNS, Manifest
 from ddlib.metrics.calibration import probability
 from ddlib.protocol import Protocol
+from ddlib.study.false_accusations import false_accusations
 from ddlib.study.results import PICTURES, evaluate_run, load_results
 from ddlib.study.sweep_tables import load_sweeps, sweep_tables
 
 TOLERANCE = 1e-9  # of a rebuilt number; other versions of scipy may round otherwise
 # The columns that name a row of a table, of those that it has.
 KEYS = ["plan", "protocol", "condition", "fakes", "a", "b", "n", "subset", "seed", "source"]
-KEYS += ["fitted_up_to", "floor", "test_set", "measure"]
+KEYS += ["fitted_up_to", "floor", "by", "value", "test_set", "measure"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,13 @@ def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
         shutil.copyfile(Path(folder) / PICTURES, unfinished)
     with atomic_write(matrix) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, **logits)
-    return [pictures, matrix]
+    accused = tables / f"false_accusations_{name}.csv"
+    table = published_accusations(tables, name)
+    if not len(table):
+        return [pictures, matrix]
+    with atomic_write(accused) as unfinished:
+        table.to_csv(unfinished, index=False)
+    return [pictures, matrix, accused]
 
 
 def published_pictures(tables: Path, name: str) -> Manifest:
@@ -71,16 +79,37 @@ def published_pictures(tables: Path, name: str) -> Manifest:
 
 def rebuild(tables: Path, name: str) -> pd.DataFrame:
     """Return ``results_<name>.csv`` as the committed scores give it."""
-    tables, manifest = Path(tables), published_pictures(tables, name)
-    sets, committed = subsets.test_sets(manifest), pd.read_csv(tables / f"results_{name}.csv")
-    facts, parts = read_json(tables / f"results_{name}.json"), []
-    with np.load(tables / f"scores_{name}.npz") as logits:
-        for protocol, own in _published_runs(committed, facts):
-            scores = probability(logits[protocol.run_name].astype(np.float64))
-            run = PublishedRun(protocol, own, pd.Series(scores, index=manifest.table["path"]))
-            validation = subsets.validation_manifest(manifest, protocol)
-            parts.append(evaluate_run(run, own["tier"], sets, validation))
+    manifest, parts = published_pictures(tables, name), []
+    sets = subsets.test_sets(manifest)
+    for run in scored_runs(tables, name, manifest):
+        validation = subsets.validation_manifest(manifest, run.protocol)
+        parts.append(evaluate_run(run, run.facts["tier"], sets, validation))
     return pd.concat(parts, ignore_index=True)
+
+
+def published_accusations(tables: Path, name: str) -> pd.DataFrame:
+    """Return the false accusations of UTKFace's test photographs by each published model."""
+    pictures = pd.read_csv(Path(tables) / f"pictures_{name}.csv", dtype={"path": str})
+    labels = pictures.set_index("path")["utkface_labels"][(pictures["split"] == "test").to_numpy()]
+    if labels.isna().all():
+        return pd.DataFrame()
+    parts = []
+    for run in scored_runs(tables, name, published_pictures(tables, name)):
+        part = false_accusations(labels, run.scores.loc[labels.index])
+        part.insert(0, "protocol", run.protocol.name)
+        part.insert(1, "condition", run.protocol.condition)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def scored_runs(tables: Path, name: str, manifest: Manifest) -> Iterator[PublishedRun]:
+    """Yield the published models with their scores of the published pictures."""
+    results = pd.read_csv(Path(tables) / f"results_{name}.csv")
+    facts = read_json(Path(tables) / f"results_{name}.json")
+    with np.load(Path(tables) / f"scores_{name}.npz") as logits:
+        for protocol, own in _published_runs(results, facts):
+            scores = probability(logits[protocol.run_name].astype(np.float64))
+            yield PublishedRun(protocol, own, pd.Series(scores, index=manifest.table["path"]))
 
 
 def _published_runs(results: pd.DataFrame, facts: dict) -> list[tuple[Protocol, dict]]:
@@ -92,6 +121,8 @@ def _published_runs(results: pd.DataFrame, facts: dict) -> list[tuple[Protocol, 
 def rebuilt_tables(tables: Path, name: str) -> dict[str, pd.DataFrame]:
     """Return every table that the committed scores give, by the name of its file."""
     found = {f"results_{name}.csv": rebuild(tables, name)}
+    if len(accused := published_accusations(tables, name)):
+        found[f"false_accusations_{name}.csv"] = accused
     if (Path(tables) / f"sweeps_{name}.npz").is_file():
         results = pd.read_csv(Path(tables) / f"results_{name}.csv")
         sweeps = load_sweeps(tables, name, published_pictures(tables, name))
