@@ -22,7 +22,8 @@ CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
 PYTHONS = ("3.11", "3.12", "3.13")
 # jupyterlab, papermill, ipywidgets cannot do without them; their documentation builds on them
 COMES_ALONG = {"nbformat", "nbconvert", "ipykernel", "ipython", "traitlets"}
-OPTIONAL = {"cv2": ["opencv-python-headless"]}  # may be absent where only pip install . was run
+# may be absent: where only `pip install .` was run, and what an extra with a lock of its own brings
+OPTIONAL = {"cv2": ["opencv-python-headless"], "pyarrow": ["ray"]}
 SYSTEMS = (("linux", "posix"), ("darwin", "posix"), ("win32", "nt"))
 
 
@@ -67,14 +68,27 @@ def test_the_lock_satisfies_pyproject_on_every_python_and_system(python, system)
             assert requirement.specifier.contains(version), f"{requirement} but {version} is locked"
 
 
-def test_every_locked_package_has_hashes_and_no_address():
-    blocks = [block for block in re.split(r"\n(?=\S)", LOCK) if not block.startswith("#")]
+@pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.lock")), ids=lambda p: p.name)
+def test_every_locked_package_has_hashes_and_no_address(path):
+    lock = path.read_text(encoding="utf-8")
+    blocks = [block for block in re.split(r"\n(?=\S)", lock) if not block.startswith("#")]
     assert len(blocks) > 50
     for block in blocks:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", block), block
         assert re.match(r"[\w.-]+==[\w.!+]+( ;.*)? \\\n", block), block
-    assert "://" not in LOCK
-    assert not re.search(r"^(-|\S+ @)", LOCK, re.MULTILINE)  # options, links
+    assert "://" not in lock
+    assert not re.search(r"^(-|\S+ @)", lock, re.MULTILINE)  # options, links
+
+
+def test_an_extra_with_a_lock_of_its_own_agrees_with_requirements_lock():
+    pin = re.compile(r"^([\w.-]+)==(\S+)( ; .*)? \\$", re.MULTILINE)
+    lean = {(name, marker): version for name, version, marker in pin.findall(LOCK)}
+    for path in ROOT.glob("requirements-*.lock"):
+        assert (
+            path.stem.removeprefix("requirements-") in PROJECT["project"]["optional-dependencies"]
+        )
+        for name, version, marker in pin.findall(path.read_text(encoding="utf-8")):
+            assert lean.get((name, marker), version) == version, f"{path.name}: {name}"
 
 
 def test_conda_asks_for_what_pyproject_asks_for():
@@ -93,7 +107,9 @@ def test_conda_and_pyproject_name_the_same_pythons():
 
 def test_every_package_that_ddlib_imports_is_asked_for():
     distributions = {**OPTIONAL, **packages_distributions()}
-    names = {canonicalize_name(requirement.name) for requirement in asked()}
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    requirements = asked() + [Requirement(line) for lines in extras for line in lines]
+    names = {canonicalize_name(requirement.name) for requirement in requirements}
     for path in sorted((ROOT / "ddlib").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and not node.level:

@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 TOP_LEVEL = {
     *("README.md", "environment.yml", "notebooks", "ddlib", "figures", "tests", "data"),
-    *("pyproject.toml", "requirements.lock", "Makefile", "LICENSE"),
+    *("pyproject.toml", "requirements.lock", "requirements-ray.lock", "Makefile", "LICENSE"),
     *("CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"),
 }
 # From the ground up: a file imports from its own folder and from those before it.

@@ -145,6 +145,58 @@ def test_table_and_csv_say_the_same_as_json(folder, toy):
             assert line.split()[0] == f"{row['score']:.3f}"
 
 
+def test_a_csv_file_is_what_is_printed_and_only_pictures_without_a_row_are_scored(
+    folder, toy, tmp_path, monkeypatch
+):
+    table, words = tmp_path / "out.csv", ("predict", folder, "--detector", toy, "--csv")
+    (folder / "=1.png").write_bytes((folder / "é0.png").read_bytes())
+    scored = []
+    original = predict.predict_files
+
+    def counting(files, *more):
+        files = list(files)
+        scored.append([file.name for file in files])
+        return original(files, *more)
+
+    monkeypatch.setattr(predict, "predict_files", counting)
+    whole = call(*words).stdout
+    told = call(*words, table)
+    assert told.exit_code == 1 and told.stdout == "" and table.read_text("utf-8") == whole
+    table.write_bytes(whole.encode()[: whole.index("é3.png") + 9])  # torn in the row of é3.png
+    assert call(*words, table).exit_code == 1 and table.read_text("utf-8") == whole
+    assert scored.pop() == ["é3.png", "é4.png", "é5.png", "é6.png"]
+    (folder / "aa.png").write_bytes((folder / "é0.png").read_bytes())
+    (folder / "é5.png").unlink()
+    call(*words, table)
+    assert scored.pop() == ["aa.png"]
+    assert table.read_text("utf-8") == call(*words).stdout
+    before = len(scored)
+    assert call(*words, table).exit_code == 1 and len(scored) == before
+
+
+def test_a_csv_file_of_another_detector_or_program_is_left_alone(folder, toy, tmp_path):
+    table, words = tmp_path / "out.csv", ("predict", folder, "--csv", tmp_path / "out.csv")
+    table.write_text("mine\n")
+    told = call(*words, "--detector", toy)
+    assert told.exit_code == 2 and "name another file" in told.stderr
+    assert table.read_text() == "mine\n"
+    table.unlink()
+    assert call(*words, "--detector", toy).exit_code == 1
+    other = toydetector.write(tmp_path / "other", temperature=2.0)
+    assert call(*words, "--detector", other).exit_code == 2
+
+
+def test_a_word_after_csv_or_ray_is_its_value_only_if_it_looks_like_one(folder, toy, tmp_path):
+    picture = folder / "é0.png"
+    before = picture.read_bytes()
+    printed = call("predict", "--detector", toy, "--csv", picture)
+    assert printed.exit_code == 0 and str(picture) in printed.stdout
+    assert picture.read_bytes() == before
+    assert call("predict", "--csv", "--json", picture).exit_code == 2
+    told = call("predict", picture, "--detector", toy, "--ray", "--cam", tmp_path / "cam")
+    assert told.exit_code == 2 and "--cam" in told.stderr
+
+
 def test_exit_status_0_when_all_are_read_2_when_there_is_nothing(folder, toy, tmp_path):
     assert call("predict", folder / "below", "--detector", toy).exit_code == 0
     (tmp_path / "empty").mkdir()
@@ -375,6 +427,7 @@ EXITS = {
     "predict": (["SOUND"], ["gone.jpg"]),
     "report": (None, ["--runs", "EMPTY"]),
     "run": (None, None),
+    "sweep": (None, ["curve", "--data", "EMPTY"]),
     "train": (None, ["mine", "--data", "EMPTY", "--out", "OUT"]),
 }
 

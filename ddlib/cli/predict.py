@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -12,19 +13,26 @@ from pathlib import Path
 
 import click
 
-from ddlib._io import printable
-from ddlib.cli.shared import load_tensorflow
+from ddlib._io import atomic_write, printable, read_json, write_json
+from ddlib.cli.shared import RAY_ADDRESS, RAY_HELP, OptionalValues, check_ray, load_tensorflow
+from ddlib.protocol import PREPARE
 
 NOTE = "A score is evidence, not proof."
 COLUMNS = ("file", "score", "verdict", "region", "width", "height", "format", "jpeg_quality")
 COLUMNS += ("warnings", "error")
 
 
-@click.command("predict")
+@click.command("predict", cls=OptionalValues, words={"--csv": r".*\.csv", "--ray": RAY_ADDRESS})
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--detector", "which", metavar="NAME|FILE", help="Another detector than the usual.")
-@click.option("--json", "form", flag_value="json", help="Print one JSON document.")
-@click.option("--csv", "form", flag_value="csv", help="Print CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--csv",
+    "table",
+    metavar="[FILE.csv]",
+    help="Print CSV, or write it to a file; pictures that have a row there are not scored again.",
+)
+@click.option("--ray", "address", metavar="[HOST:PORT]", help=RAY_HELP)
 @click.option("--face", is_flag=True, help="Cut out the largest face first (needs OpenCV 4).")
 @click.option(
     "--cam",
@@ -32,8 +40,12 @@ COLUMNS += ("warnings", "error")
     metavar="DIR",
     help="Write a PNG an image into DIR that shows where the evidence lies (slower).",
 )
-@click.option("--workers", type=click.IntRange(1), help="Threads; by default one a processor.")
-def command(paths, which, form, face, cam, workers) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Threads, with --ray processes; by default one a processor.",
+)
+def command(paths, which, as_json, table, address, face, cam, workers) -> None:
     """Say how likely images are fake.
 
     PATH is a file, a folder (with all below it), a pattern such as "*.jpg", or - for a list of
@@ -53,12 +65,23 @@ def command(paths, which, form, face, cam, workers) -> None:
             load_cascade()
         except ImportError as error:
             raise click.UsageError(str(error)) from None
+    if as_json and table is not None:
+        raise click.UsageError("--json and --csv are two forms; give one")
+    if cam and address is not None:
+        raise click.UsageError("--cam draws on this machine only; leave out --ray")
+    if address is not None:
+        check_ray()
     detector = open_detector(which)
-    files = find_files(paths, read_list(click.get_binary_stream("stdin")) if "-" in paths else ())
-    rows = predict_files(files, detector, detector.scorer(workers), face)
-    if cam:
-        load_tensorflow()
-        rows = _with_overlays(rows, cam, detector.grad_cam)
+    listed = read_list(click.get_binary_stream("stdin")) if "-" in paths else ()
+    files = find_files(paths, listed)
+
+    def score(files) -> Iterator:
+        if address is None:
+            return predict_files(files, detector, detector.scorer(workers), face)
+        from ddlib.deploy.cluster import score_files
+
+        return score_files(files, detector, face, address or None, workers)
+
     about = {
         "detector": detector.name,
         "temperature": detector.temperature,
@@ -66,7 +89,17 @@ def command(paths, which, form, face, cam, workers) -> None:
         "faces_cut_out": face,
         "note": NOTE,
     }
-    found, unread = _print_all(form or "table", about, rows)
+    if table:
+        model = detector.card.tflite_sha256 or detector.card.sha256
+        about |= {"model": model, "prepare": PREPARE}
+        found, unread = _extend_csv(Path(table), about, list(files), score)
+    else:
+        rows = score(files)
+        if cam:
+            load_tensorflow()
+            rows = _with_overlays(rows, cam, detector.grad_cam)
+        form = "json" if as_json else "table" if table is None else "csv"
+        found, unread = _print_all(form, about, rows)
     if not found:
         raise click.UsageError(f"there is no image in {', '.join(map(printable, paths))}")
     raise SystemExit(1 if unread else 0)
@@ -85,6 +118,54 @@ def _print_all(form: str, about: dict, rows) -> tuple[int, int]:
     if found:
         end()
     return found, unread
+
+
+def _extend_csv(path: Path, about: dict, files: list, score) -> tuple[int, int]:
+    """Make a CSV file of the pictures' rows, as `_csv` prints them; return as `_print_all` does.
+
+    Each row is in the file as soon as it is known, so that a command that was stopped goes on.
+    What scored the pictures is kept beside it: rows of two detectors do not get into one table.
+    """
+    made_by = path.with_name(f"{path.name}.json")
+    if path.exists() and (not made_by.is_file() or read_json(made_by) != about):
+        raise click.UsageError(
+            f"{path} is there already, and not of this detector and these options "
+            f"({made_by.name} would say so); remove it or name another file"
+        )
+    if not files:
+        return 0, 0
+    kept, names = _read_csv(path), [_cell(file) for file in files]
+    missing = [file for file, name in zip(files, names, strict=True) if name not in kept]
+    write_json(made_by, about)
+    _write_csv(path, [kept[name] for name in names if name in kept])
+    unread = sum(bool(kept[name][-1]) for name in names if name in kept)
+    with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        _, write, _ = _csv(about, stream)
+        for row in _progress(score(missing) if missing else (), len(missing)):
+            unread += row.error is not None
+            write(row)
+            stream.flush()
+    in_order = [name for name in names if name in kept] + [_cell(file) for file in missing]
+    if in_order != names:  # pictures came in between those that had a row
+        rows = _read_csv(path)
+        _write_csv(path, [rows[name] for name in names])
+    return len(files), unread
+
+
+def _read_csv(path: Path) -> dict[str, list[str]]:
+    """Return the whole rows of a CSV file by the name of the picture; a torn last one is none."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    rows = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    return {row[0]: row for row in rows if len(row) == len(COLUMNS) and row != list(COLUMNS)}
+
+
+def _write_csv(path: Path, rows: list) -> None:
+    """Write the heading and rows, in place of what is there."""
+    with atomic_write(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as f:
+        csv.writer(f, lineterminator="\n").writerows([COLUMNS, *rows])
 
 
 def _table(about: dict):
@@ -106,18 +187,24 @@ def _table(about: dict):
     return begin, write, lambda: None
 
 
-def _csv(about: dict):
+def _csv(about: dict, stream=None):
     """Return functions that print one CSV table, warnings joined by semicolons."""
-    writer = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(
+        stream or sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n"
+    )
 
     def write(row) -> None:
         score = None if row.score is None else round(row.score, 6)
-        name = printable(row.file)
-        name = f"./{name}" if name.startswith(tuple("=+-@")) else name  # no formula, the same file
-        texts = {"file": name, "warnings": "; ".join(row.warnings)}
+        texts = {"file": _cell(row.file), "warnings": "; ".join(row.warnings)}
         writer.writerow(row.to_dict() | texts | {"score": score})
 
     return writer.writeheader, write, lambda: None
+
+
+def _cell(file) -> str:
+    """Return a file's name as a cell of a table: no formula, the same file."""
+    name = printable(os.fspath(file))
+    return f"./{name}" if name.startswith(tuple("=+-@")) else name
 
 
 def _json(about: dict):
@@ -134,13 +221,13 @@ def _json(about: dict):
     return begin, write, lambda: click.echo("\n]}")
 
 
-def _progress(rows) -> Iterator:
-    """Show a bar on a terminal, unless the rows themselves appear there."""
-    if not sys.stderr.isatty() or sys.stdout.isatty():
+def _progress(rows, total: int | None = None) -> Iterator:
+    """Show a bar on a terminal, unless the rows themselves appear there: no `total` and no pipe."""
+    if not sys.stderr.isatty() or (total is None and sys.stdout.isatty()):
         return rows
     from tqdm import tqdm
 
-    return tqdm(rows, unit="picture", file=sys.stderr)
+    return tqdm(rows, unit="picture", file=sys.stderr, total=total)
 
 
 def _with_overlays(rows, folder: Path, grad_cam) -> Iterator:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import click
 
-from ddlib.cli.shared import data_option, load_tensorflow
+from ddlib.cli.shared import (
+    RAY_ADDRESS,
+    RAY_HELP,
+    OptionalValues,
+    check_ray,
+    data_option,
+    load_tensorflow,
+)
 
 
-@click.command("sweep")
+@click.command("sweep", cls=OptionalValues, words={"--ray": RAY_ADDRESS})
 @click.argument("plans", nargs=-1)
 @data_option
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
@@ -19,13 +27,18 @@ from ddlib.cli.shared import data_option, load_tensorflow
 @click.option("--list", "only_list", is_flag=True, help="Say what is finished and what is not.")
 @click.option("--publish", metavar="NAME", help="Copy what is kept to figures/ as NAME; no more.")
 @click.option("--figures", default="figures", show_default=True, help="Where --publish writes.")
-def command(plans, data, alpha, runs, small, only_list, publish, figures):
+@click.option("--ray", "address", metavar="[HOST:PORT]", help=RAY_HELP)
+def command(plans, data, alpha, runs, small, only_list, publish, figures, address):
     """Train the models of PLANS: curve, steps, seeds, small-seeds, subsets, mixes.
 
     Each finished training is kept in RUNS/<tier>/sweeps; the same command goes on where it was.
+    With --ray each training is a task of Ray's, with as many threads as without; all machines
+    share the folder of RUNS.
     """
+    if address is not None:
+        check_ray()
     from ddlib.study.study import open_study, runs_folder, tier_name
-    from ddlib.study.sweep import job_file, plan_jobs, run_job
+    from ddlib.study.sweep import job_file, plan_jobs
     from ddlib.study.sweep_tables import publish_sweeps
 
     if publish:
@@ -43,9 +56,22 @@ def command(plans, data, alpha, runs, small, only_list, publish, figures):
         for (plan, job), known in zip(jobs, there, strict=True):
             click.echo(f"{'kept' if known else 'to do'}  {plan}  {job.name}")
         return
-    load_tensorflow()
-    for number, (plan, job) in enumerate(jobs, 1):
-        start = time.perf_counter()
-        run_job(study, plan, job)
-        seconds = time.perf_counter() - start
+    if address is None:
+        load_tensorflow()
+        ended = ((job, _train(study, job)) for job in jobs)
+    else:
+        from ddlib.deploy.cluster import run_jobs
+
+        threads = max(job.protocol.threads for _, job in jobs)
+        ended = run_jobs(partial(_train, study), jobs, address or None, threads)
+    for number, ((plan, job), seconds) in enumerate(ended, 1):
         click.echo(f"[{number}/{len(jobs)}] {plan}  {job.name}  {seconds:.0f} s")
+
+
+def _train(study, planned: tuple) -> float:
+    """Run a job of a plan; return its seconds."""
+    from ddlib.study.sweep import run_job
+
+    start = time.perf_counter()
+    run_job(study, *planned)
+    return time.perf_counter() - start

@@ -79,18 +79,20 @@ class Detector:
         that is damaged or takes images of another size than the card says is a DetectorError.
         """
         if workers not in self._scorers:
-            if self.card.tflite_sha256:
-                model = self._file(".tflite", self.card.tflite_sha256)
-            else:
-                from ddlib.deploy.export import convert
-
-                model = convert(self.keras_model())
             try:
-                scorer = Scorer(model, workers)
+                scorer = Scorer(self.litert_model(), workers)
             except ModelError as error:
                 raise DetectorError(str(error)) from error
             self._scorers[workers] = self._check_size(scorer, scorer.image_size)
         return self._scorers[workers]
+
+    def litert_model(self) -> Path | bytes:
+        """Return the .tflite file or, where there is none, the Keras model converted."""
+        if self.card.tflite_sha256:
+            return self._file(".tflite", self.card.tflite_sha256)
+        from ddlib.deploy.export import convert
+
+        return convert(self.keras_model())
 
     def keras_model(self):
         """Return the Keras model, loaded in safe mode: code inside a file is not run."""
