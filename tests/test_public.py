@@ -153,6 +153,7 @@ def content(folder):
 
 def test_every_picture_comes_with_its_listed_content(listed, mirror, tmp_path, monkeypatch):
     monkeypatch.setenv("DDLIB_CACHE", str(tmp_path / "cache"))
+    listed["phash"] = "00ff"  # a column that the list may gain
     folder, problems = fetch_tier("large", tmp_path / "data", mirror=mirror)
     assert folder == tmp_path / "data" / "large" and problems == {}
     assert set(content(folder)) == set(listed["path"])
@@ -162,6 +163,7 @@ def test_every_picture_comes_with_its_listed_content(listed, mirror, tmp_path, m
     assert manifest.table.set_index("path")["split"].to_dict() == (
         listed.set_index("path")["split"].to_dict()
     )
+    assert (pd.read_csv(folder / "manifest.csv")["phash"] == "00ff").all()
     with Image.open(folder / "flux1-dev/test/30.png") as cut:
         assert cut.size == (25, 20)
         row = listed[listed["path"] == "flux1-dev/test/30.png"].iloc[0]
@@ -187,8 +189,8 @@ def test_what_is_there_is_not_asked_for_again(listed, server, tmp_path):
     [
         (404, "gone: the server says 404"),
         ("changed", "changed: the content is not the listed one"),
-        ("cut", "not reached: "),
-        (500, "not reached: 500 Server Error"),
+        ("cut", "not reached: no whole answer (ChunkedEncodingError)"),
+        (500, "not reached: the server says 500"),
     ],
 )
 def test_a_file_that_does_not_come_is_named_and_the_rest_usable(
@@ -284,6 +286,15 @@ def test_a_full_disk_is_said_before_anything_is_fetched(listed, server, tmp_path
     with pytest.raises(OSError, match="0.0 GB are needed and 0.0 GB are free; make room"):
         fetch_tier("large", tmp_path, mirror=server.mirror)
     assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    "mirror", ["http://lab/faces", "x/{owner}/{name}/{branch}", "{owner}{name"]
+)
+def test_a_mirror_s_address_has_the_fields_of_a_repository(listed, tmp_path, mirror):
+    with pytest.raises(SourceError, match="needs {owner} and {name} in its address"):
+        fetch_tier("large", tmp_path, mirror=mirror)
+    assert not list(tmp_path.iterdir())
 
 
 KILLED = """

@@ -104,24 +104,25 @@ def fetch_tier(
     Raises
     ------
     SourceError
-        As `read_list`.
+        As `read_list`, or if `mirror` is no such address.
     FetchError
         If the disk has no room.
     """
     from tqdm import tqdm
 
     table, folder = read_list(tier, without), Path(root) / tier
+    ways = TIERS[tier] if mirror is None else (_checked(mirror),)
     work = folder.with_name(f".{tier}.download")
     with file_lock(folder):
-        work.mkdir(parents=True, exist_ok=True)
         wanted = missing(table, folder)
-        require_space(work, 2 * int(wanted["bytes"].sum()))  # once packed, once as pictures
+        require_space(folder, 2 * int(wanted["bytes"].sum()))  # once packed, once as pictures
+        work.mkdir(exist_ok=True)
         _write_manifest(table, folder, work)
         problems: dict[str, str] = dict.fromkeys(wanted["path"], "")
         with tqdm(
             total=int(wanted["bytes"].sum()), unit="B", unit_scale=True, desc=tier, disable=None
         ) as bar:
-            for way in (mirror,) if mirror else TIERS[tier]:
+            for way in ways:
                 bring = _single_files if "{file}" in way else _repository_files
                 for rows, data, problem in bring(way, _by_file(wanted), work):
                     for row, picture in _pictures(rows, data or b""):
@@ -147,6 +148,21 @@ def require_space(folder: Path, needed: int) -> None:
             f"{there}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; make "
             "room, or name a folder on another disk with --data"
         )
+
+
+def _checked(mirror: str) -> str:
+    """Return an address with the fields that a mirror's must have."""
+    try:
+        mirror.format(owner="", name="", commit="", file="")
+        named = all("{" + field + "}" in mirror for field in ("owner", "name"))
+    except (LookupError, ValueError):
+        named = False
+    if not named:
+        raise SourceError(
+            f"the mirror {mirror!r} needs {{owner}} and {{name}} in its address, and for single "
+            "files {commit} and {file}; no others"
+        )
+    return mirror
 
 
 def _by_file(table: pd.DataFrame) -> list[list]:
@@ -190,10 +206,13 @@ def _download(url: str) -> bytes:
     try:
         HTTPDownloader(timeout=download.TIMEOUT)(url, content, None)
     except OSError as error:  # all errors of requests are among these
-        answer = getattr(error, "response", None)
-        if answer is not None and answer.status_code in (404, 410, 451):
-            raise FileNotFoundError(f"gone: the server says {answer.status_code}") from None
-        raise FetchError(f"not reached: {error}") from None
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (404, 410, 451):
+            raise FileNotFoundError(f"gone: the server says {status}") from None
+        told = (
+            f"the server says {status}" if status else f"no whole answer ({type(error).__name__})"
+        )
+        raise FetchError(f"not reached: {told}") from None
     return content.getvalue()
 
 
@@ -205,8 +224,9 @@ def _repository_files(way: str, files: list[list], work: Path) -> Iterator[tuple
         try:
             url, commit = _address(way, waiting[0][0]), waiting[0][0].commit
             _, blobs = _retried(open_partial_clone, url, commit, clone)
-            for rows in [rows for rows in waiting if rows[0].file not in blobs]:
-                waiting.remove(rows)
+            absent = [rows for rows in waiting if rows[0].file not in blobs]
+            waiting = [rows for rows in waiting if rows[0].file in blobs]
+            for rows in absent:
                 yield rows, None, "gone: not in its repository at the listed commit"
             while waiting:
                 part, size = [], 0
@@ -253,15 +273,6 @@ def _write(data: bytes, path: Path, work: Path) -> None:
     unfinished = work / "unfinished"
     unfinished.write_bytes(data)
     unfinished.replace(path)
-
-
-def _cut_out(figure: bytes, box: str) -> bytes:
-    """Return a part of a figure as a PNG, or nothing if the figure is none."""
-    left, top, width, height = map(int, box.split())
-    opened, content = _opened(figure), io.BytesIO()
-    if opened is not None:
-        opened.crop((left, top, left + width, top + height)).save(content, "PNG")
-    return content.getvalue()
 
 
 def _is_listed(data: bytes, row) -> bool:
