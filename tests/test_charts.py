@@ -131,10 +131,6 @@ def test_every_chart_is_legible_in_grey_and_has_a_text_for_those_who_cannot_see_
 def test_one_colour_means_one_thing():
     assert len(set(COLORS.values()) | set(OTHERS)) == len(COLORS) + len(OTHERS)
     assert set(CONDITIONS) < set(COLORS)
-    for table in (results(), results()[2:]):  # whatever stands beside it
-        figure = viz.result_dots(table)
-        drawn = {line.get_label(): line.get_color() for line in figure.legends[0].get_lines()}
-        assert drawn["GAN"] == COLORS["gan"]
     for order in (["clean", "paper"], ["paper", "clean"]):  # the table's order plays no part
         table = results()[::2].assign(protocol=order)
         lines = viz.result_dots(table, by="protocol").legends[0].get_lines()
@@ -177,13 +173,6 @@ def test_a_histogram_gives_each_class_a_hundred_percent():
         assert areas == pytest.approx([100 / 25] * classes)  # 100 % x width 0.04
 
 
-def test_confusion_shows_counts_and_shares_of_each_class():
-    assert {"9,008\n90.1%", "181\n1.8%", "real\n(n=10,000)"} <= set(words(CHARTS["confusion"]()))
-    empty = viz.confusion({"tn": 0, "fp": 0, "fn": 1, "tp": 3})
-    assert "3\n75.0%" in words(empty)
-    empty._repr_png_()
-
-
 def test_robustness_starts_each_panel_with_the_unchanged_images():
     figure = viz.robustness(pd.concat([perturbed(), perturbed(detector="x", accuracy=np.nan)]))
     jpeg, blur, jpeg_flips, blur_flips = figure.axes
@@ -205,6 +194,8 @@ class TestResultDots:
         assert ticks(recalls.axes[0]) == names
         assert recalls.axes[0].get_xlabel() == "recall of fakes, with 95 % interval"
         assert {"GAN", "GAN + SD"} <= set(words(recalls))
+        cells = set(words(CHARTS["confusion"]()))
+        assert {"9,008\n90.1%", "181\n1.8%", "real\n(n=10,000)"} <= cells
 
     def test_dots_sit_at_their_values_with_their_intervals(self):
         table = results()
@@ -232,23 +223,11 @@ class TestResultDots:
 def test_bars_stand_in_the_table_s_order_with_values_and_goals():
     left, right = CHARTS["bars"]().axes
     assert [bar.get_width() for bar in left.patches] == [8.0, 2.5]
-    assert ticks(left) == ["large", "small"]
     assert left.get_ylim()[0] > left.get_ylim()[1]  # the first row is on top
-    assert [text.get_text() for text in left.texts] == ["8", "2.5"]
     values = [(text.get_text(), text.xy) for text in right.texts if text.get_text()]
     assert values == [("1.5", (3.0, 1))]  # beyond the interval, and nothing where nothing is known
     assert right.get_xlabel() == "%\n(dashed: goal 1)" and left.get_xlabel() == "MB"
     assert right.lines[0].get_xdata()[0] == 1 and not left.lines
-
-
-def test_a_gallery_shows_every_image_and_hides_the_rest():
-    figure = viz.image_grid([*IMAGES, IMAGES[0, :12, :, 0]], list("abcdef"), columns=4)
-    shown = [ax for ax in figure.axes if ax.get_visible()]
-    assert [ax.get_title() for ax in shown] == list("abcdef")
-    assert np.array_equal(shown[1].images[0].get_array(), IMAGES[1])
-    pairs = viz.ela_pairs(IMAGES[:2], IMAGES[2:4], ["one", "two"], columns=2).axes
-    assert [ax.get_title() for ax in pairs] == ["one", "ELA", "two", "ELA"]
-    assert np.array_equal(pairs[3].images[0].get_array(), IMAGES[3])
 
 
 @pytest.mark.parametrize("heat", [None, np.zeros((3, 3)), np.full((3, 3), np.nan)])

@@ -29,9 +29,8 @@ def test_an_export_gives_the_keras_models_logits_from_raw_pixels(kind, apart):
     assert 0.9 * weights < len(toydetector.converted(kind)) < 1.3 * weights
 
 
-@pytest.mark.parametrize("pixel_range", [(-1, 1), (0, 1)])
-def test_an_int8_model_reads_raw_pixels_whatever_its_pixel_range(pixel_range):
-    model = build_detector(0.25, toydetector.SIZE, None, pixel_range=pixel_range)
+def test_an_int8_model_reads_raw_pixels_whatever_its_pixel_range():
+    model = build_detector(0.25, toydetector.SIZE, None, pixel_range=(0, 1))
     model.set_weights(toydetector.detector().get_weights())
     images = toydetector.pictures(40)[0]
     images.setflags(write=False)
@@ -39,7 +38,7 @@ def test_an_int8_model_reads_raw_pixels_whatever_its_pixel_range(pixel_range):
     (given,) = runtime()(model_content=content).get_input_details()
     assert given["dtype"] == np.uint8 and given["quantization"] == (0.0, 0)
     reference = logit_model(model)(images.astype("float32"), training=False).numpy()[:, 0]
-    misread = toydetector.keras_logits(127.5 + images / 2 if pixel_range == (-1, 1) else images)
+    misread = toydetector.keras_logits(images)  # which scales pixels to -1..1
     logits = Scorer(content, 1).logits(images)
     assert np.std(logits - reference) < 0.25 * np.std(reference) < np.std(misread - reference)
     assert model.count_params() < len(content) < 2.4 * model.count_params()  # a byte a weight, more

@@ -1,8 +1,6 @@
 """Files written whole or not at all, locks, digests, and threads that keep the order."""
 
 import hashlib
-import subprocess
-import sys
 import threading
 import time
 
@@ -49,39 +47,6 @@ def test_digests_tell_facts_apart(tmp_path):
     assert digest("1") != digest(1)
     (tmp_path / "f").write_bytes(b"abc")
     assert file_digest(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
-
-
-def test_one_process_at_a_time_makes_a_thing(tmp_path):
-    """Another process waits until the block ends, and a dead one lets go."""
-    hold = (
-        "import sys; from pathlib import Path; from ddlib._io import file_lock\n"
-        "with file_lock(Path(sys.argv[1])):\n"
-        "    Path(sys.argv[2]).touch(); sys.stdin.read()"
-    )
-    inside = [tmp_path / "first", tmp_path / "second"]
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", hold, str(tmp_path / "thing"), str(mark)], stdin=subprocess.PIPE
-        )
-        for mark in inside
-    ]
-    try:
-        _until(lambda: any(mark.exists() for mark in inside))
-        time.sleep(0.5)  # long enough for the other to come in, were the door open
-        assert sum(mark.exists() for mark in inside) == 1
-        both[inside[1].exists()].kill()
-        _until(lambda: all(mark.exists() for mark in inside))
-    finally:
-        for process in both:
-            process.kill()
-            process.communicate()
-
-
-def _until(happened, seconds=60):
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_the_parallel_map_keeps_order_takes_little_ahead_and_raises_in_turn():

@@ -214,19 +214,6 @@ def test_a_saturated_sigmoid_still_has_a_map():
     np.testing.assert_allclose(maps.raw[0, 1, 1], 200 / 4 * 4, rtol=1e-6)
 
 
-def test_names_that_occur_twice_and_layers_of_one_cell():
-    image = keras.Input((8, 8, 3))
-    shared = layers.Conv2D(3, 3, padding="same", name="conv")
-    x = shared(shared(image))
-    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
-    x = layers.Multiply()([x, layers.Conv2D(3, 1, name="squeeze", activation="sigmoid")(gate)])
-    x = layers.Dense(1)(layers.GlobalAveragePooling2D()(x))
-    model = keras.Model(image, x)
-    assert list(GradCAM(model).layers) == ["conv", "conv_2"]
-    maps = GradCAM(model)(np.ones((1, 8, 8, 3)), layer="all")
-    assert np.abs(maps["conv"].raw - maps["conv_2"].raw).max() > 0
-
-
 def test_positive_real_turns_the_sign(pictures):
     model = network()
     straight, turned = GradCAM(model), GradCAM(model, positive="real")
