@@ -82,13 +82,13 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_recipe():
-    """A recipe for the pictures of `tiny`: two epochs that take seconds."""
+    """A recipe for the pictures of `tiny`: an epoch that takes seconds."""
     from ddlib.images.perturb import Augmentation
     from ddlib.models.finetuning import recipe
 
     return recipe(
         0.25,
-        epochs=2,
+        epochs=1,
         augmentation=Augmentation(resize=0, zoom=0, blur=0, jpeg=0.5, lowest_quality=80),
         window=48,
         image_size=64,

@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
+import handmade
 import numpy as np
 import pytest
 import toydetector
@@ -100,9 +101,9 @@ FILE_OPERATIONS += [(shutil, "rmtree"), (zipfile.ZipFile, "writestr"), (Path, "r
 
 
 def test_a_release_killed_at_any_step_never_mixes_two(tmp_path, monkeypatch):
-    images, steps, killed = toydetector.pictures(2)[0], 0, True
+    images, steps, killed, model = toydetector.pictures(2)[0], 0, True, handmade.detector()
     while killed:
-        write_toy(tmp_path, temperature=2.0)
+        write_toy(tmp_path, 2.0, model)
         steps, killed = steps + 1, False
         with monkeypatch.context() as patched:
             left = count(1)
@@ -116,7 +117,7 @@ def test_a_release_killed_at_any_step_never_mixes_two(tmp_path, monkeypatch):
 
                 patched.setattr(owner, name, operation)
             try:
-                write_toy(tmp_path, temperature=3.0)
+                write_toy(tmp_path, 3.0, model)
             except KeyboardInterrupt:
                 killed = True
         found = open_detector(tmp_path / "small" / "small.keras")  # heals a folder that is missing
