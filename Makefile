@@ -22,7 +22,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
   $(if $(call on,$(UPGRADE)),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint lab explore report verify trials bench lock clean
+.PHONY: help reproduce test lint lab explore report verify trials bench lines lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,9 @@ trials: $(STAMP)  ## Kills, races, hostile pictures, a full disk (some minutes; 
 bench: $(STAMP)  ## Measure the speed against the study's way (a quiet machine, some minutes)
 	@$(RUN) tests.benchmarks.bench $(if $(DATA),--data "$(DATA)") $(if $(ALPHA),--alpha $(ALPHA))
 	@$(RUN) tests.benchmarks.bench_explorer
+
+lines: $(STAMP)  ## Count the lines of ddlib that notebooks 00 to 07 run (two minutes)
+	@$(RUN) tests.benchmarks.notebook_lines
 
 lock: pyproject.toml  ## Write requirements.lock anew from pyproject.toml (UPGRADE=1: newest versions)
 	@[ -x $(BIN)/uv ] || $(MAKE) $(STAMP)

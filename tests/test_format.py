@@ -1,9 +1,11 @@
 """Results as text: intervals in words, short tables."""
 
+import re
+
 import pandas as pd
 import pytest
 
-from ddlib.metrics.format import MEASURES, percent, summary
+from ddlib.metrics.format import MEASURES, percent, styled, summary
 
 
 def test_a_proportion_comes_with_its_interval():
@@ -27,3 +29,10 @@ def test_a_summary_leaves_empty_what_a_single_class_lacks(flag, ending):
     assert table.loc["Stable Diffusion 2.1", "recall of fakes"] == "0.500 [0.150, 0.850]"
     assert table.loc["Stable Diffusion 2.1", "accuracy"] == ""
     assert table.loc["Stable Diffusion 2.1", "blind null AUC"] == "0.900" + ending
+
+
+def test_a_notebook_shows_words_flush_left_and_no_index():
+    table = pd.DataFrame({"set": ["GAN faces"], "n": [1728], "share": [0.12345]}, index=["row 7"])
+    html = styled(table).to_html()
+    assert "row 7" not in html and "0.123<" in html and "1,728<" in html
+    assert re.findall(r"td\.col(\d)[^}]*text-align: left", html) == ["0"]

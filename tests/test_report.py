@@ -17,7 +17,8 @@ def run_folder(tmp_path, tiny):
     notebook = nbformat.v4.new_notebook()
     output = nbformat.v4.new_output("stream", text="the finding\n")
     cell = nbformat.v4.new_code_cell("print('secret recipe')", outputs=[output])
-    notebook.cells = [nbformat.v4.new_markdown_cell("# Report\n$a^2$"), cell]
+    folded = "<details><summary>Answer</summary>\n\nforty-two\n\n</details>"
+    notebook.cells = [nbformat.v4.new_markdown_cell(f"# Report\n$a^2$\n\n{folded}"), cell]
     nbformat.write(notebook, folder / "notebooks" / f"{NOTEBOOK}.ipynb")
     return folder
 
@@ -25,6 +26,7 @@ def run_folder(tmp_path, tiny):
 def test_html_shows_findings_without_code_and_loads_nothing(run_folder):
     html = to_html(run_folder).read_text(encoding="utf-8")
     assert "the finding" in html and "secret recipe" not in html
+    assert re.search(r"<details><summary>Answer</summary>\s*<p>forty-two</p>\s*</details>", html)
     assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(["']?(https?:)?//""", html)
 
 

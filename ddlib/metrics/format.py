@@ -113,6 +113,14 @@ def summary(rows: pd.DataFrame, measures=MEASURES) -> pd.DataFrame:
     return table
 
 
+def styled(table: pd.DataFrame, precision: int = 3):
+    """Return a table as a notebook shows it: no index, words flush left, numbers rounded."""
+    left = [{"selector": tag, "props": "text-align: left"} for tag in ("th", "td")]
+    words = table.select_dtypes(exclude="number")
+    shown = table.style.hide(axis="index").format(precision=precision, thousands=",", na_rep="")
+    return shown.set_table_styles(dict.fromkeys(words, left))
+
+
 def format_table(table: pd.DataFrame) -> str:
     """Return a table as text with words flush left; pandas puts them flush right."""
     if not len(table):

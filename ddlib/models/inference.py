@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import queue
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
@@ -140,7 +141,8 @@ def converted(model, from_uint8: bool = False, optimise: Callable | None = None)
         lambda x: model(tf.cast(x, tf.float32), training=False), input_signature=[given]
     )
     functions = [traced.get_concrete_function()]
-    with silenced():  # it advises a way that loses the variables of Keras 3 models
+    # it advises a way that loses the variables of Keras 3 models, and warns of its own parts
+    with silenced(), warnings.catch_warnings(action="ignore"):
         converter = tf.lite.TFLiteConverter.from_concrete_functions(functions)
         made = optimise(converter) if optimise else None
         return made or converter.convert()

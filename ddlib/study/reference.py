@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ddlib.metrics.intervals import Z95
 from ddlib.study.results import is_simulated
 
 # A number of the study is held if it lies in our 95 % interval widened by this much on both sides:
 # the images are other ones, and fewer.
 TOLERANCE = 0.05
 MIN_IMAGES = 8  # of each class that a measure counts; fewer cannot tell
+Z99 = 2.5758293035489004  # the normal distribution's 99.5 % quantile
 MIN_EFFECT = 0.02  # a difference of shares below this is not worth a sentence
 # On simulated images only the shape can be compared: both on the same side of this recall of fakes,
 # or an accuracy on the same side of it.
@@ -87,7 +89,7 @@ def has_learned(row: dict) -> bool:
 
 
 def judge_difference(
-    difference: float, low: float, high: float, counts, learned: bool = True
+    difference: float, low: float, high: float, counts, learned: bool = True, among_many=False
 ) -> str:
     """Return whether a difference of two shares may be claimed: "higher", "lower" or why not.
 
@@ -99,6 +101,8 @@ def judge_difference(
         Images on each side; fewer than `MIN_IMAGES` on one cannot tell.
     learned : bool
         Whether all networks that are compared have learned (`has_learned`).
+    among_many : bool
+        Whether the difference was picked from many: its interval is then widened to 99 %.
 
     Examples
     --------
@@ -109,6 +113,8 @@ def judge_difference(
         return "nothing to compare: a network did not learn"
     if min(counts) < MIN_IMAGES:
         return f"cannot be told: fewer than {MIN_IMAGES} images on one side"
+    if among_many:
+        low, high = (difference + (end - difference) * Z99 / Z95 for end in (low, high))
     if not (low > 0 or high < 0):  # NaN too
         return "no difference shown"
     if abs(difference) < MIN_EFFECT:

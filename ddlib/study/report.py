@@ -123,7 +123,6 @@ def to_html(folder: Path) -> Path:
     exporter = HTMLExporter(
         exclude_input=True,
         exclude_input_prompt=True,
-        embed_images=True,
         mathjax_url="",
         require_js_url="",
         jquery_url="",

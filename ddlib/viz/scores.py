@@ -44,7 +44,7 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
                 look = {"color": COLORS[word], "edgecolor": COLORS[word], "hatch": hatch}
                 kind = {"bins": np.linspace(0, 1, 26), "stat": "percent", "element": "step"}
                 sns.histplot(x=own, ax=ax, alpha=0.3, label=word, **kind, **look)
-        ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:g}")
+        ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3g}")
         ax.set_title(f"{display_name(name)}: {', '.join(counts)}")
         ax.set(xlim=(0, 1), xlabel="score, P(fake)", ylabel="")
     for ax in axes.flat[len(sets) :]:

@@ -1,0 +1,111 @@
+"""Sentences of notebooks 08 and 09 that claim something: silent on chance, spoken on an effect."""
+
+import ast
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+
+from ddlib import metrics
+from ddlib.study.reference import MIN_IMAGES, has_learned, judge_difference
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+DRAWS = 1000
+LABELS = np.arange(60) % 2
+
+
+def function_of(number, name):
+    """Return a function that a notebook defines."""
+    (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    defined = [node for source in code for node in ast.parse(source).body]
+    (found,) = (node for node in defined if getattr(node, "name", "") == name)
+    names = {"metrics": metrics, "judge_difference": judge_difference, "MIN_IMAGES": MIN_IMAGES}
+    exec(compile(ast.Module([found], []), path.name, "exec"), names)
+    return names[name]
+
+
+def learned_from(scores):
+    """Return what the gate says of a network with these scores on validation images."""
+    return has_learned({"valid_auc_low": metrics.auc(LABELS, scores)[1]})
+
+
+def disturbed(before, after):
+    """Return a row of notebook 08's table of disturbances."""
+    change, flips = metrics.compare(LABELS, after, before), metrics.agreement(after, before)
+    row = {
+        "detector": "gan+sd",
+        "perturbation": "jpeg",
+        "strength": 70,
+        "flips": flips["flip_rate"],
+    }
+    row |= {"flips_low": flips["flip_low"], "flips_high": flips["flip_high"]}
+    row |= {"change": change["difference"], "change_low": change["low"]}
+    row |= {"change_high": change["high"], "n_real": 30, "n_fake": 30}
+    return pd.Series(row)
+
+
+def claims(sentence):
+    return any(words in sentence for words in ("higher", "lower", ": held", ": not held"))
+
+
+def share_of_claims(sentences):
+    return sum(map(claims, sentences)) / DRAWS
+
+
+def verdicts_right_by_chance(rng, share):
+    """Return scores (2, 60) of which that share is right, each by itself."""
+    right = rng.random((2, len(LABELS))) < share
+    return 0.1 + 0.8 * np.where(right, LABELS, 1 - LABELS)
+
+
+def test_08_claims_no_change_of_a_network_with_random_scores():
+    told, rng = function_of("08", "told"), np.random.default_rng(0)
+    draws = rng.random((DRAWS, 3, len(LABELS)))
+    lines = [told(disturbed(*pair), learned_from(valid)) for valid, *pair in draws]
+    assert share_of_claims(lines) <= 0.01
+    assert sum("did not learn" in line for line in lines) > 0.9 * DRAWS
+
+
+def test_08_claims_no_change_that_is_chance_in_a_network_that_learned():
+    told, rng = function_of("08", "told"), np.random.default_rng(0)
+    pairs = (verdicts_right_by_chance(rng, 0.85) for _ in range(DRAWS))
+    assert share_of_claims(told(disturbed(*pair), True) for pair in pairs) <= 0.01
+
+
+def test_08_claims_a_clear_change_and_only_from_enough_pictures():
+    told, rng = function_of("08", "told"), np.random.default_rng(0)
+    before = verdicts_right_by_chance(rng, 1.0)[0]
+    row = disturbed(before, verdicts_right_by_chance(rng, 0.5)[0])
+    assert "points, lower;" in told(row, True)
+    assert "did not learn" in told(row, False)
+    row["n_fake"] = MIN_IMAGES - 1
+    assert "cannot be told" in told(row, True)
+
+
+def exported(labels, logits, shifted):
+    """Return a row of notebook 09's table of exports."""
+    scores = metrics.probability(shifted)
+    found = metrics.agreement(scores, metrics.probability(logits))
+    return pd.Series(found | {"auc_low": metrics.auc(labels, scores)[1]})
+
+
+def test_09_claims_nothing_of_a_network_with_random_scores():
+    verdict, rng = function_of("09", "export_verdict"), np.random.default_rng(0)
+    draws = rng.normal(size=(DRAWS, 3, len(LABELS)))
+    lines = [
+        verdict(exported(LABELS, *logits), learned_from(metrics.probability(valid)))
+        for valid, *logits in draws
+    ]
+    assert share_of_claims(lines) <= 0.01
+
+
+def test_09_calls_the_goal_held_or_not_where_it_is_clear():
+    verdict, logits = function_of("09", "export_verdict"), np.linspace(-5, 5, 600)
+    labels = (logits > 0).astype(int)
+    assert verdict(exported(labels, logits, logits + 1e-9), True).endswith(": held")
+    assert verdict(exported(labels, logits, logits + 1), True).endswith(": not held")
+    few = labels[::10], logits[::10], logits[::10]
+    assert verdict(exported(*few), True).endswith(": cannot be told")
+    assert "does not tell" in verdict(exported(labels, logits, logits), False)
