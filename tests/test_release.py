@@ -13,24 +13,43 @@ import toydetector
 
 from ddlib.data.loader import load_images
 from ddlib.data.subsets import test_sets as sets_for_testing
+from ddlib.deploy import release as release_module
 from ddlib.deploy.detector import open_detector
 from ddlib.deploy.export import convert
 from ddlib.deploy.model_card import Card, choose_thresholds
 from ddlib.deploy.release import release, round_weights, write_release
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
+from ddlib.models.checkpoint import weights_digest
+from ddlib.models.finetuning import finetune
+from ddlib.models.train import build_from_protocol
 
 
 @pytest.fixture(scope="module")
 def released(tiny, cache, small_recipe, tmp_path_factory):
-    """A detector that was trained and written."""
-    folder = tmp_path_factory.mktemp("released")
-    release(tiny, small_recipe, folder, "mine", cache, default=True, log=len)
-    return open_detector(folder=folder / "mine")
+    """A detector that was trained and written, what training returned, and the lines it logged."""
+    folder, lines, trained = tmp_path_factory.mktemp("released"), [], []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            release_module, "finetune", lambda *a: trained.append(finetune(*a)) or trained[0]
+        )
+        release(tiny, small_recipe, folder, "mine", cache, default=True, log=lines.append)
+    return open_detector(folder=folder / "mine"), trained[0], lines
+
+
+def test_every_layer_is_trained_and_the_detector_takes_whole_images(released, small_recipe):
+    _, trained, lines = released
+    start = build_from_protocol(small_recipe.protocol)
+    assert trained.start_digest == weights_digest(start)
+    assert trained.detector.input_shape == (None, 64, 64, 3)
+    pairs = zip(start.trainable_weights, trained.detector.trainable_weights, strict=True)
+    for before, after in pairs:
+        assert not np.array_equal(before, after), before.path
+    assert len(lines) == len(trained.history) == small_recipe.protocol.epochs
 
 
 def test_a_release_is_calibrated_on_valid_and_measured_on_test(released, tiny, cache):
-    detector = released
+    detector, *_ = released
     assert detector.name == "mine" and detector.card.default
     rows = {row["test_set"]: row for row in detector.card.numbers}
     assert set(rows) == {"gan", "sd", "sd21"}
@@ -138,8 +157,10 @@ def test_weights_that_do_not_fit_half_precision_are_refused():
 
 
 def test_a_card_claims_no_band_that_so_few_images_cannot_measure(released):
-    (few,) = [text for text in released.card.limits if "fewer than 20" in text]
+    (few,) = [text for text in released[0].card.limits if "fewer than 20" in text]
     assert "ffhq, sd21, stylegan" in few  # five validation images each
-    assert "were not measured" in released.card.limits[-1]  # the test split holds no other source
+    assert (
+        "were not measured" in released[0].card.limits[-1]
+    )  # the test split holds no other source
     card = Card("x", toydetector.PROTOCOL, reject_band=(0.3, 0.6))
     assert "was not measured" in card.to_markdown() and "one in twenty" not in card.to_markdown()
