@@ -57,10 +57,9 @@ def upstream(tmp_path_factory):
         row |= {"split": "test", "set": "flux1", "repository": "bob/art", "file": FIGURE}
         row |= {"box": f"{left} {top} 25 20", "bytes": 1500, "sample": 0}
         rows.append(row | {"sha256": hashlib.sha256(cut.tobytes()).hexdigest()})
+    (root / "bob+art" / "unlisted.txt").write_text("unlisted")
     for name in ("ann+faces", "bob+art"):
         commit_all(root / name)
-        for setting in ("allowFilter", "allowAnySHA1InWant"):
-            git(root / name, "config", f"uploadpack.{setting}", "true")
     commits = {name: git(root / name.replace("/", "+"), "rev-parse", "HEAD").strip()
                for name in ("ann/faces", "bob/art")}  # fmt: skip
     table = pd.DataFrame(rows)
@@ -266,10 +265,16 @@ def test_a_repository_that_is_gone_or_lost_a_file(listed, upstream, repositories
     assert all(problem.startswith("not reached: git fetch") for problem in problems.values())
 
 
-def test_a_repository_without_partial_clones_is_fetched_whole(upstream, listed, tmp_path):
+@pytest.mark.parametrize("form", ["path", "address"])
+def test_a_repository_that_allows_no_partial_clones_will_do(upstream, listed, tmp_path, form):
+    """By its path it is fetched whole; a file: address is asked for the listed files alone."""
     for name in ("ann+faces", "bob+art"):
         git(upstream[0], "clone", "--quiet", "--bare", name, tmp_path / name)
-    mirror = f"{tmp_path.as_uri()}/{{owner}}+{{name}}"
+    root = tmp_path.as_uri() if form == "address" else str(tmp_path)
+    if form == "address":  # a copy may lack what nobody listed
+        lacking = git(upstream[0] / "bob+art", "rev-parse", "HEAD:unlisted.txt").strip()
+        (tmp_path / "bob+art" / "objects" / lacking[:2] / lacking[2:]).unlink()
+    mirror = f"{root}/{{owner}}+{{name}}"
     assert fetch_tier("large", tmp_path / "data", mirror=mirror)[1] == {}
 
 
