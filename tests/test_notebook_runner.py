@@ -78,7 +78,10 @@ def test_a_run_keeps_copies_markers_and_logs_of_notebooks_as_students_save_them(
     written = json.loads(path.read_text())
     del written["cells"][2]["metadata"]
     path.write_text(json.dumps(written), encoding="utf-8-sig")  # with a byte order mark
-    old = {"cell_type": "code", "input": "print('old')", "language": "python", "outputs": []}
+    view = "application/vnd.jupyter.widget-view+json"
+    shows = f"display({{'{view}': {{}}, 'text/html': 'static', 'text/plain': ''}}, raw=True)"
+    source = f"print('old')\n{shows}"
+    old = {"cell_type": "code", "input": source, "language": "python", "outputs": []}
     old |= {"collapsed": False, "prompt_number": 3, "metadata": {}}
     document = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}}
     document["worksheets"] = [{"cells": [old], "metadata": {}}]
@@ -94,6 +97,8 @@ def test_a_run_keeps_copies_markers_and_logs_of_notebooks_as_students_save_them(
     assert names == ["00_one.ipynb", "00_one.json", "01_two.ipynb", "01_two.json"]
     assert outputs(copies / "00_one.ipynb") == "alpha is 1e-05\n"
     assert outputs(copies / "01_two.ipynb") == "old\n"
+    text = (copies / "01_two.ipynb").read_text()
+    assert "static" in text and text.count(view) == 1  # in the source alone
     for copy in copies.glob("*.ipynb"):
         assert str(place) not in copy.read_text() and tempfile.gettempdir() not in copy.read_text()
     passed = json.loads((copies / "00_one.json").read_text())["parameters"]

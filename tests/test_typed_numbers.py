@@ -31,6 +31,7 @@ ALLOWED = {
         "1 %": "a rule for false alarms; the goal for flips",
         "5 %": "a rule for false alarms",
         "0.01": "the goal for the loss of AUC",
+        "1.96": "the quantile behind an interval of 95 %",
         "0.69": "ln 2",
         "0.693": "ln 2",
         "0.001": "the learning rate that ran in the study",

@@ -96,6 +96,7 @@ def execute_notebook(
         # papermill adds a banner to the copy of a notebook that failed, and this machine's paths
         executed.cells = [cell for cell in executed.cells if not _is_tagged(cell, "papermill-err")]
         executed.metadata.papermill.update(input_path=notebook.name, output_path=target.name)
+        _drop_widgets(executed)
         nbformat.write(executed, unfinished)
         error, lacking = _error_of(executed)
         if lacking:
@@ -109,6 +110,14 @@ def execute_notebook(
                 f"{notebook.name}{error}\nThe executed copy is {failed}, the log {log_file}"
             )
     return peak_mb, ""
+
+
+def _drop_widgets(executed: nbformat.NotebookNode) -> None:
+    """Drop the widgets that have a static view beside them: a page without a kernel shows none."""
+    executed.metadata.pop("widgets", None)
+    for output in (output for cell in executed.cells for output in cell.get("outputs", [])):
+        if output.get("data", {}).keys() & {"text/html", "image/png"}:
+            output.data.pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def _papermill(
