@@ -124,14 +124,6 @@ def test_deletion_falls_as_soon_as_the_evidence_is_gone(corner_model, corner_ima
     np.testing.assert_allclose(curve.scores + real.scores, 1, atol=1e-6)
 
 
-def test_insertion_is_deletion_run_from_the_other_image(corner_model, corner_images):
-    heats = np.random.default_rng(1).random((4, SIZE, SIZE))
-    forth = perturbation_curve(corner_model, corner_images, heats, "insertion", steps=5)
-    back = perturbation_curve(corner_model, corner_images, -heats, "deletion", steps=5)
-    np.testing.assert_allclose(forth.scores, back.scores[:, ::-1], atol=1e-6)
-    np.testing.assert_allclose(forth.scores[:, -1], sigmoid(6), rtol=1e-4)
-
-
 @pytest.mark.parametrize(("mode", "sign"), [("deletion", -1), ("insertion", 1)])
 def test_a_true_map_beats_the_baselines_and_a_false_one_does_not(
     corner_model, corner_images, corner_heats, mode, sign

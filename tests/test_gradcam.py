@@ -245,13 +245,11 @@ def test_images_come_in_every_usual_form(photographs):
         tf.constant(images),
         list(images),
         [images[:2], images[2]],
-        folder,
         str(folder),
-        files,
         [str(files[0]), Image.open(files[1]), images[2]],
     ):
         assert_same(cam(given), expected)
-    for single in (images[0], tf.constant(images[0]), files[0], Image.open(files[0])):
+    for single in (images[0], files[0], Image.open(files[0])):
         maps = cam(single)
         assert maps.heat.shape == (1, 4, 4)
         np.testing.assert_allclose(maps.raw[0], expected.raw[0], atol=1e-5)

@@ -77,14 +77,6 @@ def test_none_or_all_of_the_backbone_is_trained(trainable_layers, first):
     assert next(layer.name for layer in detector.layers if layer.trainable_weights) == first
 
 
-def test_the_options_reach_their_layers():
-    detector = build_detector(0.25, 64, None, dropout=0.3, dense_units=7, batch_norm_momentum=0.8)
-    assert detector.get_layer("dropout").rate == 0.3
-    assert detector.get_layer("features").units == 7
-    norms = [x for x in detector.layers if isinstance(x, keras.layers.BatchNormalization)]
-    assert len(norms) == 27 and {norm.momentum for norm in norms} == {0.8}
-
-
 def test_highpass_filters_are_blind_to_smooth_pictures():
     bank = highpass_filters(8)
     assert bank.shape == (3, 3, 3, 8)

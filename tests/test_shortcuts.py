@@ -120,9 +120,7 @@ def test_contingency_by_hand(rng):
         "JPEG": {"real": 3, "fake": 1},
         "PNG": {"real": 0, "fake": 2},
     }
-    sizes = contingency(manifest, "size")
-    assert sizes.loc["512 x 256"].tolist() == [0, 2]
-    assert sizes.to_numpy().sum() == 6
+    assert contingency(manifest, "size").loc["512 x 256"].tolist() == [0, 2]
     with pytest.raises(ValueError, match="by='colour'"):
         contingency(manifest, "colour")
     table = contingency(listed(rng, 4, jpeg_quality=[75, np.nan, 75, np.nan]), "jpeg_quality")
