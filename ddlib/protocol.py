@@ -15,7 +15,7 @@ PREPARE = 1  # prepared images
 FEATURES = 1  # bottleneck features
 TRAIN = 2  # trained weights and scores
 SIMULATE = 3  # simulated images
-INVENTORY = 2  # facts about files
+INVENTORY = 3  # facts about files
 VERSIONS = [PREPARE, FEATURES, TRAIN, SIMULATE, INVENTORY]
 
 REAL = 0

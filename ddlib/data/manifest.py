@@ -26,8 +26,9 @@ SPLIT_WORDS |= {"training": "train", "val": "valid", "validation": "valid", "tes
 SPLIT_SHARES = {"valid": 0.1, "test": 0.2}  # where the split is drawn; the others train
 GIVEN = ("path", "label", "source", "split")
 COLUMNS = (*GIVEN, "identity", "crop_share", *FACTS)
+NEEDED = COLUMNS[:-1]  # all but the perceptual hash, which simulated images lack
 _LABEL_WORDS = {label: label for label in LABELS}  # in any case
-_TEXT = (*GIVEN, "identity", "format", "sha256")
+_TEXT = (*GIVEN, "identity", "format", "sha256", "phash")
 
 
 class ManifestError(ValueError):
@@ -44,6 +45,7 @@ class Reason(StrEnum):
     BROKEN = "broken"  # missing, damaged, too small, or not the listed content
     LISTED_TWICE = "listed twice"
     DUPLICATE = "duplicate"  # the same content in the same split
+    NEAR_COPY = "near-copy"  # a test image that shows the same as one of train or valid
     SAME_PERSON = "same person"  # a training image of somebody in valid or test
     NOT_LISTED = "not listed"  # in the folder, but not in its manifest.csv
     UNKNOWN_LAYOUT = "unknown layout"
@@ -66,8 +68,8 @@ class Manifest:
         One row an image, with `COLUMNS`: path (forward slashes), label ("real" or "fake"), source
         (who made it), split ("train", "valid" or "test"), identity (images that share one are in
         one split; missing where unknown), crop_share (share of the centred square that is kept, in
-        (0, 1]), width and height in pixels, format, bytes, jpeg_quality (missing unless JPEG) and
-        sha256.
+        (0, 1]), width and height in pixels, format, bytes, jpeg_quality (missing unless JPEG),
+        sha256 and phash (`ddlib.images.phash`; missing where unknown, or of a flat picture).
     excluded : pandas.DataFrame
         Files that are left out: path, kind (a value of `Reason`) and reason (a sentence).
 
@@ -83,9 +85,10 @@ class Manifest:
 
     def __post_init__(self):
         """Put the columns in order and number the rows from 0."""
-        _require(self.table, COLUMNS, f"the manifest of {self.root}")
+        _require(self.table, NEEDED, f"the manifest of {self.root}")
+        table = self.table.reindex(columns=list(COLUMNS)).reset_index(drop=True)
         object.__setattr__(self, "root", Path(self.root))
-        object.__setattr__(self, "table", self.table[list(COLUMNS)].reset_index(drop=True))
+        object.__setattr__(self, "table", table)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -165,7 +168,7 @@ class Manifest:
     @classmethod
     def load(cls, csv, root) -> Manifest:
         """Read a table that `save` wrote and check it; the images themselves are not read."""
-        manifest = cls(Path(root), read_table(csv, COLUMNS))
+        manifest = cls(Path(root), read_table(csv, NEEDED))
         check_manifest(manifest)
         return manifest
 
@@ -216,7 +219,9 @@ def build_manifest(files, root, cache=None, progress=False) -> Manifest:
         changed = files["sha256"].notna() & (files["sha256"] != facts["sha256"]) & problem.isna()
         problem[changed] = "content differs from the listed sha256; fetch it again or list it anew"
     broken = exclude(files["path"][problem.notna()], Reason.BROKEN, list(problem.dropna()))
-    table = files.drop(columns="sha256", errors="ignore").join(facts.drop(columns="path"))
+    table = files.drop(columns=["sha256", "phash"], errors="ignore").join(
+        facts.drop(columns="path")
+    )
     table, drawn_twice = _fill_splits(table[problem.isna()])
     table, duplicates = drop_duplicates(table)
     excluded = pd.concat([again, broken, drawn_twice, duplicates], ignore_index=True)

@@ -33,6 +33,7 @@ from ddlib.data.manifest import (
     exclude,
     read_table,
 )
+from ddlib.data.near_copies import drop_near_copies, mixed_labels
 from ddlib.images.read import list_images
 from ddlib.protocol import LABELS
 
@@ -241,8 +242,9 @@ def open_folder(root, progress: bool = False, strict: bool = True) -> Manifest:
         )
     manifest = build_manifest(rows, root, Cache().folder("inventory"), progress)
     table, same_person = drop_shared_identities(manifest.table)
+    table, near = drop_near_copies(table)
     others = set(found).difference(manifest.table["path"], manifest.excluded["path"])
-    parts = [manifest.excluded, same_person, exclude(sorted(others), kind, reason)]
+    parts = [manifest.excluded, same_person, near, exclude(sorted(others), kind, reason)]
     parts.append(
         exclude(closed, Reason.BROKEN, "the folder cannot be read; change its permissions")
     )
@@ -259,7 +261,7 @@ def open_folder(root, progress: bool = False, strict: bool = True) -> Manifest:
 
 
 def folder_warnings(table: pd.DataFrame) -> list[str]:
-    """Return warnings of classes that a split lacks and of labels that a folder contradicts."""
+    """Return warnings of classes that a split lacks and of labels that something contradicts."""
     lines, there = [], set(zip(table["split"], table["label"], strict=True))
     for split in SPLITS:
         lacking = [label for label in LABELS if (split, label) not in there]
@@ -274,6 +276,11 @@ def folder_warnings(table: pd.DataFrame) -> list[str]:
         lines.append(
             f"warning: {len(against)} images lie in a folder of the other label, such as "
             f"{printable(against[0])}: manifest.csv, or else the outermost folder, decides"
+        )
+    if mixed := mixed_labels(table):
+        lines.append(
+            f"warning: {len(mixed)} fakes are near-copies of photographs, such as "
+            f"{printable(mixed[0])}; an edited photograph may be meant, a wrong label may not"
         )
     return lines
 

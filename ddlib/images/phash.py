@@ -1,0 +1,28 @@
+"""A perceptual hash: bits of a picture that a new JPEG pass or another size hardly changes."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+SIDE = 64  # pixels of the grey picture that is transformed
+KEPT = 12  # lowest frequencies in each direction
+BITS = KEPT**2 - 1  # one for each of them beside the mean
+MIN_CONTRAST = 4.0  # standard deviation of the grey levels below which a picture has no hash
+
+
+def perceptual_hash(image: np.ndarray) -> str | None:
+    """Return the hash of an image (H, W, 3) uint8 as 36 hexadecimal digits; None if it is flat.
+
+    The grey picture is reduced to 64 x 64 pixels and transformed; its lowest frequencies beside
+    the mean are compared with their median, as in the hash known as pHash. The package ImageHash
+    has the same with a square number of bits; these few lines spare it and PyWavelets.
+    """
+    from scipy.fft import dctn
+
+    small = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    grey = np.asarray(small, np.float64)
+    if grey.std() < MIN_CONTRAST:
+        return None
+    low = dctn(grey, norm="ortho")[:KEPT, :KEPT].ravel()[1:]
+    return np.packbits(low > np.median(low)).tobytes().hex()
