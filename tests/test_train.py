@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ddlib.data.batches import training_batches, validation_batches
+from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.models.features import (
     bottleneck_features,
@@ -71,6 +72,25 @@ def test_precision_is_chosen_by_what_it_does_to_the_logit(gain, expected):
     tail = keras.Model(features, ones(pooled))
     images = np.full((2, 4, 4, 3), 200, np.uint8)
     assert choose_feature_dtype(prefix, tail, images) == expected
+
+
+def test_features_in_eight_bits_are_steps_of_a_relu6(sets, tmp_path):
+    protocol = replace(TINY, trainable_layers=10)
+    prefix, _ = split_backbone(build_from_protocol(protocol))
+    kept = {
+        dtype: bottleneck_features(prefix, sets[1], protocol, Cache(tmp_path), False, dtype)
+        for dtype in ("float32", "float16", "uint8")
+    }
+    exact, eight = kept["float32"].take(slice(None)), kept["uint8"].take(slice(None))
+    assert eight.dtype == np.float32 and kept["uint8"].arrays[0].dtype == np.uint8
+    assert 0 < np.abs(eight - exact).max() <= 6 / 255 / 2 + 1e-4
+    chosen = kept["uint8"].select(np.array([2, 0]))
+    assert np.array_equal(chosen.take(slice(None)), eight[[2, 0]])
+    linear = keras.Model(prefix.input, prefix.layers[-2].output)
+    with pytest.raises(ValueError, match="no ReLU6"):
+        bottleneck_features(linear, sets[1], protocol, Cache(tmp_path), False, "uint8")
+    with pytest.raises(ValueError, match="uint8, float16, float32"):
+        bottleneck_features(prefix, sets[1], protocol, Cache(tmp_path), False, "int4")
 
 
 def test_mirrored_features_are_those_of_mirrored_images(sets, cache):

@@ -12,10 +12,11 @@ from ddlib.data.manifest import Manifest
 from ddlib.protocol import PREPARE, Protocol
 
 
-def gather_blocks(manifest: Manifest, load_block) -> Rows:
+def gather_blocks(manifest: Manifest, load_block, step: float | None = None) -> Rows:
     """Return rows in the manifest's order from one stored array for each source and split.
 
-    ``load_block(block)`` gets the manifest of one source and split and returns its array.
+    ``load_block(block)`` gets the manifest of one source and split and returns its array; `step`
+    is that of `ddlib.data.cache.Rows`.
     """
     if not len(manifest):
         raise ValueError(f"{manifest.root}: no image was chosen, so there is nothing to load")
@@ -29,7 +30,7 @@ def gather_blocks(manifest: Manifest, load_block) -> Rows:
     if (array_of < 0).any():
         path = manifest.table["path"][int(np.argmin(array_of))]
         raise ValueError(f"{path} has no source or no split; every row of a manifest needs both")
-    return Rows(arrays, array_of, row_of)
+    return Rows(arrays, array_of, row_of, step)
 
 
 def block_key(block: Manifest, protocol: Protocol) -> dict:

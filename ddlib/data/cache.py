@@ -228,12 +228,15 @@ class Rows:
     arrays : list of (n_i, ...) arrays or `StoredArray` of one dtype and row shape
     array_of, row_of : (N,) int arrays
         Where each row lies: the number of its array, and its row there.
+    step : float, optional
+        Stored whole numbers count steps of this size; rows are then float32.
     """
 
-    def __init__(self, arrays: Sequence, array_of: np.ndarray, row_of: np.ndarray):
+    def __init__(self, arrays: Sequence, array_of: np.ndarray, row_of: np.ndarray, step=None):
         self.arrays, self.array_of, self.row_of = list(arrays), array_of, row_of
         self.shape = (len(array_of), *self.arrays[0].shape[1:])
-        self.dtype = self.arrays[0].dtype
+        self.dtype = self.arrays[0].dtype if step is None else np.dtype(np.float32)
+        self.step = step
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -245,11 +248,11 @@ class Rows:
         for number in np.unique(array_of):
             chosen = array_of == number
             out[chosen] = self.arrays[number][row_of[chosen]]
-        return out
+        return out if self.step is None else out * self.dtype.type(self.step)
 
     def select(self, indices: np.ndarray) -> Rows:
         """Return the rows at `indices`, still where they are stored."""
-        return Rows(self.arrays, self.array_of[indices], self.row_of[indices])
+        return Rows(self.arrays, self.array_of[indices], self.row_of[indices], self.step)
 
     def chunks(self, size: int) -> Iterable[np.ndarray]:
         """Yield all rows in order, `size` at a time."""

@@ -14,9 +14,10 @@ from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.inference import CHUNK, compiled, fastest, has_gpu, interpreters, logit_model
-from ddlib.protocol import FEATURES, Protocol
+from ddlib.protocol import FEATURES, Protocol, check_choice
 
 MAX_LOGIT_ERROR = 0.01  # that half precision may cause; a score moves by a quarter at most
+STEP = 6 / 255  # of features in eight bits: the output of a ReLU6 lies in [0, 6]
 _BATCH = 64  # images a forward pass of TensorFlow; larger is not faster on two cores
 
 
@@ -52,14 +53,18 @@ def bottleneck_features(
     """Return the frozen prefix's output for a manifest's images, in its order, from the cache.
 
     `prefix` is what `split_backbone` gives; with `mirror` the images are mirrored first;
-    `feature_dtype`, "float16" or "float32", is that of what is kept.
+    `feature_dtype`, "uint8", "float16" or "float32", is that of what is kept. In eight bits only a
+    ReLU6's output fits: a ValueError else.
     """
-    weights = weights_digest(prefix)
+    check_choice("feature_dtype", feature_dtype, ("uint8", "float16", "float32"))
+    weights, last = weights_digest(prefix), prefix.layers[-1]
+    if feature_dtype == "uint8" and getattr(last, "max_value", None) != 6:
+        raise ValueError(f"layer {last.name} is no ReLU6; keep its features in float16")
 
     def load_block(block: Manifest):
         key = block_key(block, protocol) | {
             "weights": weights,
-            "layer": prefix.layers[-1].name,
+            "layer": last.name,
             "pixel_range": list(protocol.pixel_range),
             "mirror": mirror,
             "features": FEATURES,
@@ -69,7 +74,7 @@ def bottleneck_features(
         shape = (len(block), *prefix.output_shape[1:])
         return cache.array("features", key, shape, feature_dtype, chunks)
 
-    return gather_blocks(manifest, load_block)
+    return gather_blocks(manifest, load_block, STEP if feature_dtype == "uint8" else None)
 
 
 def choose_feature_dtype(prefix: keras.Model, tail: keras.Model, images: np.ndarray) -> str:
@@ -96,5 +101,7 @@ def _outputs(prefix: keras.Model, images: Rows, mirror: bool, dtype: str) -> Ite
     if mirror:
         batches = (batch[:, :, ::-1] for batch in batches)
     if use_tensorflow:
-        return map(compiled(prefix), batches)
-    return interpreters(prefix).stream(batches, dtype)
+        outputs = map(compiled(prefix), batches)
+    else:
+        outputs = interpreters(prefix).stream(batches, "float32" if dtype == "uint8" else dtype)
+    return (np.rint(each / STEP) for each in outputs) if dtype == "uint8" else outputs

@@ -75,8 +75,9 @@ def train_detector(
     Both manifests must hold both classes, which weigh the same in the loss whatever their counts.
     `cache` keeps images and features; `log` gets one line an epoch.
 
-    `feature_dtype` is that of the stored features: "float16" halves the disk, "float32" repeats
-    plain training. By default half where it changes no logit by more than `MAX_LOGIT_ERROR`.
+    `feature_dtype` is that of the stored features: "float16" halves the disk and "uint8" quarters
+    it, "float32" repeats plain training. By default half precision where it changes no logit by
+    more than `MAX_LOGIT_ERROR`.
 
     `pool` holds the images whose features are kept, of which `training` is a part: trainings on
     many parts of one pool share its features. By default `training` itself.
