@@ -63,6 +63,9 @@ bench: $(STAMP)  ## Measure the speed against the study's way (a quiet machine, 
 lines: $(STAMP)  ## Count the lines of ddlib that notebooks 00 to 07 run (two minutes)
 	@$(RUN) tests.benchmarks.notebook_lines
 
+scale: $(STAMP)  ## Measure how cost grows with the number of pictures (hours; goes on if stopped)
+	@$(RUN) tests.benchmarks.scale $(if $(DATA),--data "$(DATA)") $(if $(ALPHA),--alpha $(ALPHA))
+
 lock: pyproject.toml  ## Write requirements.lock anew from pyproject.toml (UPGRADE=1: newest versions)
 	@[ -x $(BIN)/uv ] || $(MAKE) $(STAMP)
 	@$(COMPILE) $(EXTRAS:%=--extra %) --output-file requirements.lock

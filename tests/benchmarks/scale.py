@@ -1,6 +1,6 @@
 """How cost grows with the number of pictures: time, memory and disk, and what 140,000 would cost.
 
-    python -m tests.benchmarks.scale --data FOLDER [--sizes 500,2000,10000] [--train-to 2000]
+    python -m tests.benchmarks.scale [--data FOLDER] [--sizes 2000,10000,50000] [--train-to 2000]
 
 Each step runs in a process of its own on a folder of n pictures that are linked from FOLDER; where
 it has fewer, simulated ones with other seeds follow, so that no two are equal. A row is kept as
@@ -38,21 +38,22 @@ from ddlib.protocol import preset
 
 ROOT = Path(__file__).resolve().parents[2]
 GOALS = (100_000, 140_000)  # pictures: the study's GAN set has 140,000
+FIT_FROM = 1000  # pictures: below, the start of TensorFlow is most of the time
 WAYS = ("one thread", "two threads", "Ray, one machine", "Ray, two nodes")
 STEPS = ("inventory", "features", "training", "scoring")
 
 
 def link_pictures(data: Path, n: int, place: Path) -> None:
     """Fill `place` with n pictures as ``real/SOURCE`` and ``fake/SOURCE``, no two of them equal."""
-    manifests, seed = [open_folder(data)], 1
+    manifests, seed = [open_folder(data)] if data.is_dir() else [], 1
     while (missing := n - sum(map(len, manifests))) > 0:
         from ddlib.data.simulate.dataset import make_simulated
 
         counts = {"train": {"gan": min(2000, -(-missing // 2))}}
         manifests.append(make_simulated(place.parent / f"seed{seed}", counts, seed))
         seed += 1
-    chosen = [manifests[0].sample(n), *manifests[1:]]
-    table = pd.concat([m.table.assign(file=list(map(str, m.paths))) for m in chosen]).head(n)
+    manifests[0] = manifests[0].sample(n)
+    table = pd.concat([m.table.assign(file=list(map(str, m.paths))) for m in manifests]).head(n)
     for number, row in enumerate(table.itertuples()):
         folder = place / row.label / row.source
         folder.mkdir(parents=True, exist_ok=True)
@@ -161,14 +162,19 @@ def in_child(step: str, way: str, place: Path, alpha: float) -> dict:
 
 
 def summary(rows: list[dict]) -> pd.DataFrame:
-    """Return the measured rows, the slope of log time on log n of each step, and predictions."""
+    """Return the measured rows, the slope of log time on log n of each step, and predictions.
+
+    Both from the sizes of `FIT_FROM` or more.
+    """
+    totals = ("seconds", "cpu_seconds", "disk_mb")
     table = pd.DataFrame(rows).assign(kind="measured")
+    table[[f"slope_{name}" for name in totals]] = np.nan
     parts = [table]
-    for (step, way), group in table.groupby(["step", "way"], sort=False):
+    for (step, way), group in table[table["n"] >= FIT_FROM].groupby(["step", "way"], sort=False):
         if group["n"].nunique() < 2:
             continue
         new = pd.DataFrame({"step": step, "way": way, "n": GOALS, "kind": "predicted"})
-        for name in ("seconds", "cpu_seconds", "disk_mb"):
+        for name in totals:
             known = group.dropna(subset=[name]) if name in group else group.iloc[:0]
             if len(known) > 1:
                 slope, shift = np.polyfit(np.log(known["n"]), np.log(known[name]), 1)
@@ -193,7 +199,7 @@ def chart(table: pd.DataFrame, path: Path) -> None:
             rows = rows.sort_values("n")
             seen = rows[rows["kind"] == "measured"]
             label = step if step != "scoring" else f"{step}, {way}"
-            axis.plot(rows["n"], rows["cpu_seconds"], DASHES[k % 6], color=colors[k], lw=1)
+            axis.plot(rows["n"], rows["cpu_seconds"], ls=DASHES[k % 6], color=colors[k], lw=1)
             marks = {"color": colors[k], "marker": MARKERS[k], "ls": "none"}
             axis.plot(seen["n"], seen["cpu_seconds"], label=label, **marks)
             axis.plot(rows["n"], rows["cpu_seconds"], mfc="none", **marks)
@@ -208,9 +214,9 @@ def chart(table: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     """Measure what is missing and keep the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("simulated"))
     parser.add_argument("--alpha", type=float, default=0.75)
-    parser.add_argument("--sizes", default="500,2000,10000")
+    parser.add_argument("--sizes", default="2000,10000,50000")
     parser.add_argument("--train-to", type=int, default=10**9, help="no training on more pictures")
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--measure", nargs=2, metavar=("STEP", "WAY"), help=argparse.SUPPRESS)
