@@ -9,6 +9,7 @@ from PIL import Image
 
 from ddlib.__main__ import main
 from ddlib.data.near_copies import MOST_BITS, near_copies
+from ddlib.data.public import read_list
 from ddlib.data.sources import open_folder
 from ddlib.images.phash import BITS, perceptual_hash
 
@@ -99,3 +100,16 @@ def test_near_copies_are_kept_out_of_test_and_told(tmp_path):
     assert told.exit_code == 0, told.output
     assert "note: 1 excluded (near-copy)" in told.output
     assert "1 fakes are near-copies of photographs, such as test/fake/edited.png" in told.output
+
+
+def test_no_test_picture_of_the_public_list_is_near_a_training_picture_unless_it_is_dropped():
+    table = read_list("large")
+    assert table["phash"].str.len().eq(36).all()
+    test = table["split"] == "test"
+    positions, _ = near_copies(list(table["phash"][test]), list(table["phash"][~test]))
+    assert (positions >= 0).sum() < 0.005 * test.sum()  # a handful, which `open_folder` drops
+    assert not set(table["sha256"][test]) & set(table["sha256"][~test])
+    sample = table[table["sample"] == "1"]
+    tested = sample["split"] == "test"
+    positions, _ = near_copies(list(sample["phash"][tested]), list(sample["phash"][~tested]))
+    assert (positions < 0).all()

@@ -2,7 +2,8 @@
 
 ``large.csv.xz`` beside this file lists each picture: path, label, source, split, set (as
 ``sources.toml`` has it), repository, commit, file, box (left, top, width and height of a cut-out
-of a figure), bytes, sha256 (of the file; of a cut-out its RGB pixels) and sample (1: in `sample`).
+of a figure), bytes, sha256 (of the file; of a cut-out its RGB pixels), phash (perceptual hash) and
+sample (1: in `sample`).
 """
 
 from __future__ import annotations
