@@ -58,8 +58,10 @@ def bottleneck_features(
     """
     check_choice("feature_dtype", feature_dtype, ("uint8", "float16", "float32"))
     weights, last = weights_digest(prefix), prefix.layers[-1]
-    if feature_dtype == "uint8" and getattr(last, "max_value", None) != 6:
-        raise ValueError(f"layer {last.name} is no ReLU6; keep its features in float16")
+    padded = isinstance(last, keras.layers.ZeroPadding2D)  # zeros around it are in [0, 6] too
+    source = prefix.layers[-2] if padded else last
+    if feature_dtype == "uint8" and getattr(source, "max_value", None) != 6:
+        raise ValueError(f"layer {source.name} is no ReLU6; keep its features in float16")
 
     def load_block(block: Manifest):
         key = block_key(block, protocol) | {

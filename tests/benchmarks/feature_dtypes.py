@@ -2,13 +2,14 @@
 
     python -m tests.benchmarks.feature_dtypes --data FOLDER [--alpha 0.25] [--n 1600]
 
-Trains the clean baseline on the same images with each kind. `seconds` of seed 0 holds the making of
-the features, which the other seeds read. Writes figures/tables/feature_dtypes_TIER.csv and .json.
+Trains the clean baseline on the same images with each kind; `seconds` holds the features' making.
+Writes figures/tables/feature_dtypes_NAME.csv and .json; what is there is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 from dataclasses import replace
@@ -18,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pandas as pd
 
-from ddlib._io import atomic_write, write_json
+from ddlib._io import atomic_write, read_json, write_json
 from ddlib.data.cache import Cache
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
@@ -40,30 +41,33 @@ def main() -> None:
     parser.add_argument("--n", type=int, help="training images; by default all")
     parser.add_argument("--out", type=Path, default=ROOT / "figures" / "tables")
     given = parser.parse_args()
-    rows = []
+    target = given.out / f"feature_dtypes_{Path(given.data).name}.csv"
+    kept = target.with_suffix(".json")
+    rows = read_json(kept)["rows"] if kept.is_file() else []
     with tempfile.TemporaryDirectory() as folder:
         study = open_study(given.data, Path(folder) / "runs", given.alpha)
         job = Job(study.protocol("gan"), given.n)
         training, validation = (job.images(study.manifest, part) for part in ("train", "valid"))
         test = study.test_sets["gan"]
-        for dtype in DTYPES:
-            cache = Cache(Path(folder) / dtype, limit=100)
-            for seed in range(SEEDS):
-                protocol = replace(job.protocol, seed=seed)
-                trained = train_detector(training, validation, protocol, cache, dtype, log=len)
-                sizes = [entry["bytes"] for entry in cache.entries() if entry["kind"] == "features"]
-                found = score_table(test.labels, probability(trained.logits(test, cache)))
-                row = {"feature_dtype": dtype, "seed": seed, "features_mb": sum(sizes) / 1e6}
-                row |= {"seconds": trained.seconds, "load": os.getloadavg()[0]}
-                row |= {name: found[name] for name in ("accuracy", "auc")}
-                rows.append(row | {"val_loss": trained.history["val_loss"].min()})
-                print(rows[-1], flush=True)
         facts = {"tier": study.tier, "n_training": len(training), "n_test": len(test)}
         facts["protocol"] = job.protocol.to_dict()
-    target = given.out / f"feature_dtypes_{facts['tier']}.csv"
+        known = {(row["feature_dtype"], row["seed"]) for row in rows}
+        for dtype, seed in itertools.product(DTYPES, range(SEEDS)):
+            if (dtype, seed) in known:
+                continue
+            cache = Cache(Path(folder) / f"{dtype}{seed}", limit=100)
+            protocol = replace(job.protocol, seed=seed)
+            trained = train_detector(training, validation, protocol, cache, dtype, log=len)
+            sizes = [entry["bytes"] for entry in cache.entries() if entry["kind"] == "features"]
+            found = score_table(test.labels, probability(trained.logits(test, cache)))
+            row = {"feature_dtype": dtype, "seed": seed, "features_mb": sum(sizes) / 1e6}
+            row |= {"seconds": trained.seconds, "load": os.getloadavg()[0]}
+            row |= {name: float(found[name]) for name in ("accuracy", "auc")}
+            rows.append(row | {"val_loss": float(trained.history["val_loss"].min())})
+            print(rows[-1], flush=True)
+            write_json(kept, {"rows": rows, **facts, "provenance": provenance()})
     with atomic_write(target) as unfinished:
         pd.DataFrame(rows).round(4).to_csv(unfinished, index=False)
-    write_json(target.with_suffix(".json"), {"rows": rows, **facts, "provenance": provenance()})
 
 
 if __name__ == "__main__":
