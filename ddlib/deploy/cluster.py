@@ -30,7 +30,6 @@ BLOCK = 64  # pictures that a process takes at once: seconds of work, a moment o
 # Read by Ray when it is imported and by the processes that it starts. The second makes a local Ray
 # listen on 127.0.0.1, on Linux as it does elsewhere; no argument of `ray.init` does.
 LOCAL = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-LOCAL["RAY_agent_register_timeout_ms"] = "30000"  # on a busy machine the usual 15 s are too few
 LOCAL_MEMORY = 256 * 2**20  # bytes of Ray's store; paths and rows need less
 
 
@@ -84,8 +83,8 @@ def connect(address: str | None = None, workers: int | None = None) -> Iterator:
             ray.init(**place, logging_level="error", log_to_driver=False)
     except (Exception, SystemExit) as error:  # Ray raises a bare Exception or exits
         ray.shutdown()
-        where = f"at {address}" if address else "on this machine"
-        raise ClusterError(f"Ray does not start {where}: {error}") from error
+        where = f"at {address}" if address else "here; on a busy machine a second try may help"
+        raise ClusterError(f"Ray does not start {where} ({error})") from error
     try:
         yield ray
     finally:
