@@ -44,6 +44,11 @@ def test_a_new_run_falls_into_its_interval_as_often_as_promised():
     assert 0.92 <= inside / 1000 <= 0.985
 
 
+def test_a_new_run_may_find_some_where_two_runs_found_none():
+    # p = 1.921 / 57.84 = 0.0332; 1.96 * sqrt(0.0332 * 0.9668 * 2 / 54) = 0.0676
+    assert new_run_interval([0.0, 0.0], n=54) == pytest.approx((0.0, 0.0676), abs=2e-4)
+
+
 def test_variance_components_are_told_apart():
     rng = np.random.default_rng(1)
     found = []

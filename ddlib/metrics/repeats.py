@@ -29,8 +29,9 @@ def new_run_interval(values, n: int, n_new: int | None = None) -> tuple[float, f
     """Return where the share measured in one new run lies with 95 %, given k earlier runs.
 
     The new run has another seed, and `n_new` other test images (None: n as well) of the same kind:
-    half the interval is sqrt((t s sqrt(1 + 1/k))^2 + z^2 p (1 - p) (1/n + 1/n_new)), with mean p
-    and standard deviation s over the runs, which all saw the same n images.
+    half the interval is sqrt((t s sqrt(1 + 1/k))^2 + z^2 p (1 - p) (1/n + 1/n_new)), with standard
+    deviation s over the runs, which all saw the same n images, and p their mean, drawn to one half
+    as if z^2 more images had been seen (Agresti and Coull 1998), so that 0 of n leaves a doubt.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def new_run_interval(values, n: int, n_new: int | None = None) -> tuple[float, f
     if k < 2:
         return nan, nan
     of_seeds = _student(k) * values.std(ddof=1) * sqrt(1 + 1 / k)
-    of_images = Z95 * sqrt(mean * (1 - mean) * (1 / n + 1 / n_new))
+    p = (n * mean + Z95**2 / 2) / (n + Z95**2)
+    of_images = Z95 * sqrt(p * (1 - p) * (1 / n + 1 / n_new))
     half = sqrt(of_seeds**2 + of_images**2)
     return max(0.0, mean - half), min(1.0, mean + half)
 

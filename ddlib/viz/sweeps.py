@@ -27,8 +27,9 @@ def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
     for ax, plan in zip(axes[0], plans, strict=True):
         own = curve[curve["plan"] == plan]
         for place, (protocol, part) in enumerate(own.groupby("protocol", sort=False)):
-            seeds = f"{part['seeds'].min()} to {part['seeds'].max()} seeds"
-            label = f"{display_name(protocol, 'protocol')} ({seeds})"
+            few, many = part["seeds"].min(), part["seeds"].max()
+            seeds = f"{few}" if few == many else f"{few} to {many}"
+            label = f"{display_name(protocol, 'protocol')} (seeds: {seeds})"
             ends = part["accuracy_low"], part["accuracy_high"]
             draw_series(ax, protocol, place, label, part["n"], part["accuracy"], *ends)
             laws = fits[(fits["plan"] == plan) & (fits["protocol"] == protocol)]
