@@ -185,3 +185,16 @@ def test_a_wrong_function_of_ddlib_fails_the_comparison(case, monkeypatch):
         monkeypatch.setattr(home, function, broken)
     with pytest.raises(AssertionError):
         exec(comparison, names)
+
+
+def test_the_count_of_02_fails_for_another_network():
+    from ddlib.mobilenet import build_detector
+
+    imports, (count,), comparison = by_hand_and_comparison("02", "kernels")
+    names = {"width": 0.25, "detector": build_detector(0.25, 32, None)}
+    exec(compile(imports, "imports", "exec"), names)
+    exec(count, names)
+    exec(comparison, names)
+    names["detector"] = build_detector(0.5, 32, None)
+    with pytest.raises(AssertionError):
+        exec(comparison, names)

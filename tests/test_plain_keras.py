@@ -1,13 +1,18 @@
 """What a student types first: Keras's own loader and training, ddlib's network and map."""
 
+import re
+from pathlib import Path
+
 import keras
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 
 from ddlib.gradcam import GradCAM
 from ddlib.images.overlay import overlay
-from ddlib.mobilenet import build_detector
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +30,22 @@ def faces(tmp_path_factory):
     return root
 
 
-def test_plain_keras_lines(faces):
-    train, valid = keras.utils.image_dataset_from_directory(
-        faces,
-        class_names=["real", "fake"],
-        label_mode="binary",
-        image_size=(64, 64),
-        crop_to_aspect_ratio=True,
-        batch_size=8,
-        validation_split=0.25,
-        subset="both",
-        seed=0,
-    )
-    model = build_detector(alpha=0.25, image_size=64, weights=None)
-    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-    model.fit(train, validation_data=valid, epochs=2, verbose=0)
-    images, _ = next(iter(valid))
+def test_plain_keras_lines(faces, tmp_path, monkeypatch):
+    """The lines of notebook 02, on small pictures and from random weights."""
+    monkeypatch.chdir(faces.parent)
+    (path,) = NOTEBOOKS.glob("02_*.ipynb")
+    prose = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells)
+    (block,) = re.findall(r"```python\n(import keras\n.*?)```", prose, re.DOTALL)
+    small = {'"my-faces"': repr(faces.name), "(256, 256)": "(64, 64)", "=32": "=8", "=5": "=2"}
+    small |= {'weights="imagenet"': "image_size=64, weights=None", '"mine.keras"': "saved"}
+    for old, new in small.items():
+        assert block.count(old) == 1, old
+        block = block.replace(old, new)
+    names = {"saved": tmp_path / "mine.keras"}
+    exec(block, names)
+
+    model = keras.saving.load_model(tmp_path / "mine.keras")
+    images, _ = next(iter(names["valid"]))
     maps = GradCAM(model)(images)
     picture = overlay(images[0].numpy(), maps.heat[0])
 
