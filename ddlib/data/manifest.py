@@ -191,8 +191,9 @@ def build_manifest(files, root, cache=None, progress=False) -> Manifest:
     ----------
     files : pandas.DataFrame or sequence of dict
         path (relative to `root`), label, source, split; optional identity, crop_share and sha256.
-        A blank source becomes the label, a blank split that of the same content elsewhere or one
-        that `draw_splits` draws; where sha256 is given, a file of other content is excluded.
+        A blank source becomes that of another row of the file or the label, a blank split that of
+        the same content elsewhere or one that `draw_splits` draws; where sha256 is given, a file of
+        other content is excluded.
     root : path-like
     cache, progress
         As in `ddlib.data.inventory.read_facts`.
@@ -323,10 +324,13 @@ def _checked_rows(files: pd.DataFrame, root: Path) -> pd.DataFrame:
     files["crop_share"] = files["crop_share"].where(files["crop_share"].notna(), 1.0)
     for column, words in {"label": _LABEL_WORDS, "split": SPLIT_WORDS}.items():
         files[column] = [words.get(str(word).lower(), word) for word in files[column]]
-    files["source"] = files["source"].where(files["source"].notna(), files["label"])
     _check_values(files.assign(split=files["split"].fillna("train")))
     spelled = _one_spelling(files["path"], root)
     _check_contradictions(files.assign(file=spelled), "file", "list each file once")
+    for column in ("source", "split"):  # what another row of the same file states
+        stated = files.groupby(spelled)[column].transform("first")
+        files[column] = files[column].where(files[column].notna(), stated)
+    files["source"] = files["source"].where(files["source"].notna(), files["label"])
     return files.assign(path=spelled, crop_share=pd.to_numeric(files["crop_share"]))
 
 
