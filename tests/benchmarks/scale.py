@@ -162,11 +162,12 @@ def in_child(step: str, way: str, place: Path, alpha: float) -> dict:
 
 
 def summary(rows: list[dict]) -> pd.DataFrame:
-    """Return the measured rows, the slope of log time on log n of each step, and predictions.
+    """Return the measured rows, the slope of log cost on log n of each step, and predictions.
 
-    Both from the sizes of `FIT_FROM` or more.
+    Both from the sizes of `FIT_FROM` or more. Seconds on the clock are predicted from those of the
+    processor: what else ran says nothing about another day.
     """
-    totals = ("seconds", "cpu_seconds", "disk_mb")
+    totals = ("cpu_seconds", "disk_mb")
     table = pd.DataFrame(rows).assign(kind="measured")
     table[[f"slope_{name}" for name in totals]] = np.nan
     parts = [table]
@@ -180,7 +181,9 @@ def summary(rows: list[dict]) -> pd.DataFrame:
                 slope, shift = np.polyfit(np.log(known["n"]), np.log(known[name]), 1)
                 new[name] = np.exp(shift + slope * np.log(GOALS)).round(0)
                 table.loc[group.index, f"slope_{name}"] = round(float(slope), 2)
-        parts.append(new)
+        if "cpu_seconds" in new:
+            new["seconds"] = new["cpu_seconds"] / 2  # two processors with nothing else to do
+            parts.append(new)
     parts[0] = table
     return pd.concat(parts, ignore_index=True)
 
