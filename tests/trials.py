@@ -9,6 +9,7 @@ heals. Prints a table and ends with 1 if a trial failed.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import random
@@ -17,7 +18,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -139,19 +145,96 @@ def trial_three_at_once_on_one_cache(rng: random.Random, place: Path) -> str:
 
 def trial_hostile_pictures(rng: random.Random, place: Path) -> str:
     """Mutated pictures, each with a row: a score or an error; the JSON is whole."""
-    from test_hostile_files import mutated
+    from test_hostile_files import SAMPLES, mutated
 
-    sound = pictures(place / "data", 10)
+    samples = [make() for make in SAMPLES.values()]
     (place / "hostile").mkdir()
-    for i in range(100):
-        content = mutated(sound[i % len(sound)].read_bytes(), rng)
+    for i in range(500):
+        content = mutated(samples[i % len(samples)], rng)
         (place / "hostile" / f"{i:03d}.jpg").write_bytes(content)
     done = run("predict", place / "hostile", "--json", place=place)
     rows = json.loads(done.stdout)["predictions"]
     bad = [row for row in rows if row.get("error")]
-    assert len(rows) == 100 and "Traceback" not in done.stderr, done.stderr[-500:]
+    assert len(rows) == 500 and "Traceback" not in done.stderr, done.stderr[-500:]
     assert done.returncode == bool(bad)
-    return f"100 pictures, {len(bad)} with an error"
+    return f"500 pictures, {len(bad)} with an error"
+
+
+@contextmanager
+def served(content: list[bytes], seconds: float = 0) -> Iterator[str]:
+    """Give the address of a server on this machine that sends the last of `content`, slowly."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802
+            data = content[-1]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            with suppress(OSError):  # the other end was killed
+                for part in range(0, len(data), 1 + len(data) // 20):
+                    self.wfile.write(data[part : part + 1 + len(data) // 20])
+                    time.sleep(seconds / 20)
+
+        def log_message(self, *words):
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/set.zip"
+        server.shutdown()
+
+
+def archived(place: Path) -> tuple[bytes, dict[str, bytes]]:
+    """Return a zip of pictures, and what it holds by name."""
+    files = {path.name: path.read_bytes() for path in pictures(place / "made", 40)[:40]}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(f"set/{name}", data)
+    return buffer.getvalue(), {f"set/{name}": data for name, data in files.items()}
+
+
+def trial_damaged_archives(rng: random.Random, place: Path) -> str:
+    """Mutated archives: one error that leaves nothing behind, or every file as it was."""
+    import pooch
+    from test_hostile_files import mutated
+
+    from ddlib.data.download import FetchError, fetch_archive
+
+    pooch.get_logger().setLevel("WARNING")  # it tells of each download
+    whole, files = archived(place)
+    content, refused = [whole], 0
+    with served(content) as address:
+        for _ in range(30):
+            content.append(mutated(whole, rng))
+            folder = place / "fetched" / "set"
+            try:
+                fetch_archive(address, folder)
+            except FetchError:
+                refused += 1
+            else:
+                found = {name: (folder / name).read_bytes() for name in files}
+                assert found == files, "other content under the name of a file"
+                shutil.rmtree(folder)
+            assert not list((place / "fetched").iterdir()), "something was left"
+    return f"30 archives, {refused} refused"
+
+
+def trial_kills_of_a_fetch(rng: random.Random, place: Path) -> str:
+    """Kill `data fetch` at random moments; the next one brings every file and leaves no other."""
+    whole, files = archived(place)
+    with served([whole], seconds=2) as address:
+        words = ["data", "fetch", "cats", "--accept", "--url", address]
+        words += ["--data", str(place / "data")]
+        for _ in range(5):
+            killed(words, rng.uniform(0.5, 6), place)
+        done = run(*words, place=place)
+    assert "Traceback" not in done.stderr, done.stderr[-500:]
+    found = {path.name: path.read_bytes() for path in (place / "data").rglob("*.jpg")}
+    assert found == {name.removeprefix("set/"): data for name, data in files.items()}, found.keys()
+    left = [path.name for path in (place / "data").iterdir() if "download" in path.name]
+    assert not left, left
+    return "5 kills"
 
 
 def trial_full_disk(rng: random.Random, place: Path) -> str:
