@@ -237,6 +237,46 @@ def trial_kills_of_a_fetch(rng: random.Random, place: Path) -> str:
     return "5 kills"
 
 
+_RELEASES = """
+import sys
+from itertools import cycle
+from pathlib import Path
+import handmade, toydetector
+from ddlib.deploy.export import convert
+from ddlib.deploy.model_card import Card
+from ddlib.deploy.release import write_release
+models = [(t, handmade.detector(strength=t / 8)) for t in (1.0, 2.0)]
+for t, model, content in cycle([(t, model, convert(model)) for t, model in models]):
+    card = Card("small", toydetector.PROTOCOL, t, licence="MIT")
+    write_release(model, content, card, Path(sys.argv[1]) / "small")
+    print(t, flush=True)
+"""
+
+
+def trial_kills_of_a_release(rng: random.Random, place: Path) -> str:
+    """Kill what releases again and again; card and model that are found belong together."""
+    from ddlib.deploy.detector import open_detector
+
+    own = environment(place)
+    own["PYTHONPATH"] = os.pathsep.join((own["PYTHONPATH"], str(ROOT / "tests")))
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _RELEASES, str(place)],
+            env=own,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdout.readline(), "no release was written"
+        time.sleep(rng.uniform(0, 1))
+        process.kill()
+        process.communicate()
+        found = open_detector(place / "small" / "small.keras")
+        strength = found.keras_model().get_layer("logit").get_weights()[0][0, 0]
+        assert 8 * strength == found.temperature, "the card of another model"
+        found.scorer(1)  # checks the hash
+    return "3 kills"
+
+
 def trial_full_disk(rng: random.Random, place: Path) -> str:
     """Heat maps and a table onto a disk of 300 kB: an error, exit 1, and no file of 0 bytes."""
     sound = pictures(place / "data", 12)
