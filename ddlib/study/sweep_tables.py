@@ -299,8 +299,9 @@ def curve_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
 def fit_table(sweeps: Sweeps) -> pd.DataFrame:
     """Return power laws fitted to the learning curves, what they say of sizes they did not see.
 
-    The verdict compares the study's number with the interval at its 100,000 images, if the fits
-    with and without a floor agree about it; else "cannot be told".
+    The verdict compares the study's number with the intervals at its 100,000 images: "inside" or
+    "outside" if all fits of a curve (with and without a floor, to a part or all of the sizes) agree
+    about it, else "cannot be told".
     """
     study = reference_table().query("test_set == 'gan' and condition == 'gan'")["study"].iloc[0]
     rows = []
@@ -308,9 +309,9 @@ def fit_table(sweeps: Sweeps) -> pd.DataFrame:
         sizes = np.array(sorted(keys))
         wrong = {n: [1 - sweeps.right(key, "gan").mean() for key in keys[n]] for n in sizes}
         errors = np.array([np.mean(wrong[n]) for n in sizes])
-        drawn = _resampled_errors(sweeps, keys)
+        drawn, own = _resampled_errors(sweeps, keys), []
         for most in dict.fromkeys((min(SMALL, sizes.max()), sizes.max())):
-            seen, own = sizes <= most, []
+            seen = sizes <= most
             if seen.sum() < 4:
                 continue
             for floor in (False, True):
@@ -325,12 +326,12 @@ def fit_table(sweeps: Sweeps) -> pd.DataFrame:
                     row[f"accuracy_{label}_low"], row[f"accuracy_{label}_high"] = ends
                 row["measured_largest"] = 1 - errors[-1]
                 own.append(row)
-            inside = [
-                row["accuracy_study_size_low"] <= study <= row["accuracy_study_size_high"]
-                for row in own
-            ]
-            verdict = "inside" if all(inside) else "outside" if not any(inside) else None
-            rows += [row | {"study": study, "verdict": verdict or "cannot be told"} for row in own]
+        inside = [
+            row["accuracy_study_size_low"] <= study <= row["accuracy_study_size_high"]
+            for row in own
+        ]
+        verdict = "inside" if all(inside) else "outside" if not any(inside) else None
+        rows += [row | {"study": study, "verdict": verdict or "cannot be told"} for row in own]
     return pd.DataFrame(rows)
 
 

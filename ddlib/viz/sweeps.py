@@ -7,43 +7,47 @@ import pandas as pd
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.repeats import power_law
-from ddlib.viz.style import FAINT, INK, chart, draw_series, legend, with_style
+from ddlib.viz.style import FAINT, INK, chart, draw_series, legend, series_style, with_style
 
 PLANS = {"curve": "the protocol's epochs", "steps": "equal optimiser steps"}
 
 
 @with_style
 def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
-    """Return accuracy on GAN faces against the number of training images, the study's as a ring.
+    """Return the error on GAN faces against the number of training images, the study's as a ring.
 
     Parameters
     ----------
     curve, fits : DataFrame
-        As `ddlib.study.sweep_tables.curve_table` and `fit_table` return them. Dotted: the power
-        law without a floor, dashed: with one, both fitted to all sizes.
+        As `ddlib.study.sweep_tables.curve_table` and `fit_table` return them. Both axes are
+        logarithmic, so that a power law is straight. Dotted: the law without a floor, dashed: with
+        one, both fitted to all sizes.
     """
     plans = [plan for plan in PLANS if plan in set(curve["plan"])]
-    figure, axes = chart(3.6, columns=len(plans), title=title, sharey=True)
+    figure, axes = chart(3.8, columns=len(plans), title=title, sharey=True)
     for ax, plan in zip(axes[0], plans, strict=True):
         own = curve[curve["plan"] == plan]
         for place, (protocol, part) in enumerate(own.groupby("protocol", sort=False)):
             few, many = part["seeds"].min(), part["seeds"].max()
             seeds = f"{few}" if few == many else f"{few} to {many}"
             label = f"{display_name(protocol, 'protocol')} (seeds: {seeds})"
-            ends = part["accuracy_low"], part["accuracy_high"]
-            draw_series(ax, protocol, place, label, part["n"], part["accuracy"], *ends)
+            ends = 1 - part["accuracy_high"], 1 - part["accuracy_low"]
+            draw_series(ax, protocol, place, label, part["n"], 1 - part["accuracy"], *ends)
             laws = fits[(fits["plan"] == plan) & (fits["protocol"] == protocol)]
             laws = laws[laws["fitted_up_to"] == laws["fitted_up_to"].max()]
             n = np.geomspace(part["n"].max(), 100_000, 50)
             for law in laws.itertuples():
-                dash = "--" if law.floor else ":"
-                ax.plot(n, 1 - power_law(n, law.a, law.b, law.c), color=FAINT, ls=dash, lw=1.2)
+                dash = (0, (6, 4)) if law.floor else ":"
+                color = series_style(protocol, place)["color"]
+                ax.plot(n, power_law(n, law.a, law.b, law.c), color=color, ls=dash, lw=1.2)
         if len(fits):
-            number = fits["study"].iloc[0]
             ring = {"mfc": "white", "mec": INK, "mew": 1.4, "ms": 8, "ls": ""}
-            ax.plot([100_000], [number], marker="o", label="the study, one run", **ring)
-        ax.set(xscale="log", xlabel="training images", title=PLANS[plan])
-    axes[0][0].set_ylabel("accuracy on GAN faces")
+            label = "the study, one run"
+            ax.plot([100_000], [1 - fits["study"].iloc[0]], marker="o", label=label, **ring)
+        ax.set(xscale="log", yscale="log", xlabel="training images", title=PLANS[plan])
+        ax.set_yticks([0.05, 0.1, 0.2, 0.4], ["0.05", "0.1", "0.2", "0.4"])
+        ax.minorticks_off()
+    axes[0][0].set_ylabel("error (1 - accuracy)")
     legend(figure, columns=3)
     return figure
 
@@ -59,10 +63,13 @@ def new_runs(table: pd.DataFrame, title: str = ""):
     figure, axes = chart(1.2 + 0.32 * len(table), title=title)
     ax, places = axes[0][0], np.arange(len(table))
     for place, row in enumerate(table.itertuples()):
-        ax.plot([row.new_run_low, row.new_run_high], [place, place], color=FAINT, lw=5, alpha=0.5)
-        ax.plot([row.smallest, row.largest], [place, place], color=INK, lw=1.5)
-    ax.plot(table["mean"], places, "o", color=INK, label="mean of our runs; line: all of them")
-    ring = {"mfc": "white", "mec": "#D55E00", "mew": 1.6, "ms": 8, "ls": ""}
+        bar = {"color": FAINT, "lw": 7, "alpha": 0.5, "solid_capstyle": "butt"}
+        ax.plot([row.new_run_low, row.new_run_high], [place, place], **bar)
+        ax.plot([row.smallest, row.largest], [place, place], color=INK, lw=2)
+    ax.plot(
+        table["mean"], places, "o", ms=4, color=INK, label="mean of our runs; line: all of them"
+    )
+    ring = {"mfc": "none", "mec": "#D55E00", "mew": 1.6, "ms": 9, "ls": ""}
     ax.plot(table["study"], places, marker="o", label="the study's run", **ring)
     ax.plot([], [], color=FAINT, lw=5, alpha=0.5, label="95 % interval of one new run")
     names = [
@@ -89,6 +96,6 @@ def batch_norm_statistics(curve: pd.DataFrame, title: str = ""):
     again = own["n"], own["accuracy_recomputed"]
     draw_series(ax, "clean", 1, "recomputed from the training images", *again)
     ax.plot(own["n"], own["auc"], color=FAINT, ls=":", label="AUC, running statistics")
-    ax.set(xscale="log", xlabel="training images", ylabel="accuracy on GAN faces")
+    ax.set(xscale="log", xlabel="training images", ylabel="accuracy, or AUC (dotted), GAN faces")
     legend(figure)
     return figure
