@@ -424,6 +424,7 @@ EXITS = {
     "data": (["list"], ["check", "EMPTY"]),
     "explore": (None, None),
     "export": (None, ["nobody", "--out", "OUT"]),
+    "notebooks": (["OUT"], None),
     "predict": (["SOUND"], ["gone.jpg"]),
     "report": (None, ["--runs", "EMPTY"]),
     "run": (None, None),

@@ -32,6 +32,7 @@ ALLOWED = {
         "5 %": "a rule for false alarms",
         "0.01": "the goal for the loss of AUC",
         "1.96": "the quantile behind an interval of 95 %",
+        "12.71": "Student's quantile for two runs",
         "4.30": "Student's quantile for three runs",
         "2.78": "Student's quantile for five runs",
         "0.75": "a width of the network",
