@@ -375,6 +375,7 @@ def variance_table(measured: pd.DataFrame) -> pd.DataFrame:
 def mix_table(measured: pd.DataFrame) -> pd.DataFrame:
     """Return the recall of each generator's fakes for each mix of training fakes, over seeds."""
     own = measured[(measured["plan"] == "mixes") & measured["recall_fake"].notna()]
+    own = own[own["test_set"] != "sd"]  # of several generators, some of them left out
     rows = []
     for (fakes, test_set), part in own.groupby(["fakes", "test_set"], sort=False):
         if len(part) < 2:
