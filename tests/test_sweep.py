@@ -19,9 +19,10 @@ from ddlib.metrics.repeats import (
     variance_components,
 )
 from ddlib.protocol import preset
+from ddlib.study.reference import judge_difference
 from ddlib.study.report import publish
 from ddlib.study.sweep import Job, plan_jobs, read_job, run_job
-from ddlib.study.sweep_tables import Sweeps, judge_over_seeds, sweep_tables
+from ddlib.study.sweep_tables import Sweeps, sweep_tables
 from ddlib.study.verify import differences
 
 
@@ -81,7 +82,7 @@ def test_a_power_law_is_found_again(truth):
     ],
 )
 def test_a_difference_over_seeds_is_claimed_only_where_it_is_shown(numbers, verdict):
-    assert judge_over_seeds(*numbers) == verdict
+    assert judge_difference(*numbers, [100]) == verdict
 
 
 # ------------------------------------------------------------------ jobs

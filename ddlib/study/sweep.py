@@ -50,9 +50,7 @@ class Job:
         if self.n is None or split != "train":
             return pool
         groups = [pool.select(label="real")]
-        groups += [pool.select(self.fakes or None, label="fake")]
-        if self.fakes:
-            groups[1:] = [pool.select(source, label="fake") for source in self.fakes]
+        groups += [pool.select(source, label="fake") for source in self.fakes or (None,)]
         half, parts = self.n // 2, len(groups) - 1
         sizes = [half] + [(half + place) // parts for place in range(parts)]
         for group, size in zip(groups, sizes, strict=True):

@@ -26,8 +26,8 @@ from ddlib.metrics.repeats import (
 )
 from ddlib.metrics.roc_auc import auc
 from ddlib.protocol import FAKE, Protocol
-from ddlib.study.reference import MIN_EFFECT, reference_table
-from ddlib.study.sweep import PLANS, read_job
+from ddlib.study.reference import judge_difference, reference_table
+from ddlib.study.sweep import PLANS, Job, read_job
 
 SWEEP_TABLES = (
     "sweep",
@@ -78,11 +78,7 @@ class Sweeps:
         rows = []
         for key, (facts, arrays) in self.jobs.items():
             job, protocol = facts["job"], Protocol.from_dict(facts["job"]["protocol"])
-            pool = subsets.validation_manifest(self.manifest, protocol)
-            if job["fakes"]:
-                reals, _ = subsets.gan_sources(self.manifest)
-                here = self.manifest.select(split="valid")
-                pool = here.select(reals, label="real").concat(here.select(job["fakes"]))
+            pool = Job(protocol, fakes=tuple(job["fakes"])).images(self.manifest, "valid")
             places = self._rows_of(pool)
             shared = {
                 "plan": facts["plan"],
@@ -264,19 +260,10 @@ def difference_table(seeds: pd.DataFrame) -> pd.DataFrame:
                     "difference": mean,
                     "low": low,
                     "high": high,
-                    "verdict": judge_over_seeds(mean, low, high),
+                    "verdict": judge_difference(mean, low, high, [int(own["n_images"].iloc[0])]),
                 }
             )
     return pd.DataFrame(rows)
-
-
-def judge_over_seeds(mean: float, low: float, high: float) -> str:
-    """Return "higher", "lower", or why a difference over seeds may not be claimed."""
-    if not (low > 0 or high < 0):
-        return "no difference shown"
-    if abs(mean) < MIN_EFFECT:
-        return f"too small to matter (below {100 * MIN_EFFECT:.0f} points)"
-    return "higher" if mean > 0 else "lower"
 
 
 def curve_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
