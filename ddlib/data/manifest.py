@@ -141,6 +141,14 @@ class Manifest:
             )
         return Manifest(self.root, pd.concat([self.table, other.table]))
 
+    def positions(self, part: Manifest) -> np.ndarray:
+        """Return where the images of `part` stand among these, (N,) int; all must be there."""
+        places = pd.Index(self.table["path"]).get_indexer(part.table["path"])
+        if (places < 0).any():
+            missing = part.table["path"].iloc[int(np.argmin(places))]
+            raise ManifestError(f"{missing} is not among the {len(self)} images of {self.root}")
+        return places
+
     def dataset(self, split: str, protocol, batch_size: int = 32, shuffle: bool | None = None):
         """Return a `tf.data.Dataset` of (image, label) batches, prepared by a protocol.
 

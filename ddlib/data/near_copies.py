@@ -74,8 +74,8 @@ def mixed_labels(table: pd.DataFrame) -> list[str]:
     fakes, reals = table[fake], table[~fake]
     positions, _ = near_copies(list(fakes["phash"]), list(reals["phash"]))
     return [
-        f"{fake} (fake) and {reals['path'].iloc[place]} (real)"
-        for fake, place in zip(fakes["path"], positions, strict=True)
+        f"{path} (fake) and {reals['path'].iloc[place]} (real)"
+        for path, place in zip(fakes["path"], positions, strict=True)
         if place >= 0
     ]
 

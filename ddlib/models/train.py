@@ -94,7 +94,7 @@ def train_detector(
 
     def features(part: Manifest, pool: Manifest, mirror: bool = False) -> Rows:
         kept = bottleneck_features(prefix, pool, protocol, cache, mirror, feature_dtype)
-        return kept if part is pool else kept.select(positions(part, pool))
+        return kept if part is pool else kept.select(pool.positions(part))
 
     pool = training if pool is None else pool
     mirrored = features(training, pool, mirror=True) if protocol.flip else None
@@ -107,15 +107,6 @@ def train_detector(
     )
 
 
-def positions(part: Manifest, pool: Manifest) -> np.ndarray:
-    """Return where the images of `part` stand in `pool`, (N,) int; all must be there."""
-    places = pd.Index(pool.table["path"]).get_indexer(part.table["path"])
-    if (places < 0).any():
-        missing = part.table["path"].iloc[int(np.argmin(places))]
-        raise ValueError(f"{missing} is not among the {len(pool)} images of the pool")
-    return places
-
-
 def recompute_batch_norm(trained: Trained, training: Manifest, cache: Cache, pool: Manifest):
     """Set the statistics of the trained batch normalisations to their mean over training batches.
 
@@ -125,7 +116,7 @@ def recompute_batch_norm(trained: Trained, training: Manifest, cache: Cache, poo
     prefix, tail = trained.parts
     features = bottleneck_features(
         prefix, pool, trained.protocol, cache, feature_dtype=trained.feature_dtype
-    ).select(positions(training, pool))
+    ).select(pool.positions(training))
     kind = keras.layers.BatchNormalization
     layers = [layer for layer in tail.layers if isinstance(layer, kind) and layer.trainable]
     momenta = [layer.momentum for layer in layers]

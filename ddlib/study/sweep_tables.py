@@ -61,12 +61,7 @@ class Sweeps:
         self.jobs = jobs
         self.sets = subsets.test_sets(manifest)
         self.labels = {name: part.labels for name, part in self.sets.items()}
-        self.places = pd.Series(np.arange(len(manifest)), index=manifest.table["path"])
-        self.rows = {name: self._rows_of(part) for name, part in self.sets.items()}
-
-    def _rows_of(self, part: Manifest) -> np.ndarray:
-        """Return where the pictures of a manifest stand among the logits."""
-        return self.places[part.table["path"]].to_numpy()
+        self.rows = {name: manifest.positions(part) for name, part in self.sets.items()}
 
     def right(self, key: str, test_set: str, logits: str = "logits") -> np.ndarray:
         """Return whether each image of a test set got its label at threshold 0.5, (N,) bool."""
@@ -79,7 +74,7 @@ class Sweeps:
         for key, (facts, arrays) in self.jobs.items():
             job, protocol = facts["job"], Protocol.from_dict(facts["job"]["protocol"])
             pool = Job(protocol, fakes=tuple(job["fakes"])).images(self.manifest, "valid")
-            places = self._rows_of(pool)
+            places = self.manifest.positions(pool)
             shared = {
                 "plan": facts["plan"],
                 "protocol": protocol.name,
