@@ -140,3 +140,13 @@ def test_markdown_sets_study_real_and_simulated_side_by_side():
     table = study_table(pd.DataFrame([row()]), pd.DataFrame([row(valid_auc_low=0.49)]))
     assert table.splitlines()[2].endswith("0.500 [0.400, 0.600] | 200 | did not learn | 200 |")
     assert {line.count("|") for line in lines} == {9}
+
+
+def test_markdown_gives_the_runs_of_other_seeds_where_there_are_any():
+    seeds = {"plan": "seeds", "protocol": "clean", "condition": "gan", "test_set": "gan"}
+    seeds |= {"measure": "accuracy", "seeds": 3, "mean": 0.93}
+    seeds |= {"new_run_low": 0.91, "new_run_high": 0.95}
+    results = pd.DataFrame([row(), row("gan+sd", "gan")])
+    lines = study_table(results, results, seeds=pd.DataFrame([seeds])).splitlines()
+    assert "| 200 | 0.930 [0.910, 0.950], 3 seeds | 0.500" in lines[2]
+    assert "| 200 |  | 0.500" in lines[3], "GAN + SD was trained once"

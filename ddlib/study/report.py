@@ -95,22 +95,51 @@ def findings(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def study_table(real: pd.DataFrame, simulated: pd.DataFrame, protocol: str = "clean") -> str:
+def study_table(
+    real: pd.DataFrame,
+    simulated: pd.DataFrame,
+    protocol: str = "clean",
+    seeds: pd.DataFrame | None = None,
+) -> str:
     """Return the study's numbers beside ours on real and on simulated images, as Markdown.
 
     Of a network that did not learn stands just that. What was not run on real images is left out.
+    From `seeds`, the rows of ``seed_<name>.csv``, come the mean over the runs on real images and
+    the 95 % interval in which one more run would fall.
     """
-    real, simulated = (
-        _in_words(compare_with_study(results[results["protocol"] == protocol]))
+    compared = [
+        compare_with_study(results[results["protocol"] == protocol])
         for results in (real, simulated)
-    )
-    for words in (real, simulated):
-        words["ours"] = words["ours"].mask(words["verdict"] == "did not learn", words["verdict"])
-    table = real[["test set", "measure", "condition", "study"]].copy()
-    for words, where in ((real, "real images"), (simulated, "simulated images")):
-        ours = {f"ours, {where}": words["ours"].replace("", "not run"), "n": words["n"]}
-        table = pd.concat([table, pd.DataFrame(ours)], axis=1)
-    return to_markdown(table[real["verdict"] != "not run"])
+    ]
+    parts = [_in_words(compared[0])[["test set", "measure", "condition", "study"]]]
+    for part, where in zip(compared, ("real images", "simulated images"), strict=True):
+        words = _in_words(part)
+        ours = words["ours"].mask(words["verdict"] == "did not learn", words["verdict"])
+        columns = {f"ours, {where}": ours.replace("", "not run"), "n": words["n"]}
+        if where == "real images" and seeds is not None:
+            columns["a new run"] = _new_runs(part, seeds[seeds["protocol"] == protocol])
+        parts.append(pd.DataFrame(columns))
+    table = pd.concat(parts, axis=1)
+    return to_markdown(table[compared[0]["verdict"] != "not run"])
+
+
+def _new_runs(compared: pd.DataFrame, seeds: pd.DataFrame) -> list[str]:
+    """Return for each row the mean over seeds, where a new run would fall, and of how many seeds.
+
+    Empty where fewer than two runs are finished or the network did not learn.
+    """
+    keys = ["test_set", "condition", "measure"]
+    found = seeds[seeds["plan"] == "seeds"].set_index(keys)
+    texts = []
+    for row in compared.itertuples():
+        key = row.our_set, row.condition, row.measure
+        if key not in found.index or row.verdict == "did not learn":
+            texts.append("")
+            continue
+        own = found.loc[key]
+        text = with_interval(own["mean"], own["new_run_low"], own["new_run_high"])
+        texts.append(f"{text}, {own['seeds']:.0f} seeds")
+    return texts
 
 
 def to_html(folder: Path) -> Path:
@@ -215,8 +244,12 @@ def _with_table(readme: Path, figures: Path) -> str:
     text = Path(readme).read_text(encoding="utf-8")
     if begin not in text or end not in text:
         raise ValueError(f"{readme} lacks the lines {begin.strip()!r} and {end!r}")
-    files = [Path(figures) / "tables" / f"results_{name}.csv" for name in (REAL, "simulated")]
-    table = study_table(*map(pd.read_csv, files))
+    tables = Path(figures) / "tables"
+    files = [tables / f"results_{name}.csv" for name in (REAL, "simulated")]
+    seeds = tables / f"seed_{REAL}.csv"
+    table = study_table(
+        *map(pd.read_csv, files), seeds=pd.read_csv(seeds) if seeds.is_file() else None
+    )
     return f"{text.split(begin)[0]}{begin}\n{table}\n\n{end}{text.split(end)[1]}"
 
 
