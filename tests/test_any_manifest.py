@@ -23,6 +23,7 @@ COPY = {"copy.png": "a.png"}  # the same bytes
 BROKEN = ("cut.png", "text.jpg")
 ABSENT = ("gone.png", "two\nlines.png", '"quoted".png', "=1+1.png")
 OUTSIDE = ("../a.png", "/a.png", "C:/a.png", "..\\a.png", "C:" + "\\a.png", "real/../../a.png", " ")
+OUTSIDE += ("", "a\0.png")
 SPELLINGS = {
     "plain": lambda path: path,
     "dot": lambda path: f"./{path}",
@@ -109,14 +110,19 @@ def wrong(row):
     )
 
 
-def contradictions(rows, key):
-    """Return the rows of which another with the same key has another label or split."""
+MEANING = {"label": LABELS.get, "split": SPLITS.get, "source": str.strip, "identity": str}
+MEANING |= {"crop_share": lambda share: share and float(share), "sha256": str}
+
+
+def contradictions(rows, key, columns):
+    """Return the rows of which another with the same key says something else; blanks do not."""
     found = []
     for row in rows:
         same = [other for other in rows if key(other["path"]) == key(row["path"])]
-        labels = {LABELS[other["label"]] for other in same}
-        splits = {SPLITS[other["split"]] for other in same} - {None}
-        found += [row] if max(len(labels), len(splits)) > 1 else []
+        for column in columns:
+            said = {MEANING[column](other.get(column, "")) for other in same} - {None, ""}
+            if len(said) > 1 and row not in found:
+                found.append(row)
     return found
 
 
@@ -143,8 +149,8 @@ def test_each_row_is_an_image_or_excluded_or_the_table_is_refused(folder, monkey
     )
     lacking = [name for name in ("path", "label", "source", "split") if name not in columns]
     bad = [] if lacking else [row for row in rows if wrong(row)]
-    twice = [] if lacking or bad else contradictions(rows, place)
-    copies = [] if lacking or bad else contradictions(rows, content)
+    twice = [] if lacking or bad else contradictions(rows, place, MEANING)
+    copies = [] if lacking or bad else contradictions(rows, content, ["label", "split"])
     try:
         manifest = open_folder(folder)
     except (ManifestError, SourceError) as error:

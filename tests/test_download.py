@@ -101,6 +101,7 @@ BAD = {
     "tar.gz: cut short": (tarred("set/a.txt")[:-20], "end-of-stream|damaged"),
     "tar.gz: checksum": (altered(tarred("set/a.txt"), -8, b"xxxx"), "CRC|incorrect|damaged"),
     "nested": (zipped({"images.tar.gz": tarred("set/a.txt")}), "only archives.*images.tar.gz"),
+    "zip: one name twice": (zipped({"a/b.txt": b"1", "a\\b.txt": b"2"}), "two files 'a..?.?b.txt'"),
     "zip: parent": (zipped({"a/../../out.txt": b"x"}), "a path outside"),
     "zip: drive": (zipped({"C:/out.txt": b"x"}), "a path outside"),
     "zip: backslash": (zipped({"..\\out.txt": b"x"}), "a path outside"),
@@ -192,6 +193,12 @@ def test_the_files_of_an_archive_land_in_the_folder_beside_what_is_there(server,
         assert (folder / "set" / "a.txt").read_bytes() == b"abc"
     assert (tmp_path / "here" / "set" / "mine.txt").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "new"]
+
+
+def test_folders_in_names_that_windows_wrote_are_folders_everywhere(server, tmp_path):
+    server.body = zipped({"set\\real\\a.txt": b"abc", "set\\fake\\": b""})
+    fetch_archive(server.url, tmp_path / "here")
+    assert (tmp_path / "here" / "set" / "real" / "a.txt").read_bytes() == b"abc"
 
 
 def test_a_server_that_stumbles_or_breaks_off_is_asked_again(server, tmp_path):

@@ -85,6 +85,11 @@ class TestReading:
         row = b"\0" + struct.pack(">H", value) * 20
         assert (decode_image(png(20, 20, 16, 0, row * 20)) == round(value / 257)).all()
 
+    def test_16_bit_grey_of_which_white_is_0_is_turned(self):
+        grey = np.array([[0, 1000], [40000, 65535]], np.uint16).repeat(8, 0).repeat(8, 1)
+        data = saved(Image.fromarray(grey), "TIFF", tiffinfo={262: 0})
+        assert decode_image(data)[::8, ::8, 1].tolist() == [[255, 251], [99, 0]]
+
     def test_16_bit_rgb_is_scaled_not_clipped(self):
         row = b"\0" + struct.pack(">HHH", 65535, 25700, 0) * 20
         assert (decode_image(png(20, 20, 16, 2, row * 20)) == [255, 100, 0]).all()

@@ -92,6 +92,8 @@ Stable_Diffusion/Stable_Diffusion_0.jpg
 StyleGAN_Faces/StyleGAN_Faces_0001.jpg
 lfw/sdxl/sdxl_000.jpg
 Test/Test_0001.jpg
+Deep_Fake/Deep_Fake_0001.jpg
+Face_Images/Face_Images_0001.jpg
 """
 
 
@@ -121,10 +123,12 @@ class TestLayouts:
     def test_other_paths_are_not_guessed_at(self, tmp_path, path):
         assert not len(_recognised(tmp_path, [path]))
 
-    @pytest.mark.parametrize("root", ["Real", "1_fake"])
+    @pytest.mark.parametrize("root", ["Real", "1_fake", "fake/512"])
     def test_a_data_folder_named_like_a_label_holds_nothing_of_the_other(self, tmp_path, root):
-        found = _recognised(tmp_path / root, ["seed_0_1.png", "Ann_Lee/Ann_Lee_0001.jpg"])
-        assert list(found["label"]) == [root.lower().removeprefix("1_")]
+        paths = ["man/0.jpg", "seed_0_1.png", "Ann_Lee/Ann_Lee_0001.jpg"]
+        found = _recognised(tmp_path / root, paths)
+        assert set(found["label"]) == {"fake" if "fake" in root else "real"}
+        assert not len(_recognised(tmp_path / "real/512", paths[:2]))
 
     def test_random_trees_keep_their_labels_splits_and_sources(self, tmp_path):
         rng = np.random.default_rng(0)
@@ -282,6 +286,29 @@ class TestOwnManifest:
         assert list(manifest.table["path"]) == ["0.png"]
         assert "differs" in reasons(manifest)["1.png"]
         assert "no such file" in reasons(manifest)["2.png"]
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("path,label,source,split\na.png,real,real,train,\n", "more cells than its first line"),
+            ("path,label,source,split,label\na.png,real,s,train,fake\n", "two columns label"),
+            ("path;label;source;split\na.png;real;s;train\n", "no column path.*commas"),
+            ("path,label,source,split\na.png,real,s,train\na.png,real,t,\n", r"a\.png \(t\)"),
+        ],
+    )
+    def test_a_table_whose_cells_could_be_taken_wrongly_is_refused(
+        self, tmp_path, picture, text, said
+    ):
+        picture(tmp_path / "a.png")
+        (tmp_path / "manifest.csv").write_text(text)
+        with pytest.raises(ManifestError, match=f"{said}"):
+            open_folder(tmp_path)
+
+    def test_what_excel_and_windows_write_is_read(self, tmp_path, picture):
+        sha = hashlib.sha256(picture(tmp_path / "a.png").read_bytes()).hexdigest().upper()
+        text = f"path,label,source,split,sha256\r\n,,,,\r\n.\\a.png,REAL,s,train,{sha}\r\n,,,,\r\n"
+        (tmp_path / "manifest.csv").write_bytes(text.encode("utf-8-sig"))
+        assert list(open_folder(tmp_path).table["path"]) == ["a.png"]
 
     def test_missing_columns(self, tmp_path, picture):
         picture(tmp_path / "a.png")

@@ -9,7 +9,6 @@ heals. Prints a table and ends with 1 if a trial failed.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import random
@@ -20,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,8 +33,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 DDLIB = [sys.executable, "-m", "ddlib"]
-SMALL_STUDY = ["run", "00", "01", "--small"]  # simulated images, no training
+SMALL_STUDY = ["run", "00", "02", "--small"]  # simulated images, two small models
 LIMIT = 600  # seconds for one command
+KILLS = 7  # of a run, of a fetch, and of releases; --kills
 
 
 def run(*words, place: Path, **options) -> subprocess.CompletedProcess:
@@ -95,15 +94,22 @@ def killed(words: list[str], seconds: float, place: Path) -> None:
 
 
 def trial_kills_of_a_run(rng: random.Random, place: Path) -> str:
-    """Kill a run of notebooks at random moments; the next one ends well and repeats the numbers."""
-    words = [*SMALL_STUDY, "--runs", str(place / "runs")]
-    for _ in range(4):
-        killed(words, rng.uniform(1, 40), place)
-    healed = run(*words, place=place)
-    assert healed.returncode == 0, healed.stderr[-500:]
-    again = run(*words, "--fresh", place=place)
-    assert again.returncode == 0, again.stderr[-500:]
-    return "4 kills"
+    """Kill a run of notebooks at random moments; the next one finds what one undisturbed finds."""
+    found = []
+    for n, folder in ((KILLS, "killed"), (0, "undisturbed")):
+        words = [*SMALL_STUDY, "--runs", str(place / folder)]
+        for _ in range(n):
+            killed(words, rng.uniform(1, 60), place)
+        done = run(*words, place=place)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-500:]
+        files = [place / folder / "simulated-small" / "results.csv"]
+        files += sorted(place.glob(f"{folder}/*/models/*/scores.csv"))
+        tables = map(pd.read_csv, files)
+        found.append([table.drop(columns="seconds", errors="ignore") for table in tables])
+    for killed_one, undisturbed in zip(*found, strict=True):
+        pd.testing.assert_frame_equal(killed_one, undisturbed, check_exact=True)
+    assert len(found[0]) == 3, "results and the scores of two models"
+    return f"{KILLS} kills, {sum(map(len, found[0]))} rows equal"
 
 
 def trial_kills_of_a_check(rng: random.Random, place: Path) -> str:
@@ -184,14 +190,13 @@ def served(content: list[bytes], seconds: float = 0) -> Iterator[str]:
         server.shutdown()
 
 
-def archived(place: Path) -> tuple[bytes, dict[str, bytes]]:
-    """Return a zip of pictures, and what it holds by name."""
-    files = {path.name: path.read_bytes() for path in pictures(place / "made", 40)[:40]}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(f"set/{name}", data)
-    return buffer.getvalue(), {f"set/{name}": data for name, data in files.items()}
+def archived(place: Path, kind: str = "zip") -> tuple[bytes, dict[str, bytes]]:
+    """Return an archive of pictures, and what it holds by name."""
+    made = place / f"made-{kind}"
+    pictures(made / "set", 20)
+    packed = shutil.make_archive(str(place / "packed"), kind, made, "set")
+    files = {path.relative_to(made).as_posix(): path for path in made.rglob("*.jpg")}
+    return Path(packed).read_bytes(), {name: path.read_bytes() for name, path in files.items()}
 
 
 def trial_damaged_archives(rng: random.Random, place: Path) -> str:
@@ -202,10 +207,10 @@ def trial_damaged_archives(rng: random.Random, place: Path) -> str:
     from ddlib.data.download import FetchError, fetch_archive
 
     pooch.get_logger().setLevel("WARNING")  # it tells of each download
-    whole, files = archived(place)
-    content, refused = [whole], 0
+    kinds, content, refused = [archived(place, kind) for kind in ("zip", "gztar", "xztar")], [], 0
     with served(content) as address:
-        for _ in range(30):
+        for i in range(30):
+            whole, files = kinds[i % 3]
             content.append(mutated(whole, rng))
             folder = place / "fetched" / "set"
             try:
@@ -226,15 +231,16 @@ def trial_kills_of_a_fetch(rng: random.Random, place: Path) -> str:
     with served([whole], seconds=2) as address:
         words = ["data", "fetch", "cats", "--accept", "--url", address]
         words += ["--data", str(place / "data")]
-        for _ in range(5):
+        for _ in range(KILLS):
             killed(words, rng.uniform(0.5, 6), place)
         done = run(*words, place=place)
     assert "Traceback" not in done.stderr, done.stderr[-500:]
-    found = {path.name: path.read_bytes() for path in (place / "data").rglob("*.jpg")}
-    assert found == {name.removeprefix("set/"): data for name, data in files.items()}, found.keys()
+    (folder,) = (place / "data").glob("*/set")
+    found = {name: (folder.parent / name).read_bytes() for name in files}
+    assert found == files and len(list(folder.rglob("*.jpg"))) == len(files)
     left = [path.name for path in (place / "data").iterdir() if "download" in path.name]
     assert not left, left
-    return "5 kills"
+    return f"{KILLS} kills"
 
 
 _RELEASES = """
@@ -259,7 +265,7 @@ def trial_kills_of_a_release(rng: random.Random, place: Path) -> str:
 
     own = environment(place)
     own["PYTHONPATH"] = os.pathsep.join((own["PYTHONPATH"], str(ROOT / "tests")))
-    for _ in range(3):
+    for _ in range(KILLS):
         process = subprocess.Popen(
             [sys.executable, "-c", _RELEASES, str(place)],
             env=own,
@@ -274,7 +280,7 @@ def trial_kills_of_a_release(rng: random.Random, place: Path) -> str:
         strength = found.keras_model().get_layer("logit").get_weights()[0][0, 0]
         assert 8 * strength == found.temperature, "the card of another model"
         found.scorer(1)  # checks the hash
-    return "3 kills"
+    return f"{KILLS} kills"
 
 
 def trial_full_disk(rng: random.Random, place: Path) -> str:
@@ -312,7 +318,9 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="only trials whose name holds one of these")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=KILLS, help="of each of three commands")
     told = parser.parse_args()
+    globals()["KILLS"] = told.kills
     rows = []
     for seed in range(told.seed, told.seed + told.rounds):
         for name in [n for n in TRIALS if any(word in n for word in told.words or [""])]:

@@ -178,7 +178,9 @@ def _unpack(archive: Path, folder: Path) -> None:
         if special:
             raise FetchError(f"the archive holds a link or device ({name!r})")
         if opener is not None:
-            target = folder / name
+            target = folder.joinpath(*path.parts)
+            if target.is_file():
+                raise FetchError(f"the archive holds two files {name!r}")
             target.parent.mkdir(parents=True, exist_ok=True)
             with opener() as source, target.open("wb") as file:
                 shutil.copyfileobj(source, file, 1 << 20)

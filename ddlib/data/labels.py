@@ -12,16 +12,16 @@ import re
 from dataclasses import dataclass
 from functools import cache as remember
 from functools import cached_property
-from pathlib import PurePosixPath
 
 from ddlib.data.manifest import SPLIT_WORDS
 from ddlib.protocol import LABELS
 
 # Words beside "real", "fake" or a split that leave a folder's name a label or a split.
 _PLAIN_WORDS = {"training", "set", "image", "images", "face", "faces", "photo", "photos"}
-# Words that make a folder's name a generator's and nobody's.
-_GENERATOR_WORDS = {"gan", "stylegan", "progan", "diffusion", "sd", "sdxl", "dalle", "dall"}
-_GENERATOR_WORDS |= {"midjourney", "flux", "generated", "synthetic", "deepfake", "swap"}
+# Words that make a folder's name a generator's, a class's or a set's and nobody's.
+_NOBODY = {"gan", "stylegan", "progan", "diffusion", "stable", "sd", "sdxl", "dalle", "dall"}
+_NOBODY |= {"midjourney", "flux", "generated", "synthetic", "deepfake", "swap", "fakes"}
+_NOBODY |= LABELS.keys() | _PLAIN_WORDS
 _NAMES = {  # what stands for a part of a layout's pattern
     "split": f"(?P<split>{'|'.join(SPLIT_WORDS)})",
     "identity": "(?P<identity>[^/]+?)",
@@ -99,21 +99,21 @@ class Layout:
         path : str
             Below the data folder, with forward slashes.
         above : str
-            The folders above the data folder, where the pattern may begin. A label that the last
-            of them or a folder of `path` states excludes others, and so does a source that a
-            folder before the pattern names.
+            The folders above the data folder, where the pattern may begin. A label that one of
+            them or a folder of `path` states excludes others, and so does a source that a folder
+            before the pattern names.
         """
         found = self.expression.fullmatch(above + path)
         if found is None:
             return None
         parts, stated = found.groupdict(), folder_facts(path)
-        label = stated["label"] or folder_meaning(PurePosixPath(above).name)[0] or self.label
+        label = stated["label"] or folder_facts(above)["label"] or self.label
         source = folder_facts(parts["before"][len(above) :])["source"] or self.source
         who = parts.get("identity")
         is_folder = who in (above + path).split("/")
         if label != self.label or self.source not in source.lower():
             return None
-        if is_folder and (folder_meaning(who) != (None, None) or _words(who) & _GENERATOR_WORDS):
+        if is_folder and (folder_meaning(who) != (None, None) or _words(who) & _NOBODY):
             return None  # "Fake/Fake_0001.jpg" looks like a person's folder
         split = SPLIT_WORDS.get((parts.get("split") or "").lower())
         return {

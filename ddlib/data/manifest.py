@@ -25,6 +25,7 @@ SPLIT_WORDS = {split: split for split in SPLITS}  # what folders and tables call
 SPLIT_WORDS |= {"training": "train", "val": "valid", "validation": "valid", "testing": "test"}
 SPLIT_SHARES = {"valid": 0.1, "test": 0.2}  # where the split is drawn; the others train
 GIVEN = ("path", "label", "source", "split")
+OPTIONAL = ("identity", "crop_share", "sha256")  # what a table may state besides
 COLUMNS = (*GIVEN, "identity", "crop_share", *FACTS)
 NEEDED = COLUMNS[:-1]  # all but the perceptual hash, which simulated images lack
 _LABEL_WORDS = {label: label for label in LABELS}  # in any case
@@ -187,9 +188,15 @@ def read_table(csv, required) -> pd.DataFrame:
     try:
         table = pd.read_csv(csv, dtype=text, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{os.fspath(csv)}: not readable as CSV ({error})") from error
+        raise ManifestError(
+            f"{os.fspath(csv)}: not readable as CSV ({error}); save it as comma-separated UTF-8"
+        ) from error
     _require(table, required, os.fspath(csv))
-    return table
+    if twice := [name for name in required if f"{name}.1" in table]:
+        raise ManifestError(f"{os.fspath(csv)} has two columns {twice[0]}; keep one")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for row names
+        raise ManifestError(f"{os.fspath(csv)}: its rows have more cells than its first line")
+    return table.dropna(how="all")  # a row of commas alone
 
 
 def build_manifest(files, root, cache=None, progress=False) -> Manifest:
@@ -215,8 +222,8 @@ def build_manifest(files, root, cache=None, progress=False) -> Manifest:
     Raises
     ------
     ManifestError
-        If a column is missing, a label, split or crop_share is none, a path leaves the root, or a
-        file is listed with two labels or splits.
+        If a column is missing, a label, split or crop_share is none, a path leaves the root, or
+        two rows of one file contradict each other.
     """
     files = _checked_rows(pd.DataFrame(files, columns=None if len(files) else GIVEN), Path(root))
     twice = files["path"].duplicated()
@@ -312,7 +319,8 @@ def check_manifest(manifest: Manifest) -> None:
         same image in two splits or under two labels; the message names the files.
     """
     _check_values(manifest.table)
-    _check_contradictions(manifest.table, "sha256", "remove all but one of each")
+    advice = "remove all but one of each"
+    _check_contradictions(manifest.table, "sha256", ["split", "label"], advice)
 
 
 def hash_fraction(text: str) -> float:
@@ -329,17 +337,21 @@ def _checked_rows(files: pd.DataFrame, root: Path) -> pd.DataFrame:
     )
     for column in files.columns.drop("path"):
         files[column] = files[column].astype(object).map(_stripped)
-    files["crop_share"] = files["crop_share"].where(files["crop_share"].notna(), 1.0)
     for column, words in {"label": _LABEL_WORDS, "split": SPLIT_WORDS}.items():
         files[column] = [words.get(str(word).lower(), word) for word in files[column]]
-    _check_values(files.assign(split=files["split"].fillna("train")))
+    if "sha256" in files:
+        # Windows writes it in capitals
+        files["sha256"] = [x.lower() if isinstance(x, str) else x for x in files["sha256"]]
+    default = {"split": "train", "crop_share": 1.0}
+    _check_values(files.fillna(default))
+    files["crop_share"] = pd.to_numeric(files["crop_share"])
     spelled = _one_spelling(files["path"], root)
-    _check_contradictions(files.assign(file=spelled), "file", "list each file once")
-    for column in ("source", "split"):  # what another row of the same file states
-        stated = files.groupby(spelled)[column].transform("first")
-        files[column] = files[column].where(files[column].notna(), stated)
-    files["source"] = files["source"].where(files["source"].notna(), files["label"])
-    return files.assign(path=spelled, crop_share=pd.to_numeric(files["crop_share"]))
+    stated = [name for name in (*GIVEN[1:], *OPTIONAL) if name in files]
+    _check_contradictions(files.assign(file=spelled), "file", stated, "list each file once")
+    # what another row of the same file states
+    files[stated] = files[stated].fillna(files.groupby(spelled)[stated].transform("first"))
+    files["source"] = files["source"].fillna(files["label"])
+    return files.assign(path=spelled, crop_share=files["crop_share"].fillna(default["crop_share"]))
 
 
 def _stripped(word):
@@ -389,15 +401,15 @@ def _check_values(table: pd.DataFrame) -> None:
 
 def _is_inside(path) -> bool:
     """Return whether a path stays under its root on every system."""
-    if not isinstance(path, str) or not path.strip() or path.startswith("/"):
+    if not isinstance(path, str) or not path.strip() or path[0] == "/" or "\0" in path:
         return False
     windows = PureWindowsPath(path)
     return not (windows.drive or windows.root or ".." in windows.parts)
 
 
-def _check_contradictions(table: pd.DataFrame, key: str, advice: str) -> None:
-    """Raise if rows with the same `key` differ in their label or split."""
-    for column in ("split", "label"):
+def _check_contradictions(table: pd.DataFrame, key: str, columns: list[str], advice: str) -> None:
+    """Raise if rows with the same `key` differ in one of the columns; blanks do not count."""
+    for column in columns:
         values = table.groupby(key)[column].transform("nunique")
         mixed = table[values > 1].sort_values([key, "path"])
         if len(mixed):
@@ -411,7 +423,8 @@ def _require(table: pd.DataFrame, names, what: str) -> None:
     missing = [name for name in names if name not in table.columns]
     if missing:
         raise ManifestError(
-            f"{what} has no column {', '.join(missing)}; needed: {', '.join(names)}"
+            f"{what} has no column {', '.join(missing)}; needed, with commas between: "
+            f"{', '.join(names)}"
         )
 
 

@@ -19,6 +19,7 @@ from ddlib.data.download import FetchError, fetch_archive, fetch_git, fetch_kagg
 from ddlib.data.labels import Layout, folder_facts, folder_meaning
 from ddlib.data.manifest import (
     GIVEN,
+    OPTIONAL,
     SPLITS,
     Manifest,
     ManifestError,
@@ -34,7 +35,6 @@ from ddlib.images.read import list_images
 from ddlib.protocol import LABELS
 
 MANIFEST = "manifest.csv"
-_OPTIONAL = ("identity", "crop_share", "sha256")
 
 
 class SourceError(ValueError):
@@ -257,13 +257,13 @@ def _recognised(root: Path, paths: list[str]) -> pd.DataFrame:
 def _listed(root: Path) -> pd.DataFrame:
     """Read the folder's manifest.csv; identity and crop_share come from the source's layout."""
     table = read_table(root / MANIFEST, GIVEN)
-    rows = table[[name for name in (*GIVEN, *_OPTIONAL) if name in table]]
+    rows = table[[name for name in (*GIVEN, *OPTIONAL) if name in table]]
     if {"identity", "crop_share"} <= set(rows):
         return rows
     known = [layout for source in load_sources().values() for layout in source.layouts]
     above, matches = _folder_names(root), []
-    for path, source in zip(rows["path"].astype(str), rows["source"], strict=True):
-        path = path.replace("\\", "/")
+    for path, source in zip(rows["path"], rows["source"], strict=True):
+        path = str(path).replace("\\", "/")  # a blank one is refused later, by name
         fitting = (layout.match(path, above) for layout in known if layout.source == source)
         matches.append(next(filter(None, fitting), {"identity": None, "crop_share": 1.0}))
     found = pd.DataFrame(matches, columns=["identity", "crop_share"], index=rows.index)

@@ -33,7 +33,7 @@ SUFFIXES = frozenset(
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # and HEIF, AVIF; none runs a program
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_ORIENTATION = 0x0112  # the EXIF tag
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106  # tags of EXIF and TIFF
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -257,6 +257,8 @@ def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
     transparent = picture.info.get("transparency")
     if picture.mode.startswith("I;16"):
         grey = np.asarray(picture)
+        if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # white is 0; Pillow forgets it
+            grey = 65535 - grey
         if transparent is not None:
             grey = np.where(grey == transparent, 65535, grey)
         # Pillow's own conversion would clip values above 255.
