@@ -29,9 +29,13 @@ def find():
 
 @contextmanager
 def explorer_page(data, runs, *options):
-    """Serve the explorer; give the address that the command says."""
+    """Serve the explorer, to somebody whose settings ask for no token; give its address."""
     command = [sys.executable, "-m", "ddlib", "explore", "--no-browser", "--port", "0", *options]
-    with serving([*command, "--data", str(data), "--runs", str(runs)], runs / "page.log") as log:
+    command += ["--data", str(data), "--runs", str(runs)]
+    (runs / "settings").mkdir(exist_ok=True)
+    (runs / "settings" / "voila.json").write_text('{"Voila": {"token": ""}}')
+    settings = {"JUPYTER_CONFIG_DIR": str(runs / "settings")}
+    with serving(command, runs / "page.log", settings) as log:
         words = wait_for(log, "The explorer is at ")
         yield words.split()[4]
 
