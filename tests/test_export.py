@@ -14,7 +14,6 @@ from ddlib.deploy.detector import Detector, open_detector
 from ddlib.deploy.export import convert, export, prepared_images
 from ddlib.deploy.scorer import Scorer
 from ddlib.metrics.score_table import agreement
-from ddlib.mobilenet import build_detector
 from ddlib.models.inference import converted, logit_model, runtime
 
 
@@ -30,7 +29,7 @@ def test_an_export_gives_the_keras_models_logits_from_raw_pixels(kind, apart):
 
 
 def test_an_int8_model_reads_raw_pixels_whatever_its_pixel_range():
-    model = build_detector(0.25, toydetector.SIZE, None, pixel_range=(0, 1))
+    model = toydetector.network(pixel_range=(0, 1))
     model.set_weights(toydetector.detector().get_weights())
     images = toydetector.pictures(40)[0]
     images.setflags(write=False)
@@ -70,7 +69,7 @@ def test_export_writes_a_card_about_the_new_file(tmp_path):
 
 
 def test_images_to_fit_to_are_those_of_the_training_split(tiny, tmp_path):
-    no_table = shutil.ignore_patterns("*.csv")  # another test may have saved one
+    no_table = shutil.ignore_patterns("*.csv")
     folder = shutil.copytree(tiny.root, tmp_path / "faces", ignore=no_table)
     assert len(prepared_images(folder, toydetector.PROTOCOL, 1000)) == len(tiny)
     tiny.save(folder / "manifest.csv")

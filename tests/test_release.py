@@ -26,7 +26,7 @@ from ddlib.models.train import build_from_protocol
 
 
 @pytest.fixture(scope="module")
-def released(tiny, cache, small_recipe, tmp_path_factory):
+def released(tiny, cache, small_recipe, short_mobilenet, tmp_path_factory):
     """A detector that was trained and written, what training returned, and the lines it logged."""
     folder, lines, trained = tmp_path_factory.mktemp("released"), [], []
     with pytest.MonkeyPatch.context() as patched:

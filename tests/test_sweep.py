@@ -111,7 +111,7 @@ def test_a_size_that_is_not_there_is_named(tiny):
 
 
 @pytest.fixture(scope="module")
-def tiny_study(tiny, tmp_path_factory):
+def tiny_study(tiny, short_mobilenet, tmp_path_factory):
     from ddlib.data.cache import Cache
     from ddlib.study.study import Study
 
@@ -137,13 +137,14 @@ def test_a_job_is_trained_once_and_again_when_it_changes(tiny_study):
     assert run_job(tiny_study, "curve", changed).stat().st_mtime_ns > written
 
 
-def test_plans_are_known_by_name(tiny_study):
+def test_plans_are_known_by_name(tiny_study, tmp_path):
     assert len(plan_jobs(tiny_study, "mixes")) == 3 * 7
     names = [job.name for job in plan_jobs(tiny_study, "subsets")]
     assert len(names) == len(set(names)) == 20
     with pytest.raises(ValueError, match="choose from curve"):
         plan_jobs(tiny_study, "everything")
-    done = CliRunner().invoke(main, ["sweep", "everything"])
+    folders = ["--data", str(tiny_study.manifest.root), "--runs", str(tmp_path)]
+    done = CliRunner().invoke(main, ["sweep", "everything", *folders])
     assert done.exit_code == 1 and "choose from curve" in done.output
 
 

@@ -29,13 +29,13 @@ TINY = preset(
     weights=None,
     batch_size=8,
     epochs=3,
-    trainable_layers=30,
+    trainable_layers=10,
     label_smoothing=0.0,
 )
 
 
 @pytest.fixture(scope="module")
-def sets(tiny):
+def sets(tiny, short_mobilenet):
     sources = ["ffhq", "stylegan"]
     return [tiny.select(source=sources, split=s) for s in ("train", "valid")]
 
@@ -75,10 +75,9 @@ def test_precision_is_chosen_by_what_it_does_to_the_logit(gain, expected):
 
 
 def test_features_in_eight_bits_are_steps_of_a_relu6(sets, tmp_path):
-    protocol = replace(TINY, trainable_layers=10)
-    prefix, _ = split_backbone(build_from_protocol(protocol))
+    prefix, _ = split_backbone(build_from_protocol(TINY))
     kept = {
-        dtype: bottleneck_features(prefix, sets[1], protocol, Cache(tmp_path), False, dtype)
+        dtype: bottleneck_features(prefix, sets[1], TINY, Cache(tmp_path), False, dtype)
         for dtype in ("float32", "float16", "uint8")
     }
     exact, eight = kept["float32"].take(slice(None)), kept["uint8"].take(slice(None))
@@ -88,9 +87,9 @@ def test_features_in_eight_bits_are_steps_of_a_relu6(sets, tmp_path):
     assert np.array_equal(chosen.take(slice(None)), eight[[2, 0]])
     linear = keras.Model(prefix.input, prefix.layers[-2].output)
     with pytest.raises(ValueError, match="no ReLU6"):
-        bottleneck_features(linear, sets[1], protocol, Cache(tmp_path), False, "uint8")
+        bottleneck_features(linear, sets[1], TINY, Cache(tmp_path), False, "uint8")
     with pytest.raises(ValueError, match="uint8, float16, float32"):
-        bottleneck_features(prefix, sets[1], protocol, Cache(tmp_path), False, "int4")
+        bottleneck_features(prefix, sets[1], TINY, Cache(tmp_path), False, "int4")
 
 
 def test_mirrored_features_are_those_of_mirrored_images(sets, cache):
