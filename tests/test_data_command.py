@@ -6,7 +6,6 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -141,11 +140,11 @@ def test_check_refuses_a_crop_share_that_leaves_nothing(run, folder, crop):
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
 @pytest.mark.parametrize(
-    ("shell", "ends"), [("{} 2>&-", 0), ("{} >&-", 0), ("{} <&-", 0), ("{} | head -1", 1)]
+    ("shell", "ends"), [("{} 2>&- <&-", 0), ("{} >&-", 0), ("{} | head -1", 1)]
 )
 def test_check_without_a_reader_or_a_stream_ends_quietly(folder, tmp_path, shell, ends):
-    for i in range(2000):  # more than a pipe holds
-        (folder / f"in no known layout, with a name of some length, {i}.png").write_bytes(b"x")
+    for i in range(400):  # more than a pipe holds
+        (folder / f"in no known layout, {'x' * 160} {i}.png").touch()
     command = f"{sys.executable} -m ddlib data check {folder} --all"
     script = f"set -o pipefail\n{shell.format(command)}"
     told = subprocess.run(
@@ -156,7 +155,7 @@ def test_check_without_a_reader_or_a_stream_ends_quietly(folder, tmp_path, shell
     )
     assert (told.returncode, told.stderr) == (ends, "")
     if ">&-" not in shell.replace("2>&-", ""):
-        assert f"{folder}: 2008 files = 8 images + 2000 excluded" in told.stdout
+        assert f"{folder}: 408 files = 8 images + 400 excluded" in told.stdout
 
 
 def test_errors_are_one_message_without_a_traceback(run, tmp_path):
@@ -210,14 +209,6 @@ def test_fetch_says_size_time_and_disk_first(run, tmp_path, monkeypatch):
     assert told.exit_code == 1
     assert "8.0 GB are needed and 5.0 GB are free; make room" in told.output
     assert run("fetch", "sample", "--url", "http://x").exit_code == 2
-
-
-def test_check_of_the_real_images(real_data):
-    told = CliRunner().invoke(main, ["data", "check", str(real_data)])
-    assert told.exit_code == 0
-    listed = len(pd.read_csv(real_data / "manifest.csv"))
-    assert f"{listed} files = " in told.output
-    assert "size alone tells real from fake" in told.output
 
 
 def test_the_cache_command_shows_and_clears(tmp_path, monkeypatch):

@@ -5,7 +5,9 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from ddlib.__main__ import main
 from ddlib.data import sources
 from ddlib.data.download import FetchError
 from ddlib.data.manifest import ManifestError
@@ -371,8 +373,11 @@ class TestFetch:
 
 
 def test_the_real_images_all_add_up(real_data):
-    manifest = open_folder(real_data)
     listed = pd.read_csv(real_data / "manifest.csv")
+    told = CliRunner().invoke(main, ["data", "check", str(real_data)])
+    assert told.exit_code == 0 and f"{len(listed)} files = " in told.output
+    assert "size alone tells real from fake" in told.output
+    manifest = open_folder(real_data)
     assert sorted([*manifest.table["path"], *manifest.excluded["path"]]) == sorted(listed["path"])
     assert set(manifest.excluded["kind"]) <= {"same person", "near-copy"}
     lfw = manifest.table[manifest.table["source"] == "lfw"]
