@@ -15,17 +15,11 @@ from ddlib.data.manifest import check_manifest
 from ddlib.data.simulate import dataset, generators, portraits
 from ddlib.data.simulate.cats import cat
 from ddlib.data.simulate.dataset import DECODERS, face_boxes, make_simulated
-from ddlib.data.simulate.generators import (
-    gan_decoder,
-)
+from ddlib.data.simulate.generators import gan_decoder
 from ddlib.data.simulate.scene import Scene
 from ddlib.images.read import read_image
 
-TINY = {
-    "train": {"gan": 8, "sd": 1},
-    "valid": {"gan": 2, "sd": 1},
-    "test": {"gan": 2, "sd": 1, "cat": 2},
-}
+TINY = {"train": {"gan": 4, "sd": 1}, "valid": {"gan": 2}, "test": {"gan": 2, "cat": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +56,9 @@ def _pictures(decoder, scenes):
 def test_counts_follow_the_plan_and_the_table_agrees_with_the_files(simulated):
     check_manifest(simulated)
     table = simulated.table
-    assert len(table) == 2 * (8 + 2 + 2) + 6 * (1 + 1 + 1) + 2 * 2
+    assert len(table) == 2 * (4 + 2 + 2) + 6 * 1 + 2 * 2
     train = table[table.split == "train"].groupby("source").size()
-    per_source = {"sim-gan": 8, "sim-camera": 8, "sim-camera-large": 3, "sim-sd768": 1}
+    per_source = {"sim-gan": 4, "sim-camera": 4, "sim-camera-large": 3, "sim-sd768": 1}
     assert train[list(per_source)].to_dict() == per_source
     assert set(table.split[table.source.str.contains("cat")]) == {"test"}
     assert table.identity.is_unique
