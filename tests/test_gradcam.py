@@ -63,9 +63,19 @@ def random_weights(rng, like):
     return np.abs(rng.normal(0.5, 0.3, like.shape)) * rng.choice([-1, 1], like.shape)
 
 
-@pytest.fixture
-def pictures(rng):
-    return rng.random((5, 16, 16, 3)).astype(np.float32)
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).random((5, 16, 16, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network()
+
+
+@pytest.fixture(scope="module")
+def cam(model):
+    return GradCAM(model)
 
 
 def assert_same(first, second, atol=1e-5):
@@ -74,19 +84,17 @@ def assert_same(first, second, atol=1e-5):
     np.testing.assert_array_equal(first.has_evidence, second.has_evidence)
 
 
-def test_hand_worked_map_for_fake():
+def test_hand_worked_maps_for_fake_and_for_real():
     # logit = 2 * mean(A0) - mean(A1) + 0.5 = 5 - 1.5 + 0.5; alpha = (2, -1) / 4
-    maps = GradCAM(tiny([2, -1]))(IMAGE)
+    cam = GradCAM(tiny([2, -1]))
+    maps = cam(IMAGE)
     np.testing.assert_allclose(maps.logits, [4.0], rtol=1e-6)
     np.testing.assert_allclose(maps.scores, [1 / (1 + np.exp(-4.0))], rtol=1e-6)
     np.testing.assert_allclose(maps.raw[0], [[0, 0.5], [1.25, 2.0]], rtol=1e-6)
     np.testing.assert_allclose(maps.heat[0], [[0, 0.25], [0.625, 1.0]], rtol=1e-6)
     assert maps.has_evidence.tolist() == [True]
     assert (maps.target, maps.layer) == ("fake", "conv")
-
-
-def test_the_sign_decides_between_fake_and_real():
-    maps = GradCAM(tiny([2, -1]))(IMAGE, target="real")
+    maps = cam(IMAGE, target="real")
     np.testing.assert_allclose(maps.raw[0], [[0.25, 0], [0, 0]], rtol=1e-6)
     np.testing.assert_allclose(maps.heat[0], [[1, 0], [0, 0]], rtol=1e-6)
     np.testing.assert_allclose(maps.logits, [4.0], rtol=1e-6)  # of fake, whatever the target
@@ -127,32 +135,23 @@ def _rest(model, name, x):
     return x
 
 
-@pytest.mark.parametrize("name", ["conv_a", "conv_b", "conv_c"])
-def test_every_layer_equals_a_model_of_its_own(pictures, name):
-    model = network()
-    expected = model_per_layer(model, pictures, name)
-    found = GradCAM(model)(pictures, layer=name)
-    np.testing.assert_allclose(found.raw, expected, rtol=1e-4, atol=1e-5)
-    assert found.has_evidence.any()
-
-
-def test_mean_is_the_mean_of_the_normalised_layers(pictures):
-    model = network()
+def test_every_layer_equals_a_model_of_its_own_and_mean_the_mean_of_them(model, cam, pictures):
     expected = 0
     for name in ("conv_a", "conv_b", "conv_c"):
-        raw = model_per_layer(model, pictures, name)
+        raw, found = model_per_layer(model, pictures, name), cam(pictures, layer=name)
+        np.testing.assert_allclose(found.raw, raw, rtol=1e-4, atol=1e-5)
+        assert found.has_evidence.any()
         peak = raw.max((1, 2), keepdims=True)
         heat = np.divide(raw, peak, out=np.zeros_like(raw), where=peak > 0)
         expected = expected + tf.image.resize(heat[..., None], (16, 16)).numpy()[..., 0] / 3
-    mean = GradCAM(model)(pictures, layer="mean")
+    mean = cam(pictures, layer="mean")
     np.testing.assert_allclose(mean.raw, expected, atol=1e-5)
     assert mean.heat.shape == (5, 16, 16)
     peak = expected.max((1, 2), keepdims=True)
     np.testing.assert_allclose(mean.heat, expected / peak, atol=1e-5)
 
 
-def test_several_layers_at_once_hold_what_each_gives(pictures):
-    cam = GradCAM(network())
+def test_several_layers_at_once_hold_what_each_gives(cam, pictures):
     everything = cam(pictures, "real", "all")
     assert list(everything) == ["conv_a", "conv_b", "conv_c", "mean"]
     for name, maps in everything.items():
@@ -160,8 +159,7 @@ def test_several_layers_at_once_hold_what_each_gives(pictures):
     assert_same(everything["conv_c"], cam(pictures, target="real"))  # the last is the default
 
 
-def test_the_steps_by_name_give_the_map(pictures):
-    cam = GradCAM(network())
+def test_the_steps_by_name_give_the_map(cam, pictures):
     activations, gradients, logits = cam.activations_and_gradients(pictures, ["conv_b"])
     alpha = cam.weights(gradients[0])
     assert alpha.shape == (5, 6)
@@ -171,8 +169,8 @@ def test_the_steps_by_name_give_the_map(pictures):
     np.testing.assert_allclose(logits, maps.logits, atol=1e-6)
 
 
-def test_a_batch_equals_one_at_a_time_and_chunks_do_not_show(pictures):
-    cam, chunked = GradCAM(network()), GradCAM(network(), batch_size=2)
+def test_a_batch_equals_one_at_a_time_and_chunks_do_not_show(model, cam, pictures):
+    chunked = GradCAM(model, batch_size=2)
     resized = cam(pictures, size=(16, 12))
     assert resized.heat.shape == (5, 16, 12) and resized.raw.shape == (5, 4, 4)
     for layer in ("conv_a", "mean"):
@@ -183,28 +181,29 @@ def test_a_batch_equals_one_at_a_time_and_chunks_do_not_show(pictures):
             np.testing.assert_allclose(single.heat[0], batch.heat[i], atol=1e-5)
 
 
-def test_a_nested_backbone_equals_a_flat_model(pictures):
-    flat, nested = network(), network(nested=True)
-    nested.set_weights(flat.get_weights())
-    assert list(GradCAM(nested).layers) == ["conv_a", "conv_b", "conv_c"]
-    one, other = (GradCAM(model)(pictures, "real", "all") for model in (flat, nested))
+def test_a_nested_backbone_equals_a_flat_model(model, cam, pictures):
+    nested = network(nested=True)
+    nested.set_weights(model.get_weights())
+    inside = GradCAM(nested)
+    assert list(inside.layers) == ["conv_a", "conv_b", "conv_c"]
+    one, other = (each(pictures, "real", "all") for each in (cam, inside))
     for name in one:
         assert_same(one[name], other[name])
 
 
-def test_the_form_of_the_head_does_not_matter(pictures):
-    plain, squashed, pair = (network(head=kind) for kind in ("activation", "sigmoid", "softmax"))
-    weights = plain.get_weights()
+def test_the_form_of_the_head_does_not_matter(model, cam, pictures):
+    squashed, pair = (network(head=kind) for kind in ("sigmoid", "softmax"))
+    weights = model.get_weights()
     squashed.set_weights(weights)
     kernel, bias = weights[-2:]
     real, fake = 0.3 - kernel, 0.3 + 0 * kernel  # only fake - real = kernel matters
     pair.set_weights([*weights[:-2], np.hstack([real, fake]), np.array([1 - bias[0], 1])])
-    linear = keras.Model(plain.input, plain.get_layer("head").output)
-    expected = GradCAM(plain)(pictures, layer="mean")
+    linear = keras.Model(model.input, model.get_layer("head").output)
+    expected = cam(pictures, layer="mean")
     assert expected.has_evidence.all()
-    np.testing.assert_allclose(expected.scores, plain.predict(pictures, verbose=0)[:, 0], rtol=1e-4)
-    for model in (squashed, linear, pair):
-        assert_same(expected, GradCAM(model)(pictures, layer="mean"), atol=1e-4)
+    np.testing.assert_allclose(expected.scores, model.predict(pictures, verbose=0)[:, 0], rtol=1e-4)
+    for other in (squashed, linear, pair):
+        assert_same(expected, GradCAM(other)(pictures, layer="mean"), atol=1e-4)
 
 
 def test_a_saturated_sigmoid_still_has_a_map():
@@ -214,10 +213,9 @@ def test_a_saturated_sigmoid_still_has_a_map():
     np.testing.assert_allclose(maps.raw[0, 1, 1], 200 / 4 * 4, rtol=1e-6)
 
 
-def test_positive_real_turns_the_sign(pictures):
-    model = network()
-    straight, turned = GradCAM(model), GradCAM(model, positive="real")
-    fake, real = straight(pictures, target="fake"), turned(pictures, target="real")
+def test_positive_real_turns_the_sign(model, cam, pictures):
+    turned = GradCAM(model, positive="real")
+    fake, real = cam(pictures, target="fake"), turned(pictures, target="real")
     np.testing.assert_allclose(fake.raw, real.raw, atol=1e-6)
     np.testing.assert_allclose(fake.logits, -real.logits, atol=1e-6)
     p_real = model.predict(pictures, verbose=0)[:, 0]
@@ -226,26 +224,18 @@ def test_positive_real_turns_the_sign(pictures):
         GradCAM(model, positive="cat")
 
 
-@pytest.fixture
-def photographs(rng, tmp_path):
-    """Three pictures of 16 pixels as arrays, and the folder of their files."""
+def test_images_come_in_every_usual_form(cam, rng, tmp_path):
     images = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    for number, image in enumerate(images):
-        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for file, image in zip(files, images, strict=True):
+        Image.fromarray(image).save(file)
     (tmp_path / "notes.txt").write_text("no image")
-    return images, tmp_path
-
-
-def test_images_come_in_every_usual_form(photographs):
-    images, folder = photographs
-    cam = GradCAM(network())
     expected = cam(images)
-    files = sorted(folder.glob("*.png"))
     for given in (
         tf.constant(images),
         list(images),
         [images[:2], images[2]],
-        str(folder),
+        str(tmp_path),
         [str(files[0]), Image.open(files[1]), images[2]],
     ):
         assert_same(cam(given), expected)
@@ -259,15 +249,15 @@ def test_a_detector_brings_its_model_and_its_preparation(rng, tmp_path):
     from ddlib.data.loader import prepare
 
     protocol = preset("clean", "gan", image_size=32)
-    detector = SimpleNamespace(protocol=protocol, keras_model=lambda: network(size=32))
-    cam = GradCAM(detector)
+    model = network(size=32)
+    cam = GradCAM(SimpleNamespace(protocol=protocol, keras_model=lambda: model))
     image = rng.integers(0, 256, (50, 40, 3), dtype=np.uint8)
     expected = cam(prepare(image, protocol))
     Image.fromarray(image).save(tmp_path / "face.png")
     for given in (image, tmp_path / "face.png", Image.fromarray(image)):
         assert_same(cam(given), expected)
     ready = image[:32, :32]  # of the model's size: taken as prepared, unless it is a file
-    assert_same(cam(ready), GradCAM(network(size=32))(ready))
+    assert_same(cam(ready), GradCAM(model)(ready))
     assert_same(cam(Image.fromarray(ready)), cam(prepare(ready, protocol)))
 
 
@@ -276,17 +266,13 @@ def test_a_detector_brings_its_model_and_its_preparation(rng, tmp_path):
     [
         ({"layer": "conv_z"}, "conv_z.*conv_a, conv_b, conv_c, mean, all"),
         ({"target": 1}, "target=1.*fake, real"),
-        (
-            {"images": np.zeros((1, 8, 8, 1))},
-            r"an image is \(H, W, 3\) uint8; got \(8, 8, 1\) float64",
-        ),
+        ({"images": np.zeros((1, 8, 8, 1))}, r"\(H, W, 3\) uint8; got \(8, 8, 1\) float64"),
         ({"images": np.zeros((16, 16))}, r"\(16, 16\) is not an image"),
         ({"images": []}, "empty"),
         ({"images": "no-such.jpg"}, "no-such.jpg.*no such file"),
     ],
 )
-def test_wrong_calls_name_the_value_and_what_is_allowed(call, message):
-    cam = GradCAM(network())
+def test_wrong_calls_name_the_value_and_what_is_allowed(cam, call, message):
     with pytest.raises(ValueError, match=message):
         cam(**({"images": np.zeros((1, 16, 16, 3))} | call))
 
@@ -302,8 +288,8 @@ def test_a_model_of_any_size_takes_one_size_a_call(rng):
         cam([np.ones((9, 9, 3), np.uint8), np.ones((8, 8, 3), np.uint8)])
 
 
-def test_nan_and_overflow_are_errors_that_name_the_image(pictures):
-    cam = GradCAM(network(), batch_size=2)
+def test_nan_and_overflow_are_errors_that_name_the_image(model, pictures):
+    cam = GradCAM(model, batch_size=2)
     for value, what in ((np.nan, "pixels"), (3e38, "logit")):
         broken = pictures.copy()
         broken[3] = value
@@ -311,7 +297,7 @@ def test_nan_and_overflow_are_errors_that_name_the_image(pictures):
             cam(broken)
 
 
-def test_models_that_cannot_be_explained_say_why():
+def test_models_that_cannot_be_explained_say_why(model):
     class Subclass(keras.Model):
         pass
 
@@ -337,11 +323,11 @@ def test_models_that_cannot_be_explained_say_why():
     sigmoids = layers.Conv2D(1, 3, activation="sigmoid")(image)  # their mean is no logit
     mean = layers.GlobalAveragePooling2D()(sigmoids)
     cases["ends in a GlobalAveragePooling2D"] = keras.Model(image, mean)
-    for message, model in cases.items():
+    for message, wrong in cases.items():
         with pytest.raises(ValueError, match=message):
-            GradCAM(model)
+            GradCAM(wrong)
     for name in ("conv_z", "pool"):
         with pytest.raises(ValueError, match=f"{name}.*conv_a"):
-            GradCAM(network(), layers=[name])
+            GradCAM(model, layers=[name])
     with pytest.raises(ValueError, match="none here"):
         GradCAM(keras.Model(image, layers.Dense(1)(layers.Flatten()(image))))
