@@ -30,6 +30,7 @@ _CHOICES = {
     "square": ("crop", "squeeze"),
     "resize": ("antialias", "nearest"),
     "schedule": ("constant", "cosine"),
+    "feature_dtype": ("uint8", "float16", "float32"),
 }
 _RANGES = {
     "image_size": (32, 1024),
@@ -77,6 +78,7 @@ class Protocol:
     dense_units: int = 1024  # units of the dense layer before the logit, as the study
     dropout: float = 0.5  # the study: 0.5 in some runs, none in others
     batch_norm_momentum: float = 0.9  # Keras's 0.99 lags behind the weights in short trainings
+    feature_dtype: str = "float16"  # of what the frozen layers give, as it is kept on disk
     # the training data
     gan_fraction: float = 1.0  # part of the GAN set that is used; the study's ELA run used half
     balance_generators: bool = False  # the study: as many GAN as SD fakes, reals as both together

@@ -9,7 +9,6 @@ from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.models.features import (
     bottleneck_features,
-    choose_feature_dtype,
     split_backbone,
 )
 from ddlib.models.train import (
@@ -31,6 +30,7 @@ TINY = preset(
     epochs=3,
     trainable_layers=10,
     label_smoothing=0.0,
+    feature_dtype="float32",
 )
 
 
@@ -42,7 +42,7 @@ def sets(tiny, short_mobilenet):
 
 def test_training_on_features_repeats_plain_fit(sets, cache):
     lines = []
-    cached = train_detector(*sets, TINY, cache, "float32", lines.append)
+    cached = train_detector(*sets, TINY, cache, lines.append)
 
     plain = build_from_protocol(TINY)
     rows = [load_images(part, TINY, cache) for part in sets]
@@ -62,22 +62,12 @@ def test_training_on_features_repeats_plain_fit(sets, cache):
     assert lines[0].startswith("gan  epoch  1/3  loss ")
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(1, "float16"), (1e6, "float32")])
-def test_precision_is_chosen_by_what_it_does_to_the_logit(gain, expected):
-    """Features beyond 65,504 have no place in half precision; those below it lose 1 in 2,048."""
-    image, features = keras.Input((4, 4, 3)), keras.Input((4, 4, 3))
-    prefix = keras.Model(image, keras.layers.Rescaling(gain / 255)(image))
-    pooled = keras.layers.GlobalAveragePooling2D()(features)
-    ones = keras.layers.Dense(1, kernel_initializer="ones", name="logit")
-    tail = keras.Model(features, ones(pooled))
-    images = np.full((2, 4, 4, 3), 200, np.uint8)
-    assert choose_feature_dtype(prefix, tail, images) == expected
-
-
 def test_features_in_eight_bits_are_steps_of_a_relu6(sets, tmp_path):
     prefix, _ = split_backbone(build_from_protocol(TINY))
     kept = {
-        dtype: bottleneck_features(prefix, sets[1], TINY, Cache(tmp_path), False, dtype)
+        dtype: bottleneck_features(
+            prefix, sets[1], replace(TINY, feature_dtype=dtype), Cache(tmp_path)
+        )
         for dtype in ("float32", "float16", "uint8")
     }
     exact, eight = kept["float32"].take(slice(None)), kept["uint8"].take(slice(None))
@@ -87,14 +77,14 @@ def test_features_in_eight_bits_are_steps_of_a_relu6(sets, tmp_path):
     assert np.array_equal(chosen.take(slice(None)), eight[[2, 0]])
     linear = keras.Model(prefix.input, prefix.layers[-2].output)
     with pytest.raises(ValueError, match="no ReLU6"):
-        bottleneck_features(linear, sets[1], TINY, Cache(tmp_path), False, "uint8")
+        bottleneck_features(linear, sets[1], replace(TINY, feature_dtype="uint8"), Cache(tmp_path))
     with pytest.raises(ValueError, match="uint8, float16, float32"):
-        bottleneck_features(prefix, sets[1], TINY, Cache(tmp_path), False, "int4")
+        replace(TINY, feature_dtype="int4")
 
 
 def test_mirrored_features_are_those_of_mirrored_images(sets, cache):
     prefix, _ = split_backbone(build_from_protocol(TINY))
-    features = bottleneck_features(prefix, sets[1], TINY, cache, True, "float32")
+    features = bottleneck_features(prefix, sets[1], TINY, cache, mirror=True)
     images = load_images(sets[1], TINY, cache).take(slice(None))[:, :, ::-1].astype("float32")
     assert np.allclose(features.take(slice(None)), prefix(images), atol=1e-5)
 

@@ -13,10 +13,9 @@ from ddlib.data.cache import Cache, Rows
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.models.checkpoint import weights_digest
-from ddlib.models.inference import CHUNK, compiled, fastest, has_gpu, interpreters, logit_model
-from ddlib.protocol import FEATURES, Protocol, check_choice
+from ddlib.models.inference import CHUNK, compiled, has_gpu, interpreters, logit_model
+from ddlib.protocol import FEATURES, Protocol
 
-MAX_LOGIT_ERROR = 0.01  # that half precision may cause; a score moves by a quarter at most
 STEP = 6 / 255  # of features in eight bits: the output of a ReLU6 lies in [0, 6]
 _BATCH = 64  # images a forward pass of TensorFlow; larger is not faster on two cores
 
@@ -48,15 +47,15 @@ def bottleneck_features(
     protocol: Protocol,
     cache: Cache,
     mirror: bool = False,
-    feature_dtype: str = "float16",
 ) -> Rows:
     """Return the frozen prefix's output for a manifest's images, in its order, from the cache.
 
-    `prefix` is what `split_backbone` gives; with `mirror` the images are mirrored first;
-    `feature_dtype`, "uint8", "float16" or "float32", is that of what is kept. In eight bits only a
-    ReLU6's output fits: a ValueError else.
+    `prefix` is what `split_backbone` gives; with `mirror` the images are mirrored first. The
+    protocol's `feature_dtype` is that of what is kept: "float16" halves the disk, "uint8" quarters
+    it, "float32" repeats plain training. In eight bits only a ReLU6's output fits: a ValueError
+    else.
     """
-    check_choice("feature_dtype", feature_dtype, ("uint8", "float16", "float32"))
+    feature_dtype = protocol.feature_dtype
     weights, last = weights_digest(prefix), prefix.layers[-1]
     padded = isinstance(last, keras.layers.ZeroPadding2D)  # zeros around it are in [0, 6] too
     source = prefix.layers[-2] if padded else last
@@ -77,15 +76,6 @@ def bottleneck_features(
         return cache.array("features", key, shape, feature_dtype, chunks)
 
     return gather_blocks(manifest, load_block, STEP if feature_dtype == "uint8" else None)
-
-
-def choose_feature_dtype(prefix: keras.Model, tail: keras.Model, images: np.ndarray) -> str:
-    """Return "float16" if features kept in it give the same logits (N images), else "float32"."""
-    features, to_logit = fastest(prefix)(images), compiled(logit_model(tail))
-    with np.errstate(over="ignore"):  # beyond 65,504 half precision is infinite
-        half = features.astype("float16").astype("float32")
-    error = np.abs(to_logit(features) - to_logit(half)).max()
-    return "float16" if error <= MAX_LOGIT_ERROR else "float32"
 
 
 def score_features(tail: keras.Model, features: Rows) -> np.ndarray:

@@ -17,13 +17,11 @@ import pandas as pd
 
 from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache, Rows
-from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.mobilenet import build_detector
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.features import (
     bottleneck_features,
-    choose_feature_dtype,
     score_features,
     split_backbone,
 )
@@ -40,7 +38,6 @@ class Trained:
     history: pd.DataFrame  # a row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds
     start_digest: str  # of the weights before training
     seconds: float
-    feature_dtype: str = "none kept"  # of the stored features
     parts: tuple[keras.Model, ...] = ()  # prefix and tail, as `split_backbone` cuts the detector
 
     def keras_model(self) -> keras.Model:
@@ -55,10 +52,7 @@ class Trained:
     def logits(self, manifest: Manifest, cache: Cache) -> np.ndarray:
         """Return the logits (N,) float64 of a manifest's images, from bottleneck features."""
         prefix, tail = self.parts
-        features = bottleneck_features(
-            prefix, manifest, self.protocol, cache, feature_dtype=self.feature_dtype
-        )
-        return score_features(tail, features)
+        return score_features(tail, bottleneck_features(prefix, manifest, self.protocol, cache))
 
 
 def train_detector(
@@ -66,7 +60,6 @@ def train_detector(
     validation: Manifest,
     protocol: Protocol,
     cache: Cache | None = None,
-    feature_dtype: str | None = None,
     log: Callable[[str], None] = print,
     pool: Manifest | None = None,
 ) -> Trained:
@@ -74,10 +67,6 @@ def train_detector(
 
     Both manifests must hold both classes, which weigh the same in the loss whatever their counts.
     `cache` keeps images and features; `log` gets one line an epoch.
-
-    `feature_dtype` is that of the stored features: "float16" halves the disk and "uint8" quarters
-    it, "float32" repeats plain training. By default half precision where it changes no logit by
-    more than `MAX_LOGIT_ERROR`.
 
     `pool` holds the images whose features are kept, of which `training` is a part: trainings on
     many parts of one pool share its features. By default `training` itself.
@@ -88,12 +77,9 @@ def train_detector(
     detector = build_from_protocol(protocol)
     start_digest = weights_digest(detector)
     prefix, tail = split_backbone(detector)
-    if feature_dtype is None:
-        few = load_images(training, protocol, cache).take(slice(0, 8))
-        feature_dtype = choose_feature_dtype(prefix, tail, few)
 
     def features(part: Manifest, pool: Manifest, mirror: bool = False) -> Rows:
-        kept = bottleneck_features(prefix, pool, protocol, cache, mirror, feature_dtype)
+        kept = bottleneck_features(prefix, pool, protocol, cache, mirror)
         return kept if part is pool else kept.select(pool.positions(part))
 
     pool = training if pool is None else pool
@@ -102,9 +88,7 @@ def train_detector(
     check = validation_batches(features(validation, validation), validation.labels, protocol)
     history = fit(tail, data, check, protocol, log)
     seconds = time.perf_counter() - start
-    return Trained(
-        detector, protocol, history, start_digest, seconds, feature_dtype, (prefix, tail)
-    )
+    return Trained(detector, protocol, history, start_digest, seconds, (prefix, tail))
 
 
 def recompute_batch_norm(trained: Trained, training: Manifest, cache: Cache, pool: Manifest):
@@ -114,9 +98,8 @@ def recompute_batch_norm(trained: Trained, training: Manifest, cache: Cache, poo
     only the statistics are computed, batch by batch, from the training images without mirroring.
     """
     prefix, tail = trained.parts
-    features = bottleneck_features(
-        prefix, pool, trained.protocol, cache, feature_dtype=trained.feature_dtype
-    ).select(pool.positions(training))
+    features = bottleneck_features(prefix, pool, trained.protocol, cache)
+    features = features.select(pool.positions(training))
     kind = keras.layers.BatchNormalization
     layers = [layer for layer in tail.layers if isinstance(layer, kind) and layer.trainable]
     momenta = [layer.momentum for layer in layers]

@@ -261,7 +261,6 @@ class Study:
             "start_weights_hash": trained.start_digest,
             "parameters": trained.detector.count_params(),
             "best_epoch": trained.best_epoch,
-            "feature_dtype": trained.feature_dtype,
             "seconds_training": round(trained.seconds, 2),
             "seconds_scoring": round(time.perf_counter() - start, 2),
             "provenance": provenance(),

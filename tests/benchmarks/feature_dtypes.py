@@ -56,8 +56,8 @@ def main() -> None:
             if (dtype, seed) in known:
                 continue
             cache = Cache(Path(folder) / f"{dtype}{seed}", limit=100)
-            protocol = replace(job.protocol, seed=seed)
-            trained = train_detector(training, validation, protocol, cache, dtype, log=len)
+            protocol = replace(job.protocol, seed=seed, feature_dtype=dtype)
+            trained = train_detector(training, validation, protocol, cache, log=len)
             sizes = [entry["bytes"] for entry in cache.entries() if entry["kind"] == "features"]
             found = score_table(test.labels, probability(trained.logits(test, cache)))
             row = {"feature_dtype": dtype, "seed": seed, "features_mb": sum(sizes) / 1e6}

@@ -99,7 +99,7 @@ def training(place: Path, alpha: float, way: str) -> dict:
     from ddlib.models.train import train_detector
 
     protocol, chosen, held_out = study_parts(place, alpha)
-    trained = train_detector(chosen, held_out, protocol, feature_dtype="float16", log=len)
+    trained = train_detector(chosen, held_out, protocol, log=len)
     return {"epochs": len(trained.history)}
 
 
