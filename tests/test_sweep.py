@@ -19,6 +19,7 @@ from ddlib.metrics.repeats import (
     variance_components,
 )
 from ddlib.protocol import preset
+from ddlib.study.ela_sweep import ela_table
 from ddlib.study.reference import judge_difference
 from ddlib.study.report import publish
 from ddlib.study.sweep import Job, plan_jobs, read_job, run_job
@@ -205,6 +206,33 @@ def test_tables_hold_what_the_logits_say(tiny):
     assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
     assert set(tables["seed"]["seeds"]) == {3}
     assert set(tables["curve_fits"]["verdict"]) <= {"inside", "outside", "cannot be told"}
+
+
+def test_joining_two_networks_helps_only_where_the_second_knows_something_else(tiny):
+    rng = np.random.default_rng(3)
+    scored = tiny.select(split=["valid", "test"])
+    sign = np.where(scored.labels == 1, 1.0, -1.0)
+    jobs = {}
+    for seed in range(3):
+        picture = sign + rng.normal(0, 3, len(sign))
+        logits = {None: picture, 75: rng.normal(0, 1, len(sign))}
+        logits |= {90: 2.5 * sign - picture, 95: picture + 5}  # 95 says the same, shifted
+        for quality, values in logits.items():
+            changes = {"seed": seed} | ({"ela_quality": quality} if quality else {})
+            protocol = preset("clean", "gan+ela" if quality else "gan", **changes)
+            job = Job(protocol, 1600)
+            facts = {"plan": "ela" if quality else "small-seeds"}
+            facts["job"] = {"protocol": protocol.to_dict()}
+            jobs[job.name] = facts, {"logits": values.astype(np.float16)}
+    assert len(jobs) == 12, "each quality has a file of its own"
+    table = ela_table(Sweeps(scored, jobs)).set_index("use")
+    assert list(table["seeds"]) == [3] * 5
+    assert table.loc["picture and ELA maps, quality 90", "auc"] > 0.99
+    assert table.loc["picture and ELA maps, quality 90", "auc_difference"] > 0.05
+    assert table.loc["ELA maps, quality 95", "auc_difference"] == pytest.approx(0, abs=0.02)
+    assert table.loc["ELA maps, quality 95", "verdict"] == "no difference shown"
+    assert abs(table.loc["ELA maps, quality 75", "auc"] - 0.5) < 0.35
+    assert len(ela_table(Sweeps(scored, {}))) == 0
 
 
 def test_a_changed_logit_of_a_sweep_is_noticed(tiny, tmp_path):

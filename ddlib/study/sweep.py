@@ -19,12 +19,14 @@ from ddlib.data import subsets
 from ddlib.data.manifest import Manifest, MissingImagesError
 from ddlib.models.provenance import provenance
 from ddlib.protocol import CONDITIONS, Protocol, check_choice
+from ddlib.study.ela_sweep import QUALITIES
 from ddlib.study.study import Study, training_key
 
 SIZES = (100, 200, 400, 800, 1600, 3150, 6300)  # training images of the learning curve
 SAME_STEPS = 1600  # the size whose number of optimiser steps all sizes take, in "steps"
 GENERATORS = ("stylegan", "sd21", "stylegan2")  # of "mixes"
 MIX_SIZE = 700  # training images of a mix, half of them fakes
+STUDY_ELA_QUALITY = 90  # of the conditions with ELA
 ALPHA = 0.75  # width of the networks of all plans but "seeds"
 
 
@@ -42,7 +44,9 @@ class Job:
         """The name of its file."""
         size = f"-n{self.n}-subset{self.subset}" if self.n else ""
         mix = f"-{'+'.join(self.fakes)}" if self.fakes else ""
-        return f"{self.protocol.run_name}{mix}{size}-seed{self.protocol.seed}"
+        quality = self.protocol.ela_quality
+        ela = f"-quality{quality}" if quality not in (None, STUDY_ELA_QUALITY) else ""
+        return f"{self.protocol.run_name}{mix}{ela}{size}-seed{self.protocol.seed}"
 
     def images(self, manifest: Manifest, split: str) -> Manifest:
         """Return the job's images of the split train or valid; of valid all are used."""
@@ -82,11 +86,12 @@ def plan_jobs(study: Study, plan: str) -> list[Job]:
     Parameters
     ----------
     study : Study
-    plan : {"curve", "steps", "seeds", "small-seeds", "subsets", "mixes"}
+    plan : {"curve", "steps", "seeds", "small-seeds", "subsets", "mixes", "ela"}
         ``curve`` and ``steps`` are learning curves of the baseline, with the protocol's epochs and
         with the same number of optimiser steps at every size. ``seeds`` are the four conditions on
         all images, ``small-seeds`` on 1,600; ``subsets`` crosses five training sets with four
-        seeds; ``mixes`` trains on 350 fakes of one, two or three generators.
+        seeds; ``mixes`` trains on 350 fakes of one, two or three generators; ``ela`` on ELA maps of
+        three qualities.
     """
     check_choice("plan", plan, PLANS)
     return list(PLANS[plan](study))
@@ -140,6 +145,13 @@ def _mixes(study) -> Iterator[Job]:
             yield Job(protocol, MIX_SIZE, subset=seed, fakes=fakes)
 
 
+def _ela(study) -> Iterator[Job]:
+    for seed in range(3):
+        for quality in QUALITIES:
+            changes = {"alpha": ALPHA, "seed": seed, "ela_quality": quality}
+            yield Job(study.protocol("gan+ela", **changes), SAME_STEPS)
+
+
 PLANS = {
     "curve": _curve,
     "steps": _steps,
@@ -147,6 +159,7 @@ PLANS = {
     "small-seeds": _small_seeds,
     "subsets": _subsets,
     "mixes": _mixes,
+    "ela": _ela,
 }
 
 

@@ -26,6 +26,7 @@ from ddlib.metrics.repeats import (
 )
 from ddlib.metrics.roc_auc import auc
 from ddlib.protocol import FAKE, Protocol
+from ddlib.study.ela_sweep import ela_table
 from ddlib.study.reference import judge_difference, reference_table
 from ddlib.study.sweep import PLANS, Job, read_job
 
@@ -37,6 +38,7 @@ SWEEP_TABLES = (
     "seed_differences",
     "seed_variance",
     "mixes",
+    "ela",
 )
 RESAMPLES = 200  # of seeds and test images, for the intervals of a learning curve
 STUDY_SIZE = 100_000  # training images of the study's baseline
@@ -184,6 +186,7 @@ def sweep_tables(sweeps: Sweeps, results: pd.DataFrame) -> dict[str, pd.DataFram
         difference_table(seeds),
         variance_table(measured),
         mix_table(measured),
+        ela_table(sweeps),
     )
     return dict(zip(SWEEP_TABLES, made, strict=True))
 
