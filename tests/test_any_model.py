@@ -77,7 +77,11 @@ def random_model(rng):
 
 def random_block(x, rng):
     """Return x after a convolution, a residual block or a nested model."""
-    kind, filters = rng.choice(["chain", "residual", "nested", "shared"]), x.shape[-1]
+    kinds = ["chain", "residual", "nested", "shared", "random"]
+    kind, filters = rng.choice(kinds), x.shape[-1]
+    if kind == "random":  # when a model predicts, these do nothing
+        x = layers.Dropout(0.5)(layers.RandomFlip()(x), training=True)
+        return layers.Conv2D(filters, 3, padding="same")(x)
     if kind == "chain":
         x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
         return layers.BatchNormalization()(x)
@@ -128,6 +132,19 @@ def test_the_score_is_what_the_model_predicts_or_the_layer_is_named(seed):
         ):
             convert(model)
     assert nodes(model) == before
+
+
+def test_an_output_in_a_dict_is_scored_and_half_precision_is_not_exported(rng):
+    image, images = keras.Input((SIZE, SIZE, 3)), rng.integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
+    features = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image / 255))
+    model = keras.Model(image, {"fake": layers.Dense(1, "sigmoid")(features)})
+    logits = Scorer(convert(model), 1).logits(images)
+    expected = model.predict(images, verbose=0)["fake"][:, 0]
+    np.testing.assert_allclose(probability(logits), expected, atol=1e-3)
+    half = keras.layers.Conv2D(4, 3, dtype="mixed_float16")(image)
+    half = keras.Model(image, layers.Dense(1)(layers.GlobalAveragePooling2D()(half)), name="half")
+    with pytest.raises(ValueError, match="'half' cannot be converted.*float16"):
+        convert(half)
 
 
 def small(shape, **kind):

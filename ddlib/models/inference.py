@@ -126,7 +126,8 @@ class Interpreters:
 def converted(model, from_uint8: bool = False, optimise: Callable | None = None) -> bytes:
     """Return a Keras model as a LiteRT model for one input at a time, float32 or uint8 pixels.
 
-    `optimise` gets the `tf.lite.TFLiteConverter`; it sets options, or returns the model itself.
+    `optimise` gets the `tf.lite.TFLiteConverter`; it sets options, or returns the model itself. A
+    model that LiteRT cannot run is a ValueError.
     """
     import tensorflow as tf
 
@@ -145,7 +146,13 @@ def converted(model, from_uint8: bool = False, optimise: Callable | None = None)
     with silenced(), warnings.catch_warnings(action="ignore"):
         converter = tf.lite.TFLiteConverter.from_concrete_functions(functions)
         made = optimise(converter) if optimise else None
-        return made or converter.convert()
+        try:
+            return made or converter.convert()
+        except Exception as error:  # the converter's own class is not public
+            raise ValueError(
+                f"model {model.name!r} cannot be converted: LiteRT lacks something that its layers "
+                "do, such as computing in float16; save it with the dtype policy float32"
+            ) from error
 
 
 def runtime():

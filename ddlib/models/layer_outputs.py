@@ -9,6 +9,7 @@ Grad-CAM, scoring and export all open a model in this way.
 from __future__ import annotations
 
 import math
+from inspect import signature
 from typing import NamedTuple
 
 import keras
@@ -86,6 +87,8 @@ class LayerOutputs:
         values = {id(self._images): images}
         for call in self.layers.values():
             args, kwargs = _replace((call.args, call.kwargs), values)
+            if "training" in signature(call.layer.call).parameters:
+                kwargs["training"] = False  # as `predict` does, whatever a layer does by default
             values.update(_pairs(call.output, call.layer(*args, **kwargs)))
         logits = keras.ops.cast(values[id(self._before_logit)], "float32")
         if self._dense is not None:  # with its activation left out
@@ -99,6 +102,7 @@ class LayerOutputs:
 
     def scores_of(self, output) -> np.ndarray:
         """Return P(class 1), (N,) float64, from what the model itself gives, as `predict` does."""
+        (output,) = keras.tree.flatten(output)  # a model may give it in a list or dict
         output = np.asarray(output, np.float64).reshape(-1, self._units)
         if self._activation != "linear":
             return output[:, -1]
@@ -108,8 +112,8 @@ class LayerOutputs:
         """Raise unless the model itself predicts the sigmoid of the logits on two noise images."""
         shape = (2, *(size or 64 for size in self.input_shape))
         noise = np.random.default_rng(0).integers(0, 256, shape).astype("float32")
-        (output,) = keras.tree.flatten(model(noise, training=False))
-        expected = self.scores_of(keras.ops.cast(output, "float32"))
+        output = keras.tree.map_structure(np.float32, model(noise, training=False))
+        expected = self.scores_of(output)
         logits = np.asarray(self(noise)[1], np.float64)[:, 0]
         if not np.isfinite(logits).all():
             raise ValueError(
