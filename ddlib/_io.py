@@ -106,15 +106,13 @@ def ordered_parallel_map(work: Callable, items: Iterable, workers: int | None = 
     [1, 2, 3]
     """
     workers = workers or cpu_count()
-    waiting: deque = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    waiting, pool = deque(), ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # perhaps in one of the threads, where Python removes a map that was given up
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -68,6 +68,23 @@ def test_the_parallel_map_keeps_order_takes_little_ahead_and_raises_in_turn():
     assert len(list(ordered_parallel_map(lambda _: together.wait(), range(4), workers=2))) == 4
 
 
+def test_a_map_that_is_given_up_may_end_in_one_of_its_threads(monkeypatch):
+    """As happens where standard output is full: nobody closes the map, and Python removes it."""
+    told, kept, given_up, removed = [], [], threading.Event(), threading.Event()
+    monkeypatch.setattr("sys.unraisablehook", told.append)
+
+    def work(number):
+        if number == 2:
+            assert given_up.wait(20)
+            kept.clear()
+            removed.set()
+
+    kept.append(ordered_parallel_map(work, range(100), workers=1))
+    next(kept[0])
+    given_up.set()
+    assert removed.wait(20) and not told
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif", "json"])
 def test_on_a_full_disk_a_file_is_whole_or_absent_with_an_error(tmp_path, suffix):
     """A limit on a file's size makes the system take a part of a write, as a full disk does."""
