@@ -24,7 +24,7 @@ from ddlib.protocol import CONDITIONS, PROTOCOLS
 from ddlib.study.reference import compare_with_study, reference_table
 from ddlib.traces.spectrum import mean_spectrum, radial_profile
 from ddlib.viz.pictures import NO_EVIDENCE
-from ddlib.viz.style import COLORS, OTHERS, WIDTH, save_chart
+from ddlib.viz.style import COLORS, MARKERS, OTHERS, WIDTH, save_chart
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 LABELS = np.repeat([0, 1], [30, 40])
@@ -130,6 +130,7 @@ def test_every_chart_is_legible_in_grey_and_has_a_text_for_those_who_cannot_see_
 
 def test_one_colour_means_one_thing():
     assert len(set(COLORS.values()) | set(OTHERS)) == len(COLORS) + len(OTHERS)
+    assert len(OTHERS) == len(MARKERS)  # no two of seven series look alike
     assert set(CONDITIONS) < set(COLORS)
     for order in (["clean", "paper"], ["paper", "clean"]):  # the table's order plays no part
         table = results()[::2].assign(protocol=order)

@@ -1,4 +1,4 @@
-"""Sentences of notebooks 08 and 09 that claim something: silent on chance, spoken on an effect."""
+"""Sentences of notebooks that claim something: silent on chance, spoken on an effect."""
 
 import ast
 from pathlib import Path
@@ -24,6 +24,36 @@ def function_of(number, name):
     names = {"metrics": metrics, "judge_difference": judge_difference, "MIN_IMAGES": MIN_IMAGES}
     exec(compile(ast.Module([found], []), path.name, "exec"), names)
     return names[name]
+
+
+def test_01_says_what_a_blind_null_found():
+    says = function_of("01", "says")
+    row = {"n_real": 50, "n_fake": 50, "auc": 1.0, "auc_low": 0.96}
+    row = pd.Series(row | {"no_bytes": 0.44, "no_bytes_low": 0.37})
+    assert "only bytes give it away" in says(row)
+    assert "size, format or JPEG quality" in says(row.replace({0.44: 1.0, 0.37: 0.9}))
+    assert "no better than guessing" in says(row.replace(0.96, 0.5))
+    assert "nothing can be told" in says(row.replace(50, MIN_IMAGES - 1))
+
+
+def test_01_says_what_a_change_of_treatment_did():
+    fate, before = function_of("01", "fate"), (0.8, 0.75, 0.85)
+    assert "turns over" in fate(before, (0.1, 0.05, 0.2))
+    assert "no better than guessing" in fate(before, (0.49, 0.42, 0.56))
+    assert "moves with the treatment" in fate(before, (0.92, 0.88, 0.96))
+    assert "moves with the treatment" in fate(before, (0.6, 0.55, 0.65))
+    assert "no change shown" in fate(before, (0.76, 0.7, 0.81))
+
+
+def test_a_handful_of_images_claims_nothing_where_the_exact_test_does_not():
+    """Of 34 images five are told by one model alone: the interval excludes 0, p is 2 / 2^5."""
+    right, some = np.ones(34), np.r_[np.zeros(5), np.ones(29)]
+    found = metrics.compare(np.ones(34, int), right, some)
+    points = [found[name] for name in ("difference", "low", "high")]
+    assert points[1] > 0 and found["p_value"] == 0.0625
+    assert judge_difference(*points, [34]) == "higher"
+    assert judge_difference(*points, [34], p_value=0.0625) == "no difference shown"
+    assert judge_difference(*points, [34], p_value=0.03125) == "higher"
 
 
 def learned_from(scores):

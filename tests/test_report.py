@@ -7,7 +7,7 @@ from handmade import measured_run
 
 from ddlib.__main__ import main
 from ddlib._io import write_json
-from ddlib.study.report import NOTEBOOK, publish, to_html
+from ddlib.study.report import NOTEBOOK, committed_table, publish, to_html
 
 
 @pytest.fixture
@@ -61,3 +61,9 @@ def test_the_command_prints_the_summary_and_says_what_is_missing(run_folder, tmp
     missing = CliRunner().invoke(main, ["report", "--runs", str(tmp_path / "none")])
     assert missing.exit_code == 1
     assert "run notebooks 02 and 03" in missing.output
+
+
+def test_a_table_of_the_committed_run_is_read_and_one_that_is_not_there_has_no_rows():
+    gain = committed_table("03_gain")
+    assert {"protocol", "test set", "difference", "p_value"} <= set(gain) and len(gain)
+    assert not len(committed_table("99_nothing"))

@@ -59,7 +59,7 @@ def test_training_on_features_repeats_plain_fit(sets, cache):
     assert loss == pytest.approx(history["val_loss"].min(), rel=1e-3)  # of the best epoch
     assert cached.best_epoch == history["val_loss"].argmin() + 1 < TINY.epochs
     assert len(lines) == 6
-    assert lines[0].startswith("gan  epoch  1/3  loss ")
+    assert lines[0].startswith("clean-gan  epoch  1/3  loss ")
 
 
 def test_features_in_eight_bits_are_steps_of_a_relu6(sets, tmp_path):

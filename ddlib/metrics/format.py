@@ -23,6 +23,7 @@ NAMES = {  # of sources and test sets, then of protocols, detectors, measures, p
     "stylegan3": "StyleGAN3",
     "lfw": "LFW photographs",
     "utkface": "UTKFace photographs",
+    "unsplash": "Unsplash photographs",
     "ciplab": "CIPLAB composites",
     "photo": "CIPLAB photographs",
     "photoshop": "Photoshop composites",
@@ -94,6 +95,17 @@ def percent(value: float, low: float, high: float) -> str:
     if pd.isna(value):
         return "not measured"
     return f"{100 * value:.0f} % (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+
+
+def p_text(p_value: float) -> str:
+    """Return a p-value as text; no p-value is zero.
+
+    Examples
+    --------
+    >>> p_text(0.0625), p_text(9.5e-27)
+    ('0.062', '< 0.001')
+    """
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def summary(rows: pd.DataFrame, measures=MEASURES) -> pd.DataFrame:

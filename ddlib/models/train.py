@@ -197,11 +197,11 @@ class EpochLog(keras.callbacks.Callback):
         self.rows.append(row | {"seconds": seconds})
         if not np.isfinite(row["loss"]):
             raise FloatingPointError(
-                f"{self.protocol.condition}: the loss is {row['loss']} in epoch {epoch + 1}; lower "
+                f"{self.protocol.run_name}: the loss is {row['loss']} in epoch {epoch + 1}; lower "
                 f"the learning rate (it is {self.protocol.learning_rate:g})"
             )
         self.log(
-            f"{self.protocol.condition}  epoch {row['epoch']:2d}/{self.protocol.epochs}  "
+            f"{self.protocol.run_name}  epoch {row['epoch']:2d}/{self.protocol.epochs}  "
             f"loss {row['loss']:.3f}  accuracy {row['accuracy']:.3f}  "
             f"val_loss {row['val_loss']:.3f}  val_accuracy {row['val_accuracy']:.3f}  "
             f"{seconds:.1f} s"

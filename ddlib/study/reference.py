@@ -16,6 +16,7 @@ from ddlib.study.results import is_simulated
 TOLERANCE = 0.05
 MIN_IMAGES = 8  # of each class that a measure counts; fewer cannot tell
 Z99 = 2.5758293035489004  # the normal distribution's 99.5 % quantile
+MAX_P = 0.05  # of an exact test, from which a difference is not shown
 MIN_EFFECT = 0.02  # a difference of shares below this is not worth a sentence
 # On simulated images only the shape can be compared: both on the same side of this recall of fakes,
 # or an accuracy on the same side of it.
@@ -89,7 +90,13 @@ def has_learned(row: dict) -> bool:
 
 
 def judge_difference(
-    difference: float, low: float, high: float, counts, learned: bool = True, among_many=False
+    difference: float,
+    low: float,
+    high: float,
+    counts,
+    learned: bool = True,
+    among_many: bool = False,
+    p_value: float = 0.0,
 ) -> str:
     """Return whether a difference of two shares may be claimed: "higher", "lower" or why not.
 
@@ -103,6 +110,9 @@ def judge_difference(
         Whether all networks that are compared have learned (`has_learned`).
     among_many : bool
         Whether the difference was picked from many: its interval is then widened to 99 %.
+    p_value : float
+        Of an exact test, where there is one; it must be below 0.05 as well. With few images that
+        two models disagree on it is stricter than the interval.
 
     Examples
     --------
@@ -115,7 +125,7 @@ def judge_difference(
         return f"cannot be told: fewer than {MIN_IMAGES} images on one side"
     if among_many:
         low, high = (difference + (end - difference) * Z99 / Z95 for end in (low, high))
-    if not (low > 0 or high < 0):  # NaN too
+    if not (low > 0 or high < 0) or p_value >= MAX_P:  # NaN too
         return "no difference shown"
     if abs(difference) < MIN_EFFECT:
         return f"too small to matter (below {100 * MIN_EFFECT:.0f} points)"

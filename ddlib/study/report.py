@@ -212,6 +212,15 @@ def committed_results() -> pd.DataFrame:
     return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
 
 
+def committed_table(name: str) -> pd.DataFrame:
+    """Return a notebook's table, such as "03_gain", of the committed run on real images.
+
+    No rows outside a checkout, which alone holds them.
+    """
+    file = repository_path(f"figures/tables/{REAL}_{name}.csv")
+    return pd.read_csv(file) if file.is_file() else pd.DataFrame()
+
+
 def update_readme(readme: Path, figures: Path) -> Path:
     """Write the README's table anew from the committed results, between its two marks."""
     with atomic_write(Path(readme)) as unfinished:

@@ -9,4 +9,4 @@ from ddlib.traces.shortcuts import (
     metadata_reaches_model,
     rows_by_class,
 )
-from ddlib.traces.spectrum import mean_spectrum, spectra_by_preparation
+from ddlib.traces.spectrum import mean_spectrum, residual, spectra_by_preparation

@@ -18,7 +18,7 @@ from ddlib.viz.style import (
     with_style,
 )
 
-_HOLLOW = {"mfc": "white", "mew": 1.2, "ms": 6.5, "ls": ""}
+_HOLLOW = {"mfc": "white", "mew": 1.2, "ms": 9, "ls": ""}
 
 
 @with_style

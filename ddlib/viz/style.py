@@ -29,7 +29,8 @@ COLORS = {
     "clean": "#000000",
     "paper": FAINT,
 }
-OTHERS = ("#332288", "#999933", "#882255", "#661100")  # series that have no colour of their own
+# Series that have no colour of their own; as many as there are markers, so none comes twice.
+OTHERS = ("#332288", "#999933", "#882255", "#661100", "#117733", "#AA4499", "#6699CC")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
 STYLE = {

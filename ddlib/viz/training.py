@@ -22,7 +22,7 @@ def training_history(table: pd.DataFrame, title: str = ""):
         for place, (name, column) in enumerate({"training": "", "validation": "val_"}.items()):
             draw_series(ax, name, place, name, table["epoch"], table[column + measure])
         ax.axvline(best, color=FAINT, lw=1.2, ls=":", label=f"kept: epoch {best}")
-        ax.set(xlabel="epoch", ylabel="loss (nats)" if measure == "loss" else measure)
+        ax.set(xlabel="epoch", ylabel=measure)
         ax.xaxis.get_major_locator().set_params(integer=True)
     legend(figure)
     return figure
