@@ -116,23 +116,28 @@ class Page:
     @contextmanager
     def changing(self):
         """Wait at the end of the block until the page has changed and then stood still."""
-        before = self.html()
+        before = self.content()
         yield
         end = time.monotonic() + SOON / 1000
-        while self.html() == before:
+        while self.content() == before:
             assert time.monotonic() < end, "nothing changed"
             self.page.wait_for_timeout(50)
         self.settle()
 
-    def html(self):
-        return self.page.evaluate("document.querySelector('.ddlib-explorer').innerHTML")
+    def content(self):
+        """Return a number for what is there: the text itself holds megabytes of images."""
+        return self.page.evaluate(
+            "() => { const text = document.querySelector('.ddlib-explorer').innerHTML; let sum = 0;"
+            "for (let i = 0; i < text.length; i++) sum = (31 * sum + text.charCodeAt(i)) | 0;"
+            "return sum }"
+        )
 
     def settle(self):
         """Wait until nothing on the page has moved for a while."""
         last, same = None, 0
         while same < 4:
             self.page.wait_for_timeout(120)
-            now = self.html()
+            now = self.content()
             last, same = now, same + 1 if now == last else 0
 
     def slide(self, name, *keys):

@@ -30,7 +30,7 @@ def faces(tmp_path_factory):
     return root
 
 
-def test_plain_keras_lines(faces, tmp_path, monkeypatch):
+def test_plain_keras_lines(faces, short_mobilenet, tmp_path, monkeypatch):
     """The lines of notebook 02, on small pictures and from random weights."""
     monkeypatch.chdir(faces.parent)
     (path,) = NOTEBOOKS.glob("02_*.ipynb")

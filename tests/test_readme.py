@@ -48,7 +48,7 @@ def test_without_its_marks_the_readme_is_left_alone(tmp_path):
     assert (tmp_path / "README.md").read_text() == "# no table"
 
 
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+def test_the_python_of_the_readme_runs(short_mobilenet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DDLIB_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
