@@ -69,17 +69,20 @@ def test_the_wheel_holds_the_notebooks_and_the_results_on_real_images(installed)
 
 
 def test_without_a_checkout_the_command_copies_and_run_finds_them(installed, tmp_path):
-    def python(*words):
-        environment = os.environ | {"PYTHONPATH": str(installed)}
-        command = [sys.executable, *words]
-        told = subprocess.run(
-            command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
-        )
-        return told.stdout.strip()
-
-    python("-m", "ddlib", "notebooks", "lab")
-    assert copied(tmp_path / "lab") == NOTEBOOKS
-    find = "from ddlib.cli.notebook_runner import notebook_folder as f; print(f())"
-    assert Path(python("-c", find)) == installed / "ddlib" / "notebooks"
-    python("-m", "ddlib", "notebooks", "notebooks")  # changed by a teacher, perhaps
-    assert Path(python("-c", find)) == tmp_path / "notebooks"
+    code = """if True:
+        from ddlib.__main__ import main
+        from ddlib.cli.notebook_runner import notebook_folder
+        for folder in ("lab", "notebooks"):  # the second is where `run` looks first
+            main(["notebooks", folder], standalone_mode=False)
+            print(notebook_folder())
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    assert copied(tmp_path / "lab") == copied(tmp_path / "notebooks") == NOTEBOOKS
+    assert list(map(Path, told[1::2])) == [installed / "ddlib/notebooks", tmp_path / "notebooks"]
