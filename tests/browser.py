@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-READY = 120  # seconds until a page gives its first answer; far above what is needed
+READY = 300  # seconds until a page gives its first answer; far above what is needed
 SOON = 60_000  # milliseconds until it gives another
 
 

@@ -11,7 +11,7 @@ from ddlib import metrics
 from ddlib.study.reference import MIN_IMAGES, has_learned, judge_difference
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-DRAWS = 1000
+DRAWS = 500
 LABELS = np.arange(60) % 2
 
 
