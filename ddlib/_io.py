@@ -63,7 +63,7 @@ def read_json(path: Path):
     """Read a JSON file; an error names the file."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no text, a number too long
         raise ValueError(f"{path} is not readable as JSON ({error})") from None
 
 

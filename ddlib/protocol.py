@@ -9,6 +9,8 @@ or the use of Error Level Analysis differ.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
 
 # Raised by hand when the numbers of a step change, so that nothing made by an older one is reused.
 PREPARE = 1  # prepared images
@@ -34,6 +36,9 @@ _CHOICES = {
 }
 _RANGES = {
     "image_size": (32, 1024),
+    "alpha": (0.01, 10.0),
+    "learning_rate": (0.0, 10.0),
+    "seed": (0, 2**32 - 1),
     "gan_fraction": (0.01, 1.0),
     "dropout": (0.0, 0.95),
     "label_smoothing": (0.0, 0.5),
@@ -95,6 +100,7 @@ class Protocol:
 
     def __post_init__(self):
         """Reject values that no later step could use."""
+        check_types(self)
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         for name, (low, high) in _RANGES.items():
@@ -188,6 +194,19 @@ def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
         )
         protocol = replace(protocol, **_PAPER_CHANGES[condition])
     return replace(protocol, **changes)
+
+
+def check_types(record) -> None:
+    """Raise a ValueError unless each field of a dataclass is of the type that it is declared with.
+
+    A whole number is a float too, a truth value is no number.
+    """
+    for name, hint in get_type_hints(type(record)).items():
+        value, kinds = getattr(record, name), get_args(hint) if type(hint) is UnionType else [hint]
+        kinds = [get_origin(kind) or kind for kind in kinds]
+        kinds += [int] if float in kinds else []
+        if not isinstance(value, tuple(kinds)) or (type(value) is bool and bool not in kinds):
+            raise ValueError(f"{name}={value!r} must be {kinds[0].__name__}")
 
 
 def check_choice(name: str, value, allowed) -> None:

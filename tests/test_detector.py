@@ -68,13 +68,15 @@ def test_a_card_with_a_changed_field_is_refused_by_name_or_sound(tmp_path):
             continue
         assert 0 < found.temperature < np.inf and 0 <= found.threshold <= 1.0001
         low, high = found.reject_band
-        assert 0 <= low <= high <= 1.0001
+        assert 0 <= low <= found.threshold <= high <= 1.0001
         assert (found.scores([-9.0, 9.0]) <= 1).all() and found.card.to_markdown()
     for name, n in {"temperature": 17, "reject_band": 18, "default": 20, "image_size": 17}.items():
         assert refused[name] >= n, (name, refused[name])
     changes = ({"treshold": 0.5}, {"protocol": None}, {"numbers": [{"auc": float("nan")}]})
-    for text in ("[1, 2]", "{", "{}", *(json.dumps(CARD | change) for change in changes)):
-        path.write_text(text)
+    texts = ["[1, 2]", "{", "{}", "[" * 99_999, f'{{"temperature": {"9" * 9999}}}']
+    texts += [json.dumps(CARD | change) for change in changes]
+    for content in (json.dumps(CARD).encode("utf-16"), *map(str.encode, texts)):
+        path.write_bytes(content)
         with pytest.raises(DetectorError, match=r"x\.json"):
             open_detector(path)
 

@@ -259,6 +259,9 @@ def test_a_detector_brings_its_model_and_its_preparation(rng, tmp_path):
     ready = image[:32, :32]  # of the model's size: taken as prepared, unless it is a file
     assert_same(cam(ready), GradCAM(model)(ready))
     assert_same(cam(Image.fromarray(ready)), cam(prepare(ready, protocol)))
+    with pytest.raises(ValueError, match="pixels of up to 1, but this detector takes 0 to 255"):
+        cam(np.ones((32, 32, 3)))
+    assert cam(np.zeros((32, 32, 3))).scores.shape == (1,)  # a black picture is one
 
 
 @pytest.mark.parametrize(

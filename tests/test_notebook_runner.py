@@ -315,9 +315,10 @@ def test_a_notebook_is_chosen_by_number_or_name(place, choice):
 
 def test_the_cell_of_parameters_may_hold_more_than_literals(place):
     lines = "%matplotlib inline\n!ls\nalpha = None  # width\nruns= '..'\nsmall == 1\nx, y = 1, 2"
+    lines += "\ndata: str = 'simulated'\n%env A=1"
     write(place, "02_odd", parameters=lines)
     notebook = nbformat.read(place / "notebooks" / "02_odd.ipynb", as_version=4)
-    assert declared_parameters(notebook) == {"alpha", "runs"}
+    assert declared_parameters(notebook) == {"alpha", "runs", "data"}
 
 
 def test_wrong_input_is_named_before_anything_runs(place):

@@ -44,6 +44,13 @@ def test_paper_keeps_the_quirks_of_the_study():
         ({"colour": "blue"}, "colour"),
         ({"ela_quality": 90}, "ela_quality=90"),
         ({"epochs": 0}, "epochs=0"),
+        ({"alpha": 0}, "alpha=0"),
+        ({"alpha": "1"}, "alpha='1' must be float"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"image_size": 64.5}, "image_size=64.5 must be int"),
+        ({"seed": -1}, "seed=-1"),
+        ({"epochs": True}, "epochs=True must be int"),
+        ({"jpeg_quality": "90"}, "jpeg_quality='90' must be int"),
     ],
 )
 def test_an_impossible_field_is_named(wrong, names):

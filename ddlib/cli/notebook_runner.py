@@ -140,7 +140,8 @@ def _match(choice: str, known: list[Path]) -> Path:
 def declared_parameters(notebook) -> set[str]:
     """Return the names that the cell tagged ``parameters`` sets; a magic there is left alone."""
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    return {name for cell in cells for name in re.findall(r"^(\w+) *=(?!=)", cell.source, re.M)}
+    assigned = re.compile(r"^(\w+) *(?::[^=\n]+)?=(?!=)", re.M)  # with a type or without
+    return {name for cell in cells for name in assigned.findall(cell.source)}
 
 
 def _plan(folder: Path, given: dict, images: list) -> dict[str, Step]:

@@ -11,7 +11,6 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ from ddlib.metrics import calibration
 from ddlib.metrics.calibration import probability, threshold_at_fnr, threshold_at_fpr, verdicts
 from ddlib.metrics.format import summary, to_markdown
 from ddlib.metrics.score_table import score_table
-from ddlib.protocol import FAKE, REAL, Protocol
+from ddlib.protocol import FAKE, REAL, Protocol, check_types
 
 LIMITS = (
     "A score is evidence, not proof: never accuse a person or clear an image because of it.",
@@ -49,8 +48,8 @@ class Card:
     name: str  # the stem of its files
     protocol: Protocol  # how images are prepared for it, and what trained it
     # above 0; divides the logit, so that of images with a score of 0.8 about 80 % are fake
-    temperature: float | int = 1.0
-    threshold: float | int = 0.5  # an image is called fake from this calibrated score upward
+    temperature: float = 1.0
+    threshold: float = 0.5  # an image is called fake from this calibrated score upward
     # "unsure" from the first to below the second of these scores; by default both the threshold
     reject_band: tuple[float, float] | list | None = None
     sha256: str | None = None  # of its .keras file; None where there is no such file
@@ -69,10 +68,7 @@ class Card:
 
     def __post_init__(self):
         """Reject values of another type, and numbers that no score could be read with."""
-        for name, hint in get_type_hints(Card).items():
-            value, kinds = getattr(self, name), get_args(hint) or (hint,)
-            if type(value) not in [get_origin(kind) or kind for kind in kinds]:
-                raise ValueError(f"{name}={value!r} must be {kinds[0].__name__}")
+        check_types(self)
         for name in ("sha256", "tflite_sha256"):
             if re.fullmatch("[0-9a-f]{64}", getattr(self, name) or "0" * 64) is None:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be 64 hexadecimal digits")
@@ -81,8 +77,10 @@ class Card:
         if not 0 <= self.threshold <= MAX_THRESHOLD:
             raise ValueError(f"threshold={self.threshold} is out of range; allowed is 0 to 1")
         low, high = self.reject_band or (self.threshold, self.threshold)
-        if not 0 <= low <= high <= MAX_THRESHOLD:
-            raise ValueError(f"reject_band={low, high}; allowed is 0 <= low <= high <= 1")
+        if not 0 <= low <= self.threshold <= high <= MAX_THRESHOLD:
+            raise ValueError(
+                f"reject_band={low, high}; allowed is 0 <= low <= threshold <= high <= 1"
+            )
         object.__setattr__(self, "reject_band", (float(low), float(high)))
 
     @classmethod
