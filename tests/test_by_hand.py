@@ -190,7 +190,7 @@ def test_a_wrong_function_of_ddlib_fails_the_comparison(case, monkeypatch):
 def test_the_count_of_02_fails_for_another_network():
     from ddlib.mobilenet import build_detector
 
-    imports, (count,), comparison = by_hand_and_comparison("02", "kernels")
+    imports, (count,), comparison = by_hand_and_comparison("02", "count_params")
     names = {"width": 0.25, "detector": build_detector(0.25, 32, None)}
     exec(compile(imports, "imports", "exec"), names)
     exec(count, names)

@@ -164,6 +164,14 @@ def test_lines_are_drawn_at_their_numbers(name, ax, line, axis, places, values):
     assert list(np.asarray(drawn)[places]) == pytest.approx(list(values))
 
 
+def test_axes_say_in_words_what_is_drawn():
+    loss, accuracy = CHARTS["training_history"]().axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
+    deletion, insertion = CHARTS["deletion_insertion"]().axes
+    assert deletion.get_xlabel() == "share of pixels blurred"
+    assert insertion.get_xlabel() == "share of pixels put back"
+
+
 def test_a_histogram_gives_each_class_a_hundred_percent():
     both, cats = CHARTS["score_histogram"]().axes
     assert both.get_title("left") == "GAN faces: 30 real, 40 fake"

@@ -92,7 +92,7 @@ def test_mirrored_features_are_those_of_mirrored_images(sets, cache):
 def test_a_loss_that_is_no_number_is_named():
     lines = EpochLog(TINY, print)
     lines.on_epoch_begin(0)
-    with pytest.raises(FloatingPointError, match="gan: the loss is nan in epoch 1; lower the"):
+    with pytest.raises(FloatingPointError, match="clean-gan: the loss is nan in epoch 1; lower"):
         lines.on_epoch_end(0, {"loss": float("nan")})
 
 

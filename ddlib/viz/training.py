@@ -54,14 +54,15 @@ def deletion_insertion(deletion: dict, insertion: dict, title: str = ""):
     """
     figure, axes = chart(3.3, columns=2, title=title, sharey=True)
     kinds = ("deletion: a steep fall is better", "insertion: a steep rise is better")
-    for ax, kind, lines in zip(axes[0], kinds, (deletion, insertion), strict=True):
+    done = ("share of pixels blurred", "share of pixels put back")
+    for ax, kind, words, lines in zip(axes[0], kinds, done, (deletion, insertion), strict=True):
         for place, (name, line) in enumerate(lines.items()):
             mean, n = line.scores.mean(axis=0), len(line.scores)
             half = Z95 * line.scores.std(axis=0, ddof=min(1, n - 1)) / np.sqrt(n)
             ends = mean - half, mean + half
             draw_series(ax, name, place, f"{name} (n={n})", line.shares, mean, *ends)
         ax.set_title(kind)
-        ax.set(xlabel="share of pixels replaced", xlim=(0, 1))
+        ax.set(xlabel=words, xlim=(0, 1))
     axes[0][0].set_ylabel("mean P(target class)")
     legend(figure)
     return figure
