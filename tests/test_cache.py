@@ -109,9 +109,10 @@ def test_clear_removes_what_the_cache_made_and_names_the_rest(tmp_path):
 
 
 def damage(path, rng):
-    """Cut a file, change a byte, blank a part, add a byte, empty it or remove it; return which."""
+    """Cut a file, change a byte, blank a part, add a byte, empty it, remove it, or put a folder
+    in its place; return whether anything changed."""
     data = bytearray(path.read_bytes())
-    at, kind = int(rng.integers(len(data))), rng.integers(6)
+    at, kind = int(rng.integers(len(data))), rng.integers(7)
     if kind == 0:
         data = data[:at]
     elif kind == 1:
@@ -122,8 +123,9 @@ def damage(path, rng):
         data.append(0)
     elif kind == 4:
         data.clear()
-    changed = data != path.read_bytes() or kind == 5
-    path.unlink() if kind == 5 else path.write_bytes(data)
+    changed = data != path.read_bytes() or kind >= 5
+    path.unlink() if kind >= 5 else path.write_bytes(data)
+    path.mkdir() if kind == 6 else None
     return changed
 
 
@@ -154,7 +156,7 @@ def test_damaged_values_count_as_none(tmp_path, seed):
     assert load_checked(path) is None
     save_checked(path, values)
     assert load_checked(path) == values
-    if damage(path, rng) and path.exists():
+    if damage(path, rng) and path.is_file():
         with pytest.warns(UserWarning, match=f"{path} is damaged"):
             assert load_checked(path) is None
 

@@ -186,6 +186,7 @@ class TestOpenFolder:
             picture(tmp_path / f"lfw/Ann_Lee/Ann_Lee_000{i}.jpg")
         picture(tmp_path / "fake/my generator/ü.png")
         picture(tmp_path / "fake/.hidden/a.png")
+        picture(tmp_path / "__MACOSX/fake/._a.png")
         picture(tmp_path / "stray.png")
         manifest = open_folder(tmp_path)
         lfw = manifest.table[manifest.table["source"] == "lfw"]

@@ -140,7 +140,7 @@ class Cache:
         try:
             if json.loads((folder / KEY).read_text("utf-8"))["sha256"] == file_digest(array):
                 return True
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass  # a lost or unreadable file of an entry is damage too
         aside = folder.with_name(f"damaged-{uuid.uuid4().hex}")
         try:

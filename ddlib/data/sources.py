@@ -281,5 +281,7 @@ def _reject_empty_classes(root: Path, found: list[str]) -> None:
     for folder in sorted(root.glob("**/")):
         place = PurePosixPath(folder.relative_to(root).as_posix())
         is_class = any(folder_meaning(name)[0] for name in place.parts[-2:])
-        if is_class and place not in holding and not any(n[0] == "." for n in place.parts):
+        # archives from a Mac bring a folder of hidden files
+        hidden = any(name[0] == "." or name == "__MACOSX" for name in place.parts)
+        if is_class and place not in holding and not hidden:
             raise SourceError(f"{folder}: holds no images; put some there or remove the folder")
