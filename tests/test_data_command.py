@@ -13,6 +13,7 @@ from PIL import Image
 from ddlib.__main__ import main
 from ddlib.cli import data
 from ddlib.data.cache import Cache
+from ddlib.data.sources import open_folder
 
 
 @pytest.fixture
@@ -75,6 +76,15 @@ def test_check_names_what_a_terminal_must_not_be_told(folder):
     assert r"train/fake/\x1b[31mred/a\n\x1b[2J.png (fake)" in told.output
     told = CliRunner().invoke(main, ["predict", f"{folder}/\x1b[31m.png"], color=True)
     assert told.exit_code != 0 and "\x1b" not in told.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes")
+def test_a_name_that_is_no_text_is_set_aside_and_the_others_can_be_trained_on(run, folder):
+    Image.new("RGB", (40, 40)).save(os.fsencode(folder) + b"/train/real/phone/\xff\xfe.png", "PNG")
+    told = run("check", folder)
+    assert told.exit_code == 1 and r"\udcff\udcfe.png: its name is not UTF-8" in told.output
+    manifest = open_folder(folder)
+    assert manifest.digest() and manifest.save(folder / "table.csv") is None
 
 
 def test_check_follows_links_and_names_folders_that_cannot_be_read(run, folder, monkeypatch):

@@ -231,6 +231,8 @@ def build_manifest(files, root, cache=None, progress=False) -> Manifest:
     files = files[~twice]
     facts = read_facts(root, list(files["path"]), cache, progress).set_index(files.index)
     problem = facts["problem"].astype(object)
+    no_text = [path != path.encode("utf-8", "replace").decode() for path in files["path"]]
+    problem[no_text] = "its name is not UTF-8, so that no table could hold it; rename it"
     if "sha256" in files:
         changed = files["sha256"].notna() & (files["sha256"] != facts["sha256"]) & problem.isna()
         problem[changed] = "content differs from the listed sha256; fetch it again or list it anew"
