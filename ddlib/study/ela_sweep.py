@@ -63,7 +63,7 @@ def ela_table(sweeps) -> pd.DataFrame:
             if name == "accuracy":
                 row["verdict"] = judge_difference(*change, [row["n_images"]])
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows if len(rows) > 1 else [])  # the picture alone is no comparison
 
 
 def _logits(sweeps, plan: str, quality: int | None) -> dict[int, np.ndarray]:
