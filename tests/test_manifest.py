@@ -95,8 +95,10 @@ class TestBuild:
             (row("a.png", label="deepfake"), r"label must be real or fake.*a\.png \(deepfake\)"),
             (row("a.png", label=" "), r"label must be real or fake.*a\.png \(nan\)"),
             (row("a.png", split="dev"), r"split must be one of train, valid.*a\.png \(dev\)"),
-            (row("a.png", crop_share=-3), r"crop_share must be above 0.*a\.png \(-3"),
-            (row("a.png", crop_share="much"), r"crop_share must be above 0.*a\.png \(much\)"),
+            *(
+                (row("a.png", crop_share=share), rf"crop_share must be above 0.*a\.png \({share}")
+                for share in (0, -3, 1.01, "inf", "much")
+            ),
             (row(None), "path must be relative to the data root and inside it.*nan|None"),
             (row("../a.png"), r"inside it; not so: \.\./a\.png"),
             (row("x/../../a.png"), "inside it"),

@@ -370,8 +370,11 @@ class TestCommand:
 
 
 class TestShippedList:
-    def test_it_is_whole(self):
-        table = read_list("large")
+    @pytest.fixture(scope="class")
+    def table(self):
+        return read_list("large")
+
+    def test_it_is_whole(self, table):
         assert len(table) == 15_503 and table["path"].is_unique and table["sha256"].is_unique
         assert set(table["label"]) == {"real", "fake"}
         assert set(table["split"]) == {"train", "valid", "test"}
@@ -382,22 +385,20 @@ class TestShippedList:
         assert set(table["set"]) <= set(load_sources())
         assert Path(public.__file__).with_name("large.csv.xz").stat().st_size < 1_000_000
 
-    def test_each_layout_agrees_with_the_list(self, tmp_path):
+    def test_each_layout_agrees_with_the_list(self, table, tmp_path):
         """A folder that lost its manifest.csv is read as the list has it."""
         from ddlib.data.sources import _recognised
 
-        table = read_list("large")
         found = _recognised(tmp_path, list(table["path"])).set_index("path")
         found = found.loc[table["path"]].reset_index()
-        same = ["label", "source"]
-        assert found[same].equals(table[same])
+        assert found[["label", "source"]].equals(table[["label", "source"]])
         stated = found["split"].notna().to_numpy()
         assert (found["split"][stated] == table["split"][stated]).all()
 
-    def test_the_sample_is_a_small_part_with_all_splits(self):
-        sample, large = read_list("sample"), read_list("large")
+    def test_the_sample_is_a_small_part_with_all_splits(self, table):
+        sample = read_list("sample")
         assert 450 < len(sample) < 550 and sample["bytes"].sum() < 25e6
-        assert set(sample["path"]) < set(large["path"]) and not sample["box"].any()
+        assert set(sample["path"]) < set(table["path"]) and not sample["box"].any()
         for source in ("ffhq", "stylegan", "sd21", "lfw"):
             assert set(sample["split"][sample["source"] == source]) == {"train", "valid", "test"}
         lfw = sample[sample["source"] == "lfw"]
@@ -411,8 +412,8 @@ class TestShippedList:
         with pytest.raises(SourceError, match="nothing is left"):
             read_list("sample", set(read_list("sample")["set"]))
 
-    def test_terms_of_every_set(self):
-        table = terms(read_list("large"))
+    def test_terms_of_every_set(self, table):
+        table = terms(table)
         assert table["pictures"].sum() == 15_503
         assert table["page"].str.startswith("https://").all()
         assert (table["show or share"] != "").all() and (table["terms"] != "").all()
@@ -446,10 +447,7 @@ def test_what_training_keeps_of_an_image_is_what_is_said():
     from ddlib.protocol import preset
 
     recipe = preset("clean", "gan")
-    detector = build_detector(
-        alpha=1.0, image_size=recipe.image_size, weights=None,
-        trainable_layers=recipe.trainable_layers,
-    )  # fmt: skip
+    detector = build_detector(1.0, recipe.image_size, None, recipe.trainable_layers)
     features = np.prod(split_backbone(detector)[0].output_shape[1:])
     assert recipe.image_size**2 * 3 + 2 * features * 2 == TRAINING_BYTES
 

@@ -10,9 +10,9 @@ from ddlib._io import write_json
 from ddlib.study.report import NOTEBOOK, committed_table, publish, to_html
 
 
-@pytest.fixture
-def run_folder(tmp_path, tiny):
-    folder = tmp_path / "runs" / "simulated"
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, tiny):
+    folder = tmp_path_factory.mktemp("report") / "runs" / "simulated"
     measured_run(folder, tiny)
     notebook = nbformat.v4.new_notebook()
     output = nbformat.v4.new_output("stream", text="the finding\n")

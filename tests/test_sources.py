@@ -20,8 +20,6 @@ from ddlib.data.sources import (
     load_sources,
     open_folder,
 )
-from ddlib.data.subsets import training_manifest
-from ddlib.protocol import preset
 
 # One path a line: the set, label, source, split and identity it is of; "-" where none is stated.
 KNOWN = """
@@ -206,12 +204,9 @@ class TestOpenFolder:
         manifest = open_folder(tmp_path / depth)
         assert manifest.table[["source", "split"]].to_numpy().tolist() == [["utkface", "train"]]
 
-    def test_one_class_is_fine_to_test_and_named_when_training(self, tmp_path, picture):
+    def test_one_class_alone_is_opened(self, tmp_path, picture):
         picture(tmp_path / "train/fake/stylegan/a.png")
-        manifest = open_folder(tmp_path)
-        assert manifest.labels.tolist() == [1]
-        with pytest.raises(ManifestError, match="lack ffhq photographs"):
-            training_manifest(manifest, preset("clean", "gan"))
+        assert open_folder(tmp_path).labels.tolist() == [1]
 
     @pytest.mark.parametrize("empty", ["fake", "fake/sd15", "train/real", "data/1_Fake"])
     def test_an_empty_class_folder_is_an_error_that_names_it(self, tmp_path, picture, empty):
