@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -12,6 +13,7 @@ from ddlib.data.near_copies import MOST_BITS, near_copies
 from ddlib.data.public import read_list
 from ddlib.data.sources import open_folder
 from ddlib.images.phash import BITS, perceptual_hash
+from ddlib.models.provenance import repository_path
 
 
 def scene(seed, side=160):
@@ -113,3 +115,15 @@ def test_no_test_picture_of_the_public_list_is_near_a_training_picture_unless_it
     tested = sample["split"] == "test"
     positions, _ = near_copies(list(sample["phash"][tested]), list(sample["phash"][~tested]))
     assert (positions < 0).all()
+
+
+def test_no_published_test_picture_is_or_nearly_is_one_of_training_or_validation():
+    table = read_list("large")
+    published = pd.read_csv(repository_path("figures/tables/pictures_large.csv"))
+    tested = set(published["sha256"][published["split"] == "test"])
+    listed = table[table["sha256"].isin(tested)]
+    assert len(listed) > 3500  # cut-outs are listed by their pixels, not by the file's hash
+    others = table[table["split"] != "test"]
+    positions, _ = near_copies(list(listed["phash"]), list(others["phash"]))
+    assert (positions < 0).all()
+    assert not tested & set(others["sha256"])
