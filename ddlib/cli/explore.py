@@ -44,13 +44,14 @@ def command(data, runs, alpha, small, models, host, port, browser):
     unless --host says otherwise, and it opens only with the random token in its address.
     """
     from ddlib.study.study import open_study
-    from ddlib.viz.explorer.gallery import trained_models
 
     if find_spec("voila") is None:
         raise click.ClickException("this needs Voila: pip install '.[browser]' in the checkout")
     study = open_study(data, runs, alpha, small, click.echo)
-    if study.simulated and not trained_models(study.folder):
-        for condition in ("gan", "gan+sd"):
+    if study.simulated:
+        from ddlib.viz.explorer.gallery import trained_models  # loads TensorFlow
+
+        for condition in () if trained_models(study.folder) else ("gan", "gan+sd"):
             study.train(condition)
     with tempfile.TemporaryDirectory(prefix="ddlib-explorer-") as folder:
         page = write_page(Path(folder), (data, runs, alpha, small), models)
