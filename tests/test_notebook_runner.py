@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import ddlib
 from ddlib.__main__ import main
 from ddlib.cli import notebook_runner as runner
-from ddlib.cli.notebook_process import NotebookError
+from ddlib.cli.notebook_process import NotebookError, read_notebook
 from ddlib.cli.notebook_runner import declared_parameters, find_notebooks, run_notebooks
 from ddlib.data.manifest import MissingImagesError
 
@@ -336,6 +336,18 @@ def test_a_damaged_marker_counts_as_absent(place, executed, damage):
     run("0")
     (place / "runs" / "simulated" / "notebooks" / "00_one.json").write_text(damage)
     assert run("0")[0].status == "done" and run("0")[0].status == "reused"
+
+
+def test_null_in_a_notebook_is_the_same_as_absent(place):
+    path = place / "notebooks" / "01_two.ipynb"
+    written = json.loads(path.read_text())
+    whole = read_notebook(path)
+    written["metadata"] = written["cells"][0]["metadata"] = None
+    written["cells"][1]["metadata"] |= {"tags": None, "jupyter": None}
+    path.write_text(json.dumps(written))
+    found = read_notebook(path)
+    assert [cell.source for cell in found.cells] == [cell.source for cell in whole.cells]
+    assert found.metadata == {} and declared_parameters(found) == set()
 
 
 def test_an_unreadable_notebook_is_named_and_nobody_is_told_to_delete_it(place):

@@ -49,7 +49,8 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
         If the file is no notebook; the message names the file, the place and what may be wrong.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        raw = json.loads(text, object_pairs_hook=_without_null)
         notebook = nbformat.convert(nbformat.from_dict(raw), 4)
         for cell in notebook.cells:
             cell.setdefault("metadata", {})
@@ -63,6 +64,11 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
             hint = "; it holds conflict marks of git (<<<<<<<): choose one side of each and save"
         raise ValueError(f"{path} cannot be read as a notebook ({error}){hint}") from None
     return notebook
+
+
+def _without_null(pairs: list[tuple]) -> dict:
+    """Return a JSON object in which null is the same as absent, as programs write either."""
+    return {name: value for name, value in pairs if value is not None}
 
 
 def execute_notebook(
