@@ -150,6 +150,8 @@ class TestPixels:
     def test_unknown_method_and_wrong_arrays(self, image):
         with pytest.raises(ValueError, match="'cubic'.*antialias, nearest"):
             resize(image, 8, "cubic")
+        with pytest.raises(ValueError, match="size=100000 is out of range"):
+            resize(np.zeros((4, 4, 3), np.uint8), 100_000)
         with pytest.raises(ValueError, match=r"\(40, 60\) uint8"):
             resize(image[..., 0], 8)
         with pytest.raises(ValueError, match="float32"):

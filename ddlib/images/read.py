@@ -139,6 +139,8 @@ def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarra
     (size, size, 3) uint8
     """
     check_choice("method", method, ("antialias", "nearest"))
+    if not 1 <= size <= MAX_SIDE:
+        raise ValueError(f"size={size!r} is out of range; allowed is 1 to {MAX_SIDE} pixels")
     check_image(image)
     if image.shape[:2] == (size, size):
         return image
