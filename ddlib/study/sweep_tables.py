@@ -82,6 +82,7 @@ class Sweeps:
                 "protocol": protocol.name,
                 "condition": protocol.condition,
                 "fakes": "+".join(job["fakes"]) or "all",
+                "ela_quality": protocol.ela_quality or 0,
                 "alpha": protocol.alpha,
                 "n_training": sum(facts["n_training"].values()),
                 "n": job["n"] or 0,

@@ -27,7 +27,19 @@ from ddlib.study.sweep_tables import load_sweeps, sweep_tables
 
 TOLERANCE = 1e-9  # of a rebuilt number; other versions of scipy may round otherwise
 # The columns that name a row of a table, of those that it has.
-KEYS = ["plan", "protocol", "condition", "fakes", "a", "b", "n", "subset", "seed", "source"]
+KEYS = [
+    "plan",
+    "protocol",
+    "condition",
+    "fakes",
+    "ela_quality",
+    "a",
+    "b",
+    "n",
+    "subset",
+    "seed",
+    "source",
+]
 KEYS += ["fitted_up_to", "floor", "by", "value", "use", "test_set", "measure"]
 
 
