@@ -171,13 +171,12 @@ class GradCAM:
     def _as_batch(self, images) -> np.ndarray:
         """Return one array (N, H, W, C) of images as the model takes them."""
         if len(getattr(images, "shape", ())) in (3, 4) and self._fits(images):
-            if self._protocol is not None and np.asarray(images).dtype.kind == "f":
-                highest = np.max(images)
-                if 0 < highest <= 1:
-                    raise ValueError(
-                        f"pixels of up to {highest:.3g}, but this detector takes 0 to 255: "
-                        "multiply them by 255"
-                    )
+            prepared = self._protocol is not None and np.asarray(images).dtype.kind == "f"
+            if prepared and 0 < (highest := np.max(images)) <= 1:
+                raise ValueError(
+                    f"pixels of up to {highest:.3g}, but this detector takes 0 to 255: "
+                    "multiply them by 255"
+                )
             return images if len(images.shape) == 4 else images[None]
         found, side = read_images(images), self._model.input_shape[0]
         if self._protocol is not None:

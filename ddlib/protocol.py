@@ -26,6 +26,7 @@ LABELS = {"real": REAL, "fake": FAKE}
 CONDITIONS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
 PROTOCOLS = ("paper", "clean")
 START_WEIGHTS = ("imagenet", None, "highpass")
+ELA_QUALITY = 90  # of the study's ELA maps, and of the conditions with ELA
 _CHOICES = {
     "name": PROTOCOLS,
     "condition": CONDITIONS,
@@ -174,7 +175,7 @@ def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
     known = [field.name for field in fields(Protocol)]
     if unknown := sorted(set(changes) - set(known)):
         raise ValueError(f"a Protocol has no field {unknown}; its fields are {', '.join(known)}")
-    ela_quality = 90 if condition.endswith("+ela") else None
+    ela_quality = ELA_QUALITY if condition.endswith("+ela") else None
     protocol = Protocol(name=name, condition=condition, ela_quality=ela_quality)
     if name == "paper":
         protocol = replace(

@@ -1,13 +1,14 @@
 import re
 
 import nbformat
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from handmade import measured_run
 
 from ddlib.__main__ import main
 from ddlib._io import write_json
-from ddlib.study.report import NOTEBOOK, committed_table, publish, to_html
+from ddlib.study.report import NOTEBOOK, committed_table, publish, seed_sentences, to_html
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +68,12 @@ def test_a_table_of_the_committed_run_is_read_and_one_that_is_not_there_has_no_r
     gain = committed_table("03_gain")
     assert {"protocol", "test set", "difference", "p_value"} <= set(gain) and len(gain)
     assert not len(committed_table("99_nothing"))
+
+
+def test_a_sentence_of_seeds_holds_the_verdict_and_in_how_many_it_held():
+    row = {"plan": "seeds", "a": "clean gan+sd", "b": "clean gan", "test_set": "sd21"}
+    row |= {"measure": "recall_fake", "seeds": 3, "a_better_in": 2, "difference": 0.5}
+    row |= {"low": 0.4, "high": 0.6, "verdict": "higher"}
+    (sentence,) = seed_sentences(pd.DataFrame([row])).splitlines()
+    assert "`clean gan+sd` beside `clean gan`: **higher**, 0.500 [0.400, 0.600]" in sentence
+    assert "Stable Diffusion 2.1" in sentence and "ahead in 2 of 3 seeds (all images" in sentence

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ddlib.cli.shared import data_option
+from ddlib.cli.shared import data_option, write_readme
 
 
 @click.command("report")
@@ -36,5 +36,4 @@ def command(data, runs, small, publish, verify, figures):
     if publish:
         for path in report.publish(folder, Path(figures), publish):
             click.echo(f"wrote {path}")
-        if readme.is_file() and publish in (report.REAL, "simulated"):
-            click.echo(f"wrote the table of {report.update_readme(readme, Path(figures))}")
+        write_readme(readme, Path(figures), publish)

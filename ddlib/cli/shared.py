@@ -1,9 +1,10 @@
-"""What several commands share: the options ``--data`` and ``--ray``, a quiet TensorFlow."""
+"""What several commands share: options, a quiet TensorFlow, the table of the README."""
 
 from __future__ import annotations
 
 import re
 from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
@@ -33,6 +34,14 @@ def check_ray() -> None:
         from ddlib.deploy.cluster import MISSING
 
         raise click.UsageError(f"--ray: {MISSING}")
+
+
+def write_readme(readme: Path, figures: Path, name: str) -> None:
+    """Write the README's table anew if the published results called `name` are in it."""
+    from ddlib.study.report import REAL, update_readme
+
+    if readme.is_file() and name in (REAL, "simulated"):
+        click.echo(f"wrote the table of {update_readme(readme, figures)}")
 
 
 class OptionalValues(click.Command):

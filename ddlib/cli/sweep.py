@@ -15,6 +15,7 @@ from ddlib.cli.shared import (
     check_ray,
     data_option,
     load_tensorflow,
+    write_readme,
 )
 
 
@@ -37,7 +38,6 @@ def command(plans, data, alpha, runs, small, only_list, publish, figures, addres
     """
     if address is not None:
         check_ray()
-    from ddlib.study.report import REAL, update_readme
     from ddlib.study.study import open_study, runs_folder, tier_name
     from ddlib.study.sweep import job_file, plan_jobs
     from ddlib.study.sweep_tables import publish_sweeps
@@ -46,9 +46,7 @@ def command(plans, data, alpha, runs, small, only_list, publish, figures, addres
         folder = Path(runs or runs_folder()) / tier_name(data, small)
         for path in publish_sweeps(folder, Path(figures), publish):
             click.echo(f"wrote {path}")
-        readme = Path(figures).parent / "README.md"
-        if readme.is_file() and publish == REAL:
-            click.echo(f"wrote the table of {update_readme(readme, Path(figures))}")
+        write_readme(Path(figures).parent / "README.md", Path(figures), publish)
         return
     if not plans:
         raise click.UsageError("name one or more plans; see --help")

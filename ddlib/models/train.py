@@ -20,11 +20,7 @@ from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.mobilenet import build_detector
 from ddlib.models.checkpoint import weights_digest
-from ddlib.models.features import (
-    bottleneck_features,
-    score_features,
-    split_backbone,
-)
+from ddlib.models.features import bottleneck_features, score_features, split_backbone
 from ddlib.models.inference import use_threads
 from ddlib.protocol import Protocol
 

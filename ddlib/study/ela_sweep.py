@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from ddlib.data import subsets
+from ddlib.data.manifest import Manifest
 from ddlib.metrics.repeats import mean_over_seeds
 from ddlib.metrics.roc_auc import auc
-from ddlib.protocol import FAKE, preset
+from ddlib.protocol import ELA_QUALITY, FAKE, preset
 from ddlib.study.reference import judge_difference
 
 QUALITIES = (75, 90, 95)  # of the JPEG with which the maps are made
-JOINED = 90  # the quality of the maps that join the picture: that of the study
 
 
 def ela_table(sweeps) -> pd.DataFrame:
@@ -38,12 +38,13 @@ def ela_table(sweeps) -> pd.DataFrame:
     uses = {"picture": {seed: [logits] for seed, logits in picture.items()}}
     for quality in QUALITIES:
         uses[f"ELA maps, quality {quality}"] = {s: [own] for s, own in maps[quality].items()}
-    shared = sorted(picture.keys() & maps[JOINED].keys())
-    uses[f"picture and ELA maps, quality {JOINED}"] = {
-        seed: [picture[seed], maps[JOINED][seed]] for seed in shared
+    shared = sorted(picture.keys() & maps[ELA_QUALITY].keys())
+    uses[f"picture and ELA maps, quality {ELA_QUALITY}"] = {
+        seed: [picture[seed], maps[ELA_QUALITY][seed]] for seed in shared
     }
+    validation = subsets.validation_manifest(sweeps.manifest, preset("clean", "gan"))
     measured = {
-        use: {seed: _measure(sweeps, parts) for seed, parts in runs.items()}
+        use: {seed: _measure(sweeps, validation, parts) for seed, parts in runs.items()}
         for use, runs in uses.items()
     }
     rows = []
@@ -76,13 +77,12 @@ def _logits(sweeps, plan: str, quality: int | None) -> dict[int, np.ndarray]:
     return found
 
 
-def _measure(sweeps, parts: list[np.ndarray]) -> dict[str, float]:
+def _measure(sweeps, validation: Manifest, parts: list[np.ndarray]) -> dict[str, float]:
     """Return accuracy and AUC on the GAN set of logits joined by a logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
     inputs = np.stack(parts, axis=1)
     rows, labels = sweeps.rows["gan"], sweeps.labels["gan"]
-    validation = subsets.validation_manifest(sweeps.manifest, preset("clean", "gan"))
     valid = sweeps.manifest.positions(validation)
     joined = LogisticRegression().fit(inputs[valid], validation.labels)
     scores = joined.predict_proba(inputs[rows])[:, FAKE]

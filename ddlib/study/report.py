@@ -23,6 +23,7 @@ from ddlib.study.sweep_tables import SWEEP_TABLES, publish_sweeps
 from ddlib.study.verify import differences, publish_scores
 
 NOTEBOOK = "07_reproduction_report"
+PLAN_SIZES = {"seeds": "all images, width 1.0", "small-seeds": "1,600 images, width 0.75"}
 REAL = "large"  # the name under which results on real images are committed
 LEARNED_RULE = "did not learn: the 95 % interval of the AUC on validation images reaches 0.5"
 SIMULATED_RULE = "same shape: the study's number and ours are both high, or both low"
@@ -107,20 +108,24 @@ def study_table(
     From `seeds`, the rows of ``seed_<name>.csv``, come the mean over the runs on real images and
     the 95 % interval in which one more run would fall.
     """
-    compared = [
+    real, simulated = (
         compare_with_study(results[results["protocol"] == protocol])
         for results in (real, simulated)
-    ]
-    parts = [_in_words(compared[0])[["test set", "measure", "condition", "study"]]]
-    for part, where in zip(compared, ("real images", "simulated images"), strict=True):
-        words = _in_words(part)
-        ours = words["ours"].mask(words["verdict"] == "did not learn", words["verdict"])
-        columns = {f"ours, {where}": ours.replace("", "not run"), "n": words["n"]}
-        if where == "real images" and seeds is not None:
-            columns["a new run"] = _new_runs(part, seeds[seeds["protocol"] == protocol])
-        parts.append(pd.DataFrame(columns))
-    table = pd.concat(parts, axis=1)
-    return to_markdown(table[compared[0]["verdict"] != "not run"])
+    )
+    parts = [_in_words(real)[["test set", "measure", "condition", "study"]]]
+    parts.append(_ours_in_words(real, "real images"))
+    if seeds is not None:
+        new_runs = _new_runs(real, seeds[seeds["protocol"] == protocol])
+        parts.append(pd.DataFrame({"a new run": new_runs}))
+    parts.append(_ours_in_words(simulated, "simulated images"))
+    return to_markdown(pd.concat(parts, axis=1)[real["verdict"] != "not run"])
+
+
+def _ours_in_words(compared: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return our numbers of a comparison as text, and their n."""
+    words = _in_words(compared)
+    ours = words["ours"].mask(words["verdict"] == "did not learn", words["verdict"])
+    return pd.DataFrame({f"ours, {where}": ours.replace("", "not run"), "n": words["n"]})
 
 
 def _new_runs(compared: pd.DataFrame, seeds: pd.DataFrame) -> list[str]:
@@ -208,17 +213,39 @@ def publish(folder: Path, figures: Path, name: str) -> list[Path]:
 
 def committed_results() -> pd.DataFrame:
     """Return the committed results on real images, columns as in ``results.csv``; maybe no rows."""
-    file = repository_path(f"figures/tables/results_{REAL}.csv")
-    return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=COLUMNS)
+    return _committed_csv(f"results_{REAL}", COLUMNS)
 
 
 def committed_table(name: str) -> pd.DataFrame:
     """Return a notebook's table, such as "03_gain", of the committed run on real images.
 
-    No rows outside a checkout, which alone holds them.
+    No rows where the table is not there.
     """
-    file = repository_path(f"figures/tables/{REAL}_{name}.csv")
-    return pd.read_csv(file) if file.is_file() else pd.DataFrame()
+    return _committed_csv(f"{REAL}_{name}")
+
+
+def committed_seed_differences() -> pd.DataFrame:
+    """Return in how many seeds one way to train was better than another; maybe no rows."""
+    return _committed_csv(f"seed_differences_{REAL}", ["plan", "a", "b", "verdict"])
+
+
+def seed_sentences(pairs: pd.DataFrame) -> str:
+    """Return rows of `committed_seed_differences` as a list of sentences in Markdown."""
+    lines = []
+    for row in pairs.itertuples():
+        what = f"{display_name(row.test_set)}, {display_name(row.measure)}"
+        change = with_interval(row.difference, row.low, row.high)
+        lines.append(
+            f"- {what}: `{row.a}` beside `{row.b}`: **{row.verdict}**, {change}; "
+            f"ahead in {row.a_better_in} of {row.seeds} seeds ({PLAN_SIZES[row.plan]})."
+        )
+    return "\n".join(lines)
+
+
+def _committed_csv(name: str, columns=()) -> pd.DataFrame:
+    """Return a table of ``figures/tables``, without rows where it is not there."""
+    file = repository_path(f"figures/tables/{name}.csv")
+    return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=list(columns))
 
 
 def update_readme(readme: Path, figures: Path) -> Path:
@@ -256,9 +283,8 @@ def _with_table(readme: Path, figures: Path) -> str:
     tables = Path(figures) / "tables"
     files = [tables / f"results_{name}.csv" for name in (REAL, "simulated")]
     seeds = tables / f"seed_{REAL}.csv"
-    table = study_table(
-        *map(pd.read_csv, files), seeds=pd.read_csv(seeds) if seeds.is_file() else None
-    )
+    known = pd.read_csv(seeds) if seeds.is_file() else None
+    table = study_table(*map(pd.read_csv, files), seeds=known)
     return f"{text.split(begin)[0]}{begin}\n{table}\n\n{end}{text.split(end)[1]}"
 
 

@@ -18,7 +18,7 @@ from ddlib._io import atomic_write
 from ddlib.data import subsets
 from ddlib.data.manifest import Manifest, MissingImagesError
 from ddlib.models.provenance import provenance
-from ddlib.protocol import CONDITIONS, Protocol, check_choice
+from ddlib.protocol import CONDITIONS, ELA_QUALITY, Protocol, check_choice
 from ddlib.study.ela_sweep import QUALITIES
 from ddlib.study.study import Study, training_key
 
@@ -26,7 +26,6 @@ SIZES = (100, 200, 400, 800, 1600, 3150, 6300)  # training images of the learnin
 SAME_STEPS = 1600  # the size whose number of optimiser steps all sizes take, in "steps"
 GENERATORS = ("stylegan", "sd21", "stylegan2")  # of "mixes"
 MIX_SIZE = 700  # training images of a mix, half of them fakes
-STUDY_ELA_QUALITY = 90  # of the conditions with ELA
 ALPHA = 0.75  # width of the networks of all plans but "seeds"
 
 
@@ -45,7 +44,7 @@ class Job:
         size = f"-n{self.n}-subset{self.subset}" if self.n else ""
         mix = f"-{'+'.join(self.fakes)}" if self.fakes else ""
         quality = self.protocol.ela_quality
-        ela = f"-quality{quality}" if quality not in (None, STUDY_ELA_QUALITY) else ""
+        ela = f"-quality{quality}" if quality not in (None, ELA_QUALITY) else ""
         return f"{self.protocol.run_name}{mix}{ela}{size}-seed{self.protocol.seed}"
 
     def images(self, manifest: Manifest, split: str) -> Manifest:

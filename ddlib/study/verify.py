@@ -27,20 +27,8 @@ from ddlib.study.sweep_tables import load_sweeps, sweep_tables
 
 TOLERANCE = 1e-9  # of a rebuilt number; other versions of scipy may round otherwise
 # The columns that name a row of a table, of those that it has.
-KEYS = [
-    "plan",
-    "protocol",
-    "condition",
-    "fakes",
-    "ela_quality",
-    "a",
-    "b",
-    "n",
-    "subset",
-    "seed",
-    "source",
-]
-KEYS += ["fitted_up_to", "floor", "by", "value", "use", "test_set", "measure"]
+KEYS = ["plan", "protocol", "condition", "fakes", "ela_quality", "a", "b", "n", "subset", "seed"]
+KEYS += ["source", "fitted_up_to", "floor", "by", "value", "use", "test_set", "measure"]
 
 
 @dataclass(frozen=True)
