@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from ddlib.metrics.false_accusations import false_accusations, utkface_labels
 from ddlib.metrics.intervals import wilson
-from ddlib.study.false_accusations import false_accusations, utkface_labels
 
 
 def test_labels_are_read_from_utkface_s_names_only():

@@ -28,3 +28,35 @@ def test_a_window_that_does_not_fit_is_refused(tiny, window, small_recipe):
     part = tiny.select(split="valid")
     with pytest.raises(ValueError, match=f"window={window}; 32 to image_size=64 fit"):
         finetune(part, part, Recipe(small_recipe.protocol, window=window), log=len)
+
+
+def test_an_interrupted_training_ends_as_one_that_nothing_interrupted(
+    tiny, cache, small_recipe, short_mobilenet, tmp_path
+):
+    parts = tiny.select(split="train"), tiny.select(split="valid")
+    recipe = replace(small_recipe, protocol=replace(small_recipe.protocol, epochs=4, dropout=0.3))
+    whole = finetune(*parts, recipe, cache, log=len)
+    lines = []
+
+    def stop_after(epochs):
+        def log(line):
+            lines.append(line)
+            if len(lines) == epochs:
+                raise KeyboardInterrupt
+
+        return log
+
+    for epochs in (1, 3):  # within the first epoch, whose end is not kept, and within a later one
+        with pytest.raises(KeyboardInterrupt):
+            finetune(*parts, recipe, cache, stop_after(epochs), tmp_path)
+    resumed = finetune(*parts, recipe, cache, lines.append, tmp_path)
+
+    assert any("goes on after epoch 1" in line for line in lines)
+    names = ["loss", "accuracy", "val_loss", "val_accuracy"]
+    np.testing.assert_allclose(resumed.history[names], whole.history[names], rtol=1e-5)
+    for a, b in zip(whole.detector.get_weights(), resumed.detector.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    again = finetune(*parts, recipe, cache, lines.append, tmp_path)  # killed before it was released
+    assert len(again.history) == 4 and again.best_epoch == whole.best_epoch
+    other = replace(recipe, window=40)  # what is kept is of one recipe
+    assert len(finetune(*parts, other, cache, len, tmp_path).history) == 4

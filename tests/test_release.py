@@ -10,15 +10,18 @@ import handmade
 import numpy as np
 import pytest
 import toydetector
+from PIL import Image
 
 from ddlib.data.loader import load_images
+from ddlib.data.sources import open_folder
 from ddlib.data.subsets import test_sets as sets_for_testing
 from ddlib.deploy import release as release_module
 from ddlib.deploy.detector import open_detector
 from ddlib.deploy.export import convert
-from ddlib.deploy.model_card import Card, choose_thresholds
+from ddlib.deploy.model_card import Card, accuse, choose_thresholds
 from ddlib.deploy.release import release, round_weights, write_release
 from ddlib.metrics.calibration import probability
+from ddlib.metrics.intervals import wilson
 from ddlib.metrics.score_table import score_table
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.finetuning import finetune
@@ -164,3 +167,26 @@ def test_a_card_claims_no_band_that_so_few_images_cannot_measure(released):
     )  # the test split holds no other source
     card = Card("x", toydetector.PROTOCOL, reject_band=(0.3, 0.6))
     assert "was not measured" in card.to_markdown() and "one in twenty" not in card.to_markdown()
+
+
+def test_a_card_says_whom_the_detector_accuses(tmp_path):
+    names = ["25_0_1_a.jpg", "30_1_1_b.jpg", "70_1_0_c.jpg", "x.jpg"]
+    folder = tmp_path / "faces"
+    for number, name in enumerate(names):
+        path = folder / "real" / "utkface" / "test" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(toydetector.pictures(4)[0][number]).save(path, quality=95)
+    manifest = open_folder(folder)
+    test = manifest.select(split="test")
+    called = test.table["path"].str.contains("30_1_1|x.jpg").to_numpy()
+    card = Card("x", toydetector.PROTOCOL)
+    rows = accuse(manifest, np.where(called, 3.0, -3.0), card)
+    found = {(row["by"], row["value"]): (row["called_fake"], row["n"]) for row in rows}
+    assert found["all", "all"] == (1, 3) and found["sex", "female"] == (1, 2)
+    assert found["age", "60 and over"] == (0, 1)
+    text = Card("x", toydetector.PROTOCOL, false_accusations=rows).to_markdown()
+    low, high = wilson(1, 3)
+    assert f"| all | all | 3 | 1 | 0.333 [{low:.3f}, {high:.3f}] |" in text
+    assert "False accusations" not in card.to_markdown()
+    others = open_folder(tmp_path / "faces").select(split="train")
+    assert accuse(others, np.zeros(0), card) == []

@@ -20,7 +20,8 @@ from ddlib.data.manifest import Manifest
 from ddlib.data.subsets import test_sets
 from ddlib.metrics import calibration
 from ddlib.metrics.calibration import probability, threshold_at_fnr, threshold_at_fpr, verdicts
-from ddlib.metrics.format import summary, to_markdown
+from ddlib.metrics.false_accusations import false_accusations, utkface_labels
+from ddlib.metrics.format import summary, to_markdown, with_interval
 from ddlib.metrics.score_table import score_table
 from ddlib.protocol import FAKE, REAL, Protocol, check_types
 
@@ -30,12 +31,19 @@ LIMITS = (
     "see the rows marked unseen.",
     "It scores the centred square of an image at its own size; small or smooth images, heavy "
     "compression, collages and retouched photographs are outside its training.",
-    "It was trained on a few thousand small images of faces, mostly looking at the camera.",
 )
 LICENCE = (
     "Code and weights: MIT. The training images stay under their own terms, several of which "
     "allow no commercial use (FFHQ: CC BY-NC-SA 4.0); ask a lawyer before you sell this."
 )
+ACCUSED = """
+## False accusations
+
+UTKFace's test photographs that it calls fake, at the threshold, by whom they show. Age, sex and \
+group were estimated by a program and checked by people; they are no facts about the persons.
+
+{table}
+"""
 UNSEEN = {"yes": "", "partly": " (partly unseen)", "no": " (unseen)"}  # after a set's name
 # A threshold chosen so that nothing is called fake lies just above the highest score, at most here.
 MAX_THRESHOLD = 1.0 + 1e-4
@@ -61,6 +69,7 @@ class Card:
     limits: list = field(default_factory=list)
     licence: str = ""
     numbers: list = field(default_factory=list)  # rows of `measure`, one for each test set
+    false_accusations: list = field(default_factory=list)  # rows of `accuse`, by age, sex, group
     # how it was trained
     recipe: dict = field(default_factory=dict)
     history: list = field(default_factory=list)
@@ -138,7 +147,7 @@ from {self.threshold:.2f}
 Test images that no choice was made on, at the threshold; 95 % intervals in brackets.
 
 {_table(self.numbers)}
-
+{_accusations(self.false_accusations)}
 ## Limits
 
 {limits}
@@ -191,6 +200,29 @@ def measure(manifest: Manifest, logits: np.ndarray, card: Card) -> list[dict]:
         row = {"test_set": name, "trained_on": seen, "unsure": unsure}
         rows.append(row | score_table(part.labels, own, card.threshold))
     return json.loads(pd.DataFrame(rows).to_json(orient="records", double_precision=6))
+
+
+def accuse(manifest: Manifest, logits: np.ndarray, card: Card) -> list[dict]:
+    """Return how often UTKFace's test photographs are called fake, by age, sex and group.
+
+    The parameters are those of `measure`; [] if the folder holds none of them.
+    """
+    labels = utkface_labels(manifest.select(split="test").table)
+    if labels.isna().all():
+        return []
+    table = false_accusations(labels, probability(logits, card.temperature), card.threshold)
+    return json.loads(table.to_json(orient="records", double_precision=6))
+
+
+def _accusations(rows: list[dict]) -> str:
+    """Return the section of the rows of `accuse`, or "" if there are none."""
+    if not rows:
+        return ""
+    table = pd.DataFrame(rows)
+    share = [with_interval(*each) for each in table[["share", "low", "high"]].to_numpy()]
+    shown = table[["by", "value", "n", "called_fake"]].assign(share=share)
+    shown = shown.rename(columns={"n": "photographs", "called_fake": "called fake"})
+    return ACCUSED.format(table=to_markdown(shown))
 
 
 def _table(numbers: list[dict]) -> str:

@@ -22,7 +22,7 @@ from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.deploy.detector import restore
 from ddlib.deploy.export import convert
-from ddlib.deploy.model_card import LICENCE, LIMITS, Card, choose_thresholds, measure
+from ddlib.deploy.model_card import LICENCE, LIMITS, Card, accuse, choose_thresholds, measure
 from ddlib.deploy.scorer import Scorer
 from ddlib.models.finetuning import Recipe, finetune
 from ddlib.models.provenance import provenance
@@ -32,6 +32,7 @@ WHAT = (
     "that tells photographs of faces from AI-generated ones. Started from {start} weights, every "
     "layer trained."
 )
+TRAINED_ON = "It was trained on {n:,} small images of faces, mostly looking at the camera."
 MIN_FOR_BAND = 20  # images; a share of one in twenty needs so many
 FEW = (
     "The band was chosen on fewer than {n} validation images of {sources}: whether it calls one in "
@@ -57,7 +58,8 @@ def release(
     """
     cache, protocol = cache or Cache(), recipe.protocol
     training, validation, test = (manifest.select(split=s) for s in ("train", "valid", "test"))
-    trained = finetune(training, validation, recipe, cache, log)
+    unfinished = Path(folder) / f".{name}.training"
+    trained = finetune(training, validation, recipe, cache, log, unfinished)
     round_weights(trained.detector)  # before measuring: what is measured is what is released
     content = convert(trained.detector, "float16")
     scorer = Scorer(content)
@@ -82,17 +84,20 @@ def release(
         default=default,
         what=WHAT.format(protocol=protocol, start=start),
         data=[_counts("trained on", training), _counts("chosen on", validation)],
-        limits=_limits(validation),
+        limits=_limits(training, validation),
         licence=LICENCE,
         recipe=recipe.to_dict(),
         history=trained.history.round(4).to_dict("records"),
         provenance=provenance() | made_by,
     )
-    card = replace(card, numbers=measure(manifest, test_logits, card))
+    measured = manifest, test_logits, card
+    card = replace(card, numbers=measure(*measured), false_accusations=accuse(*measured))
     if all(row["trained_on"] == "yes" for row in card.numbers):
         unknown = "Generators that it was not trained on were not measured."
         card = replace(card, limits=[*card.limits, unknown])
-    return write_release(trained.detector, content, card, Path(folder) / name)
+    path = write_release(trained.detector, content, card, Path(folder) / name)
+    shutil.rmtree(unfinished, ignore_errors=True)  # perhaps of another recipe, which is left
+    return path
 
 
 def write_release(model, content: bytes, card: Card, target: Path) -> Path:
@@ -151,9 +156,10 @@ def _counts(words: str, part: Manifest) -> str:
     return words + " " + ", ".join(f"{n} {source} ({label})" for (label, source), n in counts)
 
 
-def _limits(validation: Manifest) -> list[str]:
-    """Return the limits of every card, and what so few validation images cannot say."""
+def _limits(training: Manifest, validation: Manifest) -> list[str]:
+    """Return the limits of every card, its training's, and what few validation images leave."""
+    limits = [*LIMITS, TRAINED_ON.format(n=len(training))]
     counts = validation.table["source"].value_counts()
     if len(few := sorted(counts[counts < MIN_FOR_BAND].index)):
-        return [*LIMITS, FEW.format(n=MIN_FOR_BAND, sources=", ".join(few))]
-    return list(LIMITS)
+        limits.append(FEW.format(n=MIN_FOR_BAND, sources=", ".join(few)))
+    return limits

@@ -12,20 +12,22 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import ordered_parallel_map
+from ddlib._io import digest, ordered_parallel_map
 from ddlib.data.batches import class_weights, dataset, epoch_order, validation_batches
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.images.jpeg import recompress
 from ddlib.images.perturb import Augmentation, augment, random_window
+from ddlib.models.backup import Backup
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.inference import use_threads
 from ddlib.models.train import Trained, build_from_protocol, fit
-from ddlib.protocol import Protocol, preset
+from ddlib.protocol import TRAIN, Protocol, preset
 
 ALL_LAYERS = 1000  # more than there are: every layer is trained
 AUGMENTATION = Augmentation()
@@ -76,11 +78,13 @@ def finetune(
     recipe: Recipe,
     cache: Cache | None = None,
     log: Callable[[str], None] = print,
+    backup: Path | None = None,
 ) -> Trained:
     """Train a detector and return it at its best epoch by validation loss.
 
     Both manifests must hold both classes, which weigh the same in the loss whatever their counts.
-    `cache` keeps prepared images; `log` gets one line an epoch.
+    `cache` keeps prepared images; `log` gets one line an epoch. In the folder `backup` an
+    interrupted training is kept: the next one of the same recipe on the same images goes on there.
     """
     start = time.perf_counter()
     protocol, cache = recipe.protocol, cache or Cache()
@@ -93,16 +97,23 @@ def finetune(
     of_any_size.set_weights(detector.get_weights())
     plain = load_images(training, replace(protocol, jpeg_quality=None), cache)
     held_out = load_images(validation, protocol, cache)
-    data = augmented_batches(plain, training.labels, recipe)
+    kept = None
+    if backup is not None:
+        facts = recipe.to_dict(), training.digest(), validation.digest(), TRAIN
+        kept = Backup(backup / digest(*facts))
+        if kept.rows:
+            log(f"{protocol.run_name}  goes on after epoch {len(kept.rows)}, from {kept.folder}")
+    data = augmented_batches(plain, training.labels, recipe, len(kept.rows) if kept else 0)
     check = validation_batches(held_out, validation.labels, protocol)
-    history = fit(of_any_size, data, check, protocol, log)
+    history = fit(of_any_size, data, check, protocol, log, kept)
     detector.set_weights(of_any_size.get_weights())
     return Trained(detector, protocol, history, start_digest, time.perf_counter() - start)
 
 
-def augmented_batches(images, labels: np.ndarray, recipe: Recipe):
+def augmented_batches(images, labels: np.ndarray, recipe: Recipe, first_epoch: int = 0):
     """Return a `tf.data.Dataset` of (windows, labels, weights); each pass is a new epoch."""
-    protocol, weights, epochs = recipe.protocol, class_weights(labels), itertools.count()
+    protocol, weights = recipe.protocol, class_weights(labels)
+    epochs = itertools.count(first_epoch)
 
     def window_of(task) -> np.ndarray:
         row, epoch = task

@@ -19,6 +19,7 @@ from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.mobilenet import build_detector
+from ddlib.models.backup import Backup
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.features import bottleneck_features, score_features, split_backbone
 from ddlib.models.inference import use_threads
@@ -124,12 +125,15 @@ def build_from_protocol(protocol: Protocol, any_size: bool = False) -> keras.Mod
     )
 
 
-def fit(model: keras.Model, data, check, protocol: Protocol, log=print) -> pd.DataFrame:
+def fit(
+    model: keras.Model, data, check, protocol: Protocol, log=print, backup: Backup | None = None
+) -> pd.DataFrame:
     """Fit a model (a tail, or a whole detector) and leave it at its best epoch.
 
     Binary cross-entropy, Adam; stops when the validation loss has not fallen for
     ``protocol.patience`` epochs. `data` and `check` are the training and validation batches, a
-    `tf.data.Dataset` of (images or features, labels, weights).
+    `tf.data.Dataset` of (images or features, labels, weights). With a `backup` a training that was
+    interrupted goes on after its last finished epoch, where `data` must begin too.
 
     Returns
     -------
@@ -141,23 +145,28 @@ def fit(model: keras.Model, data, check, protocol: Protocol, log=print) -> pd.Da
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate(protocol, int(data.cardinality()))),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=protocol.label_smoothing),
-        weighted_metrics=["accuracy"],
+        weighted_metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
         jit_compile=False,  # compiling takes longer than it saves on a few cores
     )
-    # else TensorFlow traces the training step once more, to see that it makes these variables
+    # a variable made within the training step has TensorFlow trace it twice, which takes seconds:
+    # hence the optimiser's are made here, and the metric is given as an object that has its own
     model.optimizer.build(model.trainable_variables)
     stop = keras.callbacks.EarlyStopping(
-        monitor="val_loss", patience=protocol.patience, restore_best_weights=True
+        monitor="val_loss", patience=protocol.patience, restore_best_weights=backup is None
     )
-    epochs = EpochLog(protocol, log)
+    epochs, last = EpochLog(protocol, log), protocol.epochs
+    if backup is not None and backup.has_stopped(protocol.patience):
+        last = len(backup.rows)
     model.fit(
         data,
         validation_data=check,
-        epochs=protocol.epochs,
-        callbacks=[stop, epochs],
+        epochs=last,
+        callbacks=[stop, epochs] if backup is None else backup.callbacks(stop, epochs),
         shuffle=False,  # `training_batches` shuffles
         verbose=0,
     )
+    if backup is not None:
+        model.load_weights(backup.best)
     return pd.DataFrame(epochs.rows)
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 
 from ddlib._io import atomic_write, file_lock, read_json, write_json
 from ddlib.data.manifest import Manifest
+from ddlib.metrics.false_accusations import utkface_labels
 from ddlib.metrics.roc_auc import auc
 from ddlib.metrics.score_table import score_table
 from ddlib.protocol import CONDITIONS, PROTOCOLS
-from ddlib.study.false_accusations import utkface_labels
 from ddlib.traces.shortcuts import metadata_baseline, metadata_reaches_model
 
 SIMULATED = "simulated"  # the tier that needs no data

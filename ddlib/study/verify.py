@@ -20,8 +20,8 @@ from ddlib._io import atomic_write, read_json
 from ddlib.data import subsets
 from ddlib.data.manifest import COLUMNS, Manifest
 from ddlib.metrics.calibration import probability
+from ddlib.metrics.false_accusations import false_accusations
 from ddlib.protocol import Protocol
-from ddlib.study.false_accusations import false_accusations
 from ddlib.study.results import PICTURES, evaluate_run, load_results
 from ddlib.study.sweep_tables import load_sweeps, sweep_tables
 

@@ -28,7 +28,7 @@ def utkface_labels(table: pd.DataFrame) -> pd.Series:
     return found.where(table["source"] == SOURCE)
 
 
-def false_accusations(labels: pd.Series, scores) -> pd.DataFrame:
+def false_accusations(labels: pd.Series, scores, threshold: float = 0.5) -> pd.DataFrame:
     """Return the share of photographs called fake, by age band, sex and group.
 
     Parameters
@@ -36,7 +36,9 @@ def false_accusations(labels: pd.Series, scores) -> pd.DataFrame:
     labels : (N,) Series
         As of `utkface_labels`; rows without one are left out.
     scores : (N,) array
-        P(fake) of the same photographs; from 0.5 one is called fake.
+        P(fake) of the same photographs.
+    threshold : float
+        A photograph is called fake from this score upward.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def false_accusations(labels: pd.Series, scores) -> pd.DataFrame:
         by ("all", "age", "sex", "group"), value, n, called_fake, and share with its 95 % Wilson
         interval (low, high). Values without a photograph are left out.
     """
-    called = pd.Series(np.asarray(scores, float) >= 0.5, index=labels.index)[labels.notna()]
+    called = pd.Series(np.asarray(scores, float) >= threshold, index=labels.index)[labels.notna()]
     age, sex, group = zip(*(map(int, re.split("_", text)) for text in labels.dropna()), strict=True)
     places = np.searchsorted(BANDS, age, side="right") - 1
     names = [f"{low} to {high - 1}" for low, high in zip(BANDS, BANDS[1:], strict=False)]
