@@ -227,8 +227,8 @@ def test_joining_two_networks_helps_only_where_the_second_knows_something_else(t
     assert len(jobs) == 12, "each quality has a file of its own"
     table = ela_table(Sweeps(scored, jobs)).set_index("use")
     assert list(table["seeds"]) == [3] * 5
-    assert table.loc["picture and ELA maps, quality 90", "auc"] > 0.99
-    assert table.loc["picture and ELA maps, quality 90", "auc_difference"] > 0.05
+    assert table.loc["picture and ELA maps, quality 90, logits joined", "auc"] > 0.99
+    assert table.loc["picture and ELA maps, quality 90, logits joined", "auc_difference"] > 0.05
     assert table.loc["ELA maps, quality 95", "auc_difference"] == pytest.approx(0, abs=0.02)
     assert table.loc["ELA maps, quality 95", "verdict"] == "no difference shown"
     assert abs(table.loc["ELA maps, quality 75", "auc"] - 0.5) < 0.35

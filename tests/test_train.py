@@ -7,10 +7,12 @@ import pytest
 from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
+from ddlib.ela import ela_map
 from ddlib.models.features import (
     bottleneck_features,
     split_backbone,
 )
+from ddlib.models.joined import train_on_both
 from ddlib.models.train import (
     EpochLog,
     build_from_protocol,
@@ -105,3 +107,32 @@ def test_the_rate_warms_up_for_an_epoch_and_decays_to_zero():
     assert values[0] == pytest.approx(1e-3 / 20)
     assert values[20] == pytest.approx(0.5e-3)  # halfway down half a cosine
     assert values[30] == pytest.approx(0, abs=1e-9)
+
+
+def test_one_head_learns_from_pictures_and_their_maps(sets, cache):
+    protocol = replace(
+        preset("clean", "gan+ela"),
+        **{f: getattr(TINY, f) for f in ("image_size", "alpha", "weights", "batch_size", "epochs")},
+    )
+    trained = train_on_both(*sets, protocol, cache, log=len)
+    held_out = sets[1]
+    pictures = load_images(held_out, protocol.without_ela(), cache).take(slice(None))
+    maps = np.stack([ela_map(picture, protocol.ela_quality) for picture in pictures])
+    views = [
+        view.prefix(x.astype("float32"))
+        for view, x in zip(trained.views, (pictures, maps), strict=True)
+    ]
+    scores = np.ravel(trained.detector(np.concatenate(views, axis=-1), training=False))
+    logits = trained.logits(held_out, cache)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), scores, atol=2e-3)
+
+    # each view has a say: without one the answer is another
+    for view in range(2):
+        silenced = [np.zeros_like(x) if place == view else x for place, x in enumerate(views)]
+        other = np.ravel(trained.detector(np.concatenate(silenced, axis=-1), training=False))
+        assert not np.array_equal(other, scores)
+    start = [build_from_protocol(p) for p in (protocol.without_ela(), protocol)]
+    for name, before in zip(("picture", "ela_map"), start, strict=True):
+        after = trained.detector.get_layer(name).get_weights()
+        trunk = before.get_weights()[-len(after) - 4 : -4]  # without the head's four
+        assert any(not np.array_equal(a, b) for a, b in zip(after, trunk, strict=True)), name

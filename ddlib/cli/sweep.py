@@ -30,11 +30,11 @@ from ddlib.cli.shared import (
 @click.option("--figures", default="figures", show_default=True, help="Where --publish writes.")
 @click.option("--ray", "address", metavar="[HOST:PORT]", help=RAY_HELP)
 def command(plans, data, alpha, runs, small, only_list, publish, figures, address):
-    """Train the models of PLANS: curve, steps, seeds, small-seeds, subsets, mixes, ela.
+    """Train the models of PLANS one after the other.
 
-    Each finished training is kept in RUNS/<tier>/sweeps; the same command goes on where it was.
-    With --ray each training is a task of Ray's, with as many threads as without; all machines
-    share the folder of RUNS.
+    The plans: curve, steps, seeds, small-seeds, subsets, mixes, ela, joined. Each finished training
+    is kept in RUNS/<tier>/sweeps; the same command goes on where it was. With --ray each training
+    is a task of Ray's, with as many threads as without; all machines share the folder of RUNS.
     """
     if address is not None:
         check_ray()

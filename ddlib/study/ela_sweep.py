@@ -18,10 +18,12 @@ QUALITIES = (75, 90, 95)  # of the JPEG with which the maps are made
 def ela_table(sweeps) -> pd.DataFrame:
     """Return accuracy and AUC on the GAN set for each use of ELA, beside the picture alone.
 
-    All networks saw the same 1,600 images (plans "small-seeds" and "ela"). The logits that the
-    picture's network and the maps' network of one seed give are joined by a logistic regression,
-    fitted to the validation images. Each network alone gets one too, so that every row has a
-    threshold fitted to the same images. Differences to the picture are taken seed by seed.
+    All networks saw the same 1,600 images (plans "small-seeds", "ela" and "joined"). A picture and
+    its map are joined twice: the logits that the picture's network and the maps' network of one
+    seed give, by a logistic regression fitted to the validation images, and before the head, by
+    training both together (`ddlib.models.joined`). Each network alone gets a logistic regression
+    too, so that every row has a threshold fitted to the same images. Differences to the picture are
+    taken seed by seed.
 
     Parameters
     ----------
@@ -39,8 +41,12 @@ def ela_table(sweeps) -> pd.DataFrame:
     for quality in QUALITIES:
         uses[f"ELA maps, quality {quality}"] = {s: [own] for s, own in maps[quality].items()}
     shared = sorted(picture.keys() & maps[ELA_QUALITY].keys())
-    uses[f"picture and ELA maps, quality {ELA_QUALITY}"] = {
+    uses[f"picture and ELA maps, quality {ELA_QUALITY}, logits joined"] = {
         seed: [picture[seed], maps[ELA_QUALITY][seed]] for seed in shared
+    }
+    one_head = _logits(sweeps, "joined", ELA_QUALITY)
+    uses[f"picture and ELA maps, quality {ELA_QUALITY}, one head"] = {
+        seed: [logits] for seed, logits in one_head.items()
     }
     validation = subsets.validation_manifest(sweeps.manifest, preset("clean", "gan"))
     measured = {

@@ -85,12 +85,12 @@ def plan_jobs(study: Study, plan: str) -> list[Job]:
     Parameters
     ----------
     study : Study
-    plan : {"curve", "steps", "seeds", "small-seeds", "subsets", "mixes", "ela"}
+    plan : {"curve", "steps", "seeds", "small-seeds", "subsets", "mixes", "ela", "joined"}
         ``curve`` and ``steps`` are learning curves of the baseline, with the protocol's epochs and
         with the same number of optimiser steps at every size. ``seeds`` are the four conditions on
         all images, ``small-seeds`` on 1,600; ``subsets`` crosses five training sets with four
         seeds; ``mixes`` trains on 350 fakes of one, two or three generators; ``ela`` on ELA maps of
-        three qualities.
+        three qualities, ``joined`` on pictures and their maps with one head.
     """
     check_choice("plan", plan, PLANS)
     return list(PLANS[plan](study))
@@ -144,11 +144,15 @@ def _mixes(study) -> Iterator[Job]:
             yield Job(protocol, MIX_SIZE, subset=seed, fakes=fakes)
 
 
-def _ela(study) -> Iterator[Job]:
+def _ela(study, qualities=QUALITIES) -> Iterator[Job]:
     for seed in range(3):
-        for quality in QUALITIES:
+        for quality in qualities:
             changes = {"alpha": ALPHA, "seed": seed, "ela_quality": quality}
             yield Job(study.protocol("gan+ela", **changes), SAME_STEPS)
+
+
+def _joined(study) -> Iterator[Job]:
+    yield from _ela(study, (ELA_QUALITY,))
 
 
 PLANS = {
@@ -159,6 +163,7 @@ PLANS = {
     "subsets": _subsets,
     "mixes": _mixes,
     "ela": _ela,
+    "joined": _joined,
 }
 
 
@@ -183,10 +188,12 @@ def run_job(study: Study, plan: str, job: Job) -> Path:
     key = training_key(job.protocol, training, validation, scored)
     if path.is_file() and read_job(path)[0]["key"] == key:
         return path
+    from ddlib.models.joined import train_on_both
     from ddlib.models.train import recompute_batch_norm, train_detector
 
+    train = train_on_both if plan == "joined" else train_detector
     pool = job.pool(study.manifest, "train")
-    trained = train_detector(
+    trained = train(
         training, validation, job.protocol, study.cache, log=lambda line: None, pool=pool
     )
     arrays = {"logits": trained.logits(scored, study.cache)}

@@ -217,6 +217,7 @@ def seed_table(seeds: pd.DataFrame) -> pd.DataFrame:
             n = int(part["n_images"].iloc[0])
             row = dict(zip(columns, key, strict=True))
             row |= {"measure": measure, "seeds": len(values), "n_images": n, "mean": mean}
+            low, high = max(0.0, low), min(1.0, high)  # they are shares
             row |= {"mean_low": low, "mean_high": high, "sd": values.std(ddof=1)}
             row |= {"smallest": values.min(), "largest": values.max()}
             if measure != "auc":

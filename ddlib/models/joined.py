@@ -1,0 +1,122 @@
+"""Train one head on two views of each image, itself and its ELA map, joined before the head.
+
+Each view has a backbone of its own with the protocol's trained layers. What both give after global
+pooling is laid side by side, and one head learns from all of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import layers
+
+from ddlib.data.batches import training_batches, validation_batches
+from ddlib.data.cache import Cache, Rows
+from ddlib.data.manifest import Manifest
+from ddlib.models.checkpoint import weights_digest
+from ddlib.models.features import bottleneck_features, score_features, split_backbone
+from ddlib.models.inference import use_threads
+from ddlib.models.train import Trained, build_from_protocol, fit
+from ddlib.protocol import Protocol
+
+
+class SideBySide(Rows):
+    """Rows of several views of the same images, (N, H, W, C) each, joined along the channels."""
+
+    def __init__(self, views: list[Rows]):
+        self.views = views
+        first = views[0].shape
+        self.shape = (*first[:-1], sum(view.shape[-1] for view in views))
+        self.dtype = views[0].dtype
+
+    def take(self, indices) -> np.ndarray:
+        """Return the rows at `indices` (int array or slice) as one array in memory."""
+        return np.concatenate([view.take(indices) for view in self.views], axis=-1)
+
+    def select(self, indices: np.ndarray) -> SideBySide:
+        """Return the rows at `indices`, still where they are stored."""
+        return SideBySide([view.select(indices) for view in self.views])
+
+
+@dataclass
+class View:
+    """One way to look at an image: how it is prepared, and the frozen layers that see it."""
+
+    protocol: Protocol
+    prefix: keras.Model
+
+
+@dataclass
+class TrainedOnBoth(Trained):
+    """A head trained on two views; `detector` takes the views' bottleneck features."""
+
+    views: tuple[View, ...] = ()
+
+    def logits(self, manifest: Manifest, cache: Cache) -> np.ndarray:
+        """Return the logits (N,) float64 of a manifest's images."""
+        return score_features(self.detector, _features(self.views, manifest, cache))
+
+
+def train_on_both(
+    training: Manifest,
+    validation: Manifest,
+    protocol: Protocol,
+    cache: Cache | None = None,
+    log: Callable[[str], None] = print,
+    pool: Manifest | None = None,
+) -> TrainedOnBoth:
+    """Train on pictures and their ELA maps, as `ddlib.models.train.train_detector` does on one.
+
+    `protocol` is that of a condition with ELA; for the pictures all else is the same.
+    """
+    start = time.perf_counter()
+    use_threads(protocol.threads)
+    cache, pool = cache or Cache(), training if pool is None else pool
+    views, trunks = [], []
+    for name, way in (("picture", protocol.without_ela()), ("ela_map", protocol)):
+        prefix, tail = split_backbone(build_from_protocol(way))
+        views.append(View(way, prefix))
+        trunks.append(_up_to_the_pool(tail, name))
+    model = _one_head(trunks, protocol)
+    start_digest = weights_digest(model)
+    places = pool.positions(training)
+    plain = _features(views, pool, cache).select(places)
+    mirrored = _features(views, pool, cache, mirror=True).select(places) if protocol.flip else None
+    data = training_batches(plain, mirrored, training.labels, protocol)
+    held_out = _features(views, validation, cache)
+    check = validation_batches(held_out, validation.labels, protocol)
+    history = fit(model, data, check, protocol, log)
+    seconds = time.perf_counter() - start
+    return TrainedOnBoth(model, protocol, history, start_digest, seconds, views=tuple(views))
+
+
+def _up_to_the_pool(tail: keras.Model, name: str) -> keras.Model:
+    x = features = keras.Input(tail.input_shape[1:])
+    for layer in tail.layers[1:]:
+        x = layer(x)
+        if layer.name == "pool":
+            break
+    return keras.Model(features, x, name=name)
+
+
+def _one_head(trunks: list[keras.Model], protocol: Protocol) -> keras.Model:
+    channels = trunks[0].input_shape[-1]
+    side_by_side = keras.Input((*trunks[0].input_shape[1:-1], channels * len(trunks)))
+    pooled = [
+        trunk(side_by_side[..., place * channels : (place + 1) * channels])
+        for place, trunk in enumerate(trunks)
+    ]
+    keras.utils.set_random_seed(protocol.seed)  # the head's start weights
+    x = layers.Dense(protocol.dense_units, activation="relu")(layers.Concatenate()(pooled))
+    x = layers.Dropout(protocol.dropout, seed=protocol.seed)(x)
+    x = layers.Dense(1, name="logit")(x)
+    return keras.Model(side_by_side, layers.Activation("sigmoid")(x), name="joined")
+
+
+def _features(views, manifest: Manifest, cache: Cache, mirror: bool = False) -> SideBySide:
+    found = [bottleneck_features(v.prefix, manifest, v.protocol, cache, mirror) for v in views]
+    return SideBySide(found)
