@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GOALS = (100_000, 140_000)  # pictures: the study's GAN set has 140,000
 FIT_FROM = 1000  # pictures: below, the start of TensorFlow is most of the time
 WAYS = ("one thread", "two threads", "Ray, one machine", "Ray, two nodes")
-STEPS = ("inventory", "features", "training", "scoring")
+STEPS = ("inventory", "features", "scoring", "training")  # the longest last
 
 
 def link_pictures(data: Path, n: int, place: Path) -> None:
@@ -233,9 +233,12 @@ def main() -> None:
     rows = read_json(kept)["rows"] if kept.is_file() and not given.fresh else []
     known = {(row["step"], row["way"], row["n"]) for row in rows}
     for n in map(int, given.sizes.split(",")):
-        todo = [(step, "") for step in given.steps.split(",") if step != "scoring"]
-        if "scoring" in given.steps:
-            todo += [("scoring", way) for way in WAYS if "Ray" not in way or find_spec("ray")]
+        todo = [
+            (step, way)
+            for step in given.steps.split(",")
+            for way in (WAYS if step == "scoring" else ("",))
+            if "Ray" not in way or find_spec("ray")
+        ]
         todo = [(s, w) for s, w in todo if (s, w, n) not in known]
         todo = [(s, w) for s, w in todo if s != "training" or n <= given.train_to]
         if not todo:
