@@ -18,6 +18,7 @@ from ddlib.cli.shared import RAY_ADDRESS, RAY_HELP, OptionalValues, check_ray, l
 from ddlib.protocol import PREPARE
 
 NOTE = "A score is evidence, not proof."
+NAMED = 3  # pictures without a score, in the last line
 COLUMNS = ("file", "score", "verdict", "region", "width", "height", "format", "jpeg_quality")
 COLUMNS += ("warnings", "error")
 
@@ -30,7 +31,7 @@ COLUMNS += ("warnings", "error")
     "--csv",
     "table",
     metavar="[FILE.csv]",
-    help="Print CSV, or write it to a file; pictures that have a row there are not scored again.",
+    help="Print CSV, or write it to a file; pictures that have a score there are kept as they are.",
 )
 @click.option("--ray", "address", metavar="[HOST:PORT]", help=RAY_HELP)
 @click.option("--face", is_flag=True, help="Cut out the largest face first (needs OpenCV 4).")
@@ -123,8 +124,9 @@ def _print_all(form: str, about: dict, rows) -> tuple[int, int]:
 def _extend_csv(path: Path, about: dict, files: list, score) -> tuple[int, int]:
     """Make a CSV file of the pictures' rows, as `_csv` prints them; return as `_print_all` does.
 
-    Each row is in the file as soon as it is known, so that a command that was stopped goes on.
-    What scored the pictures is kept beside it: rows of two detectors do not get into one table.
+    Each row is in the file as soon as it is known, so that a command that was stopped goes on. A
+    picture that could not be read is tried again: it may have been mended. What scored the pictures
+    is kept beside the file: rows of two detectors do not get into one table.
     """
     made_by = path.with_name(f"{path.name}.json")
     if path.exists() and (not made_by.is_file() or read_json(made_by) != about):
@@ -134,22 +136,29 @@ def _extend_csv(path: Path, about: dict, files: list, score) -> tuple[int, int]:
         )
     if not files:
         return 0, 0
-    kept, names = _read_csv(path), [_cell(file) for file in files]
+    kept = {name: row for name, row in _read_csv(path).items() if not row[-1]}
+    names = [_cell(file) for file in files]
     missing = [file for file, name in zip(files, names, strict=True) if name not in kept]
     write_json(made_by, about)
     _write_csv(path, [kept[name] for name in names if name in kept])
-    unread = sum(bool(kept[name][-1]) for name in names if name in kept)
+    unread = []
     with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         _, write, _ = _csv(about, stream)
         for row in _progress(score(missing) if missing else (), len(missing)):
-            unread += row.error is not None
+            if row.error is not None:
+                unread.append(printable(os.fspath(row.file)))
             write(row)
             stream.flush()
     in_order = [name for name in names if name in kept] + [_cell(file) for file in missing]
     if in_order != names:  # pictures came in between those that had a row
         rows = _read_csv(path)
         _write_csv(path, [rows[name] for name in names])
-    return len(files), unread
+    told = f"{len(files)} rows in {path}, {len(files) - len(missing)} of them from before"
+    if unread:
+        more = f" and {len(unread) - NAMED} more" if len(unread) > NAMED else ""
+        told += f"; without a score: {', '.join(unread[:NAMED])}{more} (the column error says why)"
+    click.echo(told, err=True)
+    return len(files), len(unread)
 
 
 def _read_csv(path: Path) -> dict[str, list[str]]:

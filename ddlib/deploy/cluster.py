@@ -83,8 +83,13 @@ def connect(address: str | None = None, workers: int | None = None) -> Iterator:
             ray.init(**place, logging_level="error", log_to_driver=False)
     except (Exception, SystemExit) as error:  # Ray raises a bare Exception or exits
         ray.shutdown()
-        where = f"at {address}" if address else "here; on a busy machine a second try may help"
-        raise ClusterError(f"Ray does not start {where} ({error})") from error
+        what = "Ray does not start here; on a busy machine a second try may help"
+        if address:
+            what = (
+                f"Ray at {address} does not let this program in; if it was started with "
+                "RAY_AUTH_MODE=token, set the same here, and its token"
+            )
+        raise ClusterError(f"{what} ({error})") from error
     try:
         yield ray
     finally:

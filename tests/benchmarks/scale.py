@@ -104,11 +104,11 @@ def training(place: Path, alpha: float, way: str) -> dict:
 
 
 def scoring(place: Path, alpha: float, way: str) -> dict:
-    """Score every file with the default detector; `start_s` is the time to the first row."""
+    """Score every file with the shipped detector of width 0.75; `start_s` is the time to the first row."""
     from ddlib.deploy.detector import open_detector
     from ddlib.deploy.predict import find_files, predict_files
 
-    detector, files = open_detector(), list(find_files([str(place)]))
+    detector, files = open_detector("mobilenet075"), list(find_files([str(place)]))
     if way == "Ray, two nodes":
         from ray.cluster_utils import Cluster
 
