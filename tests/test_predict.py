@@ -145,7 +145,7 @@ def test_table_and_csv_say_the_same_as_json(folder, toy):
             assert line.split()[0] == f"{row['score']:.3f}"
 
 
-def test_a_csv_file_is_what_is_printed_and_only_pictures_without_a_row_are_scored(
+def test_a_csv_file_is_what_is_printed_and_only_pictures_without_a_score_are_scored(
     folder, toy, tmp_path, monkeypatch
 ):
     table, words = tmp_path / "out.csv", ("predict", folder, "--detector", toy, "--csv")
@@ -164,14 +164,20 @@ def test_a_csv_file_is_what_is_printed_and_only_pictures_without_a_row_are_score
     assert told.exit_code == 1 and told.stdout == "" and table.read_text("utf-8") == whole
     table.write_bytes(whole.encode()[: whole.index("é3.png") + 9])  # torn in the row of é3.png
     assert call(*words, table).exit_code == 1 and table.read_text("utf-8") == whole
-    assert scored.pop() == ["é3.png", "é4.png", "é5.png", "é6.png"]
+    assert scored.pop() == ["broken.jpg", "é3.png", "é4.png", "é5.png", "é6.png"]
     (folder / "aa.png").write_bytes((folder / "é0.png").read_bytes())
     (folder / "é5.png").unlink()
-    call(*words, table)
-    assert scored.pop() == ["aa.png"]
+    told = call(*words, table)
+    assert scored.pop() == ["aa.png", "broken.jpg"]
+    assert f"10 rows in {table}, 8 of them from before; without a score: " in told.stderr
+    assert f"{folder / 'broken.jpg'} (the column error says why)" in told.stderr
+    assert table.read_text("utf-8") == call(*words).stdout
+    (folder / "broken.jpg").write_bytes((folder / "é0.png").read_bytes())  # it was mended
+    told = call(*words, table)
+    assert told.exit_code == 0 and "without a score" not in told.stderr
     assert table.read_text("utf-8") == call(*words).stdout
     before = len(scored)
-    assert call(*words, table).exit_code == 1 and len(scored) == before
+    assert call(*words, table).exit_code == 0 and len(scored) == before
 
 
 def test_a_csv_file_of_another_detector_or_program_is_left_alone(folder, toy, tmp_path):

@@ -182,7 +182,8 @@ def summary(rows: list[dict]) -> pd.DataFrame:
                 new[name] = np.exp(shift + slope * np.log(GOALS)).round(0)
                 table.loc[group.index, f"slope_{name}"] = round(float(slope), 2)
         if "cpu_seconds" in new:
-            new["seconds"] = new["cpu_seconds"] / 2  # two processors with nothing else to do
+            # of processors with nothing else to do, two of them where the work is shared out
+            new["seconds"] = new["cpu_seconds"] / (1 if way == "one thread" else 2)
             parts.append(new)
     parts[0] = table
     return pd.concat(parts, ignore_index=True)
