@@ -17,7 +17,7 @@ import pandas as pd
 from ddlib._io import ordered_parallel_map
 from ddlib.data.cache import load_checked, save_checked
 from ddlib.images.phash import perceptual_hash
-from ddlib.images.read import MIN_SIDE, ImageError, decode_image, probe_bytes, read_bytes
+from ddlib.images.read import MIN_SIDE, ImageError, decode_picture, probe_bytes, read_bytes
 from ddlib.protocol import INVENTORY
 
 FACTS = ("width", "height", "format", "bytes", "jpeg_quality", "sha256", "phash")
@@ -75,8 +75,9 @@ def _read_one(root: Path, key: tuple) -> dict:
         data = read_bytes(path)
         row |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         row |= probe_bytes(data, path)
-        image = decode_image(data, path)
-        row |= {"height": image.shape[0], "width": image.shape[1], "phash": perceptual_hash(image)}
+        picture = decode_picture(data, path)
+        row |= {"height": picture.height, "width": picture.width}
+        row["phash"] = perceptual_hash(picture)
     except ImageError as error:
         row["problem"] = str(error).removeprefix(f"{path}: ")
         return row

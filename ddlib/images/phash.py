@@ -11,8 +11,8 @@ BITS = KEPT**2 - 1  # one for each of them beside the mean
 MIN_CONTRAST = 4.0  # standard deviation of the grey levels below which a picture has no hash
 
 
-def perceptual_hash(image: np.ndarray) -> str | None:
-    """Return the hash of an image (H, W, 3) uint8 as 36 hexadecimal digits; None if it is flat.
+def perceptual_hash(image: np.ndarray | Image.Image) -> str | None:
+    """Return the hash of an RGB image as 36 hexadecimal digits; None if it is flat.
 
     The grey picture is reduced to 64 x 64 pixels and transformed; its lowest frequencies beside
     the mean are compared with their median, as in the hash known as pHash. The package ImageHash
@@ -20,7 +20,8 @@ def perceptual_hash(image: np.ndarray) -> str | None:
     """
     from scipy.fft import dctn
 
-    small = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    small = picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
     grey = np.asarray(small, np.float64)
     if grey.std() < MIN_CONTRAST:
         return None

@@ -75,6 +75,12 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
     """Read an image from a file's bytes as `read_image` does; errors call it `name`."""
+    with image_memory():
+        return np.array(decode_picture(data, name))
+
+
+def decode_picture(data: bytes, name: str | os.PathLike = "image") -> Image.Image:
+    """Read the same image as a PIL image of mode RGB."""
     with image_memory(), _open(data, name) as picture:
         width, height = picture.size
         claim(BYTES_PER_PIXEL * width * height)
@@ -82,7 +88,7 @@ def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
             if picture.format in ("JPEG", "MPO"):
                 load_jpeg(picture, data)
             picture.load()
-            return _to_rgb(_upright(picture), os.fspath(name))
+            return _to_rgb(_upright(picture), os.fspath(name))  # its pixels outlive the open file
         except ImageError:
             raise
         except Exception as error:  # decoders raise errors of many kinds
@@ -252,7 +258,7 @@ def _upright(picture: Image.Image) -> Image.Image:
     return picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
 
 
-def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
+def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
     if picture.mode in ("F", "I"):
         kind = "floating-point" if picture.mode == "F" else "32-bit"
         raise ImageError(f"{name}: {kind} pixels have no known range; save it with 8 bits")
@@ -265,7 +271,7 @@ def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
             grey = np.where(grey == transparent, 65535, grey)
         # Pillow's own conversion would clip values above 255.
         scaled = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        return np.repeat(scaled[..., None], 3, axis=2)
+        return Image.fromarray(scaled).convert("RGB")
     if isinstance(transparent, tuple) and max(transparent) > 255:
         raise ImageError(
             f"{name}: a transparent colour of 16 bits is not read; save it with 8 bits"
@@ -273,7 +279,7 @@ def _to_rgb(picture: Image.Image, name: str) -> np.ndarray:
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def list_images(root) -> list[str]:
@@ -335,7 +341,7 @@ def _each_source(source) -> Iterator[Path | np.ndarray]:
         path = Path(source)
         yield from [path / name for name in list_images(path)] if path.is_dir() else [path]
     elif isinstance(source, Image.Image):
-        yield _to_rgb(_upright(source.copy()), "PIL image")
+        yield np.array(_to_rgb(_upright(source.copy()), "PIL image"))
     elif isinstance(source, (list, tuple)):
         for each in source:
             yield from _each_source(each)

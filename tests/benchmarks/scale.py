@@ -104,7 +104,7 @@ def training(place: Path, alpha: float, way: str) -> dict:
 
 
 def scoring(place: Path, alpha: float, way: str) -> dict:
-    """Score every file with the shipped detector of width 0.75; `start_s` is the time to the first row."""
+    """Score every file with the shipped detector of width 0.75; `start_s`: until the first row."""
     from ddlib.deploy.detector import open_detector
     from ddlib.deploy.predict import find_files, predict_files
 
