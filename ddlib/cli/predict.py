@@ -150,7 +150,7 @@ def _extend_csv(path: Path, about: dict, files: list, score) -> tuple[int, int]:
             write(row)
             stream.flush()
     in_order = [name for name in names if name in kept] + [_cell(file) for file in missing]
-    if in_order != names:  # pictures came in between those that had a row
+    if in_order != names:  # pictures came in between those that had a score
         rows = _read_csv(path)
         _write_csv(path, [rows[name] for name in names])
     told = f"{len(files)} rows in {path}, {len(files) - len(missing)} of them from before"

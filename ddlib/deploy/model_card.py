@@ -199,7 +199,7 @@ def measure(manifest: Manifest, logits: np.ndarray, card: Card) -> list[dict]:
         unsure = float(np.mean(verdicts(own, card.reject_band) == "unsure"))
         row = {"test_set": name, "trained_on": seen, "unsure": unsure}
         rows.append(row | score_table(part.labels, own, card.threshold))
-    return json.loads(pd.DataFrame(rows).to_json(orient="records", double_precision=6))
+    return _plain_rows(pd.DataFrame(rows))
 
 
 def accuse(manifest: Manifest, logits: np.ndarray, card: Card) -> list[dict]:
@@ -210,7 +210,12 @@ def accuse(manifest: Manifest, logits: np.ndarray, card: Card) -> list[dict]:
     labels = utkface_labels(manifest.select(split="test").table)
     if labels.isna().all():
         return []
-    table = false_accusations(labels, probability(logits, card.temperature), card.threshold)
+    scores = probability(logits, card.temperature)
+    return _plain_rows(false_accusations(labels, scores, card.threshold))
+
+
+def _plain_rows(table: pd.DataFrame) -> list[dict]:
+    """Return a table's rows as plain values that JSON can hold, a missing one as None."""
     return json.loads(table.to_json(orient="records", double_precision=6))
 
 

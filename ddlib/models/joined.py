@@ -14,13 +14,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.features import bottleneck_features, score_features, split_backbone
 from ddlib.models.inference import use_threads
-from ddlib.models.train import Trained, build_from_protocol, fit
+from ddlib.models.train import Trained, build_from_protocol, fit_on_features
 from ddlib.protocol import Protocol
 
 
@@ -75,7 +74,7 @@ def train_on_both(
     """
     start = time.perf_counter()
     use_threads(protocol.threads)
-    cache, pool = cache or Cache(), training if pool is None else pool
+    cache = cache or Cache()
     views, trunks = [], []
     for name, way in (("picture", protocol.without_ela()), ("ela_map", protocol)):
         prefix, tail = split_backbone(build_from_protocol(way))
@@ -83,13 +82,11 @@ def train_on_both(
         trunks.append(_up_to_the_pool(tail, name))
     model = _one_head(trunks, protocol)
     start_digest = weights_digest(model)
-    places = pool.positions(training)
-    plain = _features(views, pool, cache).select(places)
-    mirrored = _features(views, pool, cache, mirror=True).select(places) if protocol.flip else None
-    data = training_batches(plain, mirrored, training.labels, protocol)
-    held_out = _features(views, validation, cache)
-    check = validation_batches(held_out, validation.labels, protocol)
-    history = fit(model, data, check, protocol, log)
+
+    def features(manifest: Manifest, mirror: bool = False) -> SideBySide:
+        return _features(views, manifest, cache, mirror)
+
+    history = fit_on_features(model, features, training, validation, protocol, log, pool)
     seconds = time.perf_counter() - start
     return TrainedOnBoth(model, protocol, history, start_digest, seconds, views=tuple(views))
 

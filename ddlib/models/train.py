@@ -75,17 +75,35 @@ def train_detector(
     start_digest = weights_digest(detector)
     prefix, tail = split_backbone(detector)
 
-    def features(part: Manifest, pool: Manifest, mirror: bool = False) -> Rows:
-        kept = bottleneck_features(prefix, pool, protocol, cache, mirror)
-        return kept if part is pool else kept.select(pool.positions(part))
+    def features(manifest: Manifest, mirror: bool = False) -> Rows:
+        return bottleneck_features(prefix, manifest, protocol, cache, mirror)
 
-    pool = training if pool is None else pool
-    mirrored = features(training, pool, mirror=True) if protocol.flip else None
-    data = training_batches(features(training, pool), mirrored, training.labels, protocol)
-    check = validation_batches(features(validation, validation), validation.labels, protocol)
-    history = fit(tail, data, check, protocol, log)
+    history = fit_on_features(tail, features, training, validation, protocol, log, pool)
     seconds = time.perf_counter() - start
     return Trained(detector, protocol, history, start_digest, seconds, (prefix, tail))
+
+
+def fit_on_features(
+    tail: keras.Model,
+    features: Callable[..., Rows],
+    training: Manifest,
+    validation: Manifest,
+    protocol: Protocol,
+    log: Callable[[str], None],
+    pool: Manifest | None,
+) -> pd.DataFrame:
+    """Fit what follows the frozen layers, as `fit` does, and return the history.
+
+    ``features(manifest, mirror)`` gives what the frozen layers put out; the other parameters are
+    those of `train_detector`.
+    """
+    pool = training if pool is None else pool
+    places = pool.positions(training)
+    mirrored = features(pool, mirror=True).select(places) if protocol.flip else None
+    plain = features(pool).select(places)
+    data = training_batches(plain, mirrored, training.labels, protocol)
+    check = validation_batches(features(validation), validation.labels, protocol)
+    return fit(tail, data, check, protocol, log)
 
 
 def recompute_batch_norm(trained: Trained, training: Manifest, cache: Cache, pool: Manifest):
