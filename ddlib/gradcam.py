@@ -57,7 +57,7 @@ class GradCAM:
         What label 1 meant in training. ``keras.utils.image_dataset_from_directory`` sorts folders
         by name: without ``class_names=["real", "fake"]`` the output is P(real), hence "real".
     batch_size : int
-        Images per pass; 16 images of 256 pixels need about 1 GB with all layers of MobileNet.
+        Images per pass; with all layers of MobileNet each of 256 pixels needs about 60 MB.
 
     Its attribute ``layers`` is a dict name -> (h, w) of its maps, from input to output.
 
@@ -72,7 +72,7 @@ class GradCAM:
         model,
         layers: Sequence[str] | None = None,
         positive: str = "fake",
-        batch_size: int = 16,
+        batch_size: int = 8,
     ):
         check_choice("positive", positive, SIGNS)
         self._model = LayerOutputs(model.keras_model() if hasattr(model, "keras_model") else model)

@@ -117,7 +117,10 @@ def test_a_lost_process_and_a_lost_node_change_no_byte(pictures, cluster, tmp_pa
     cluster.remove_node(list(cluster.worker_nodes)[0])
     output, errors = running.communicate()
     assert running.returncode == 1, errors  # bad pictures
-    assert output == errors == ""
+    assert output == ""
+    connected, summary = errors.splitlines()
+    assert connected == f"Ray connected to {cluster.address}: 2 machine(s), 2 processor(s)"
+    assert summary.startswith(f"{MANY} rows in {table}, 0 of them from before; without a score: ")
     assert table.read_text() == plain_csv(pictures)
     assert table.read_text().count("convert it to JPEG") == MANY // 5
 
@@ -138,7 +141,9 @@ def test_a_stopped_local_ray_leaves_no_process_listens_here_only_and_goes_on(pic
     assert len(started) > 3 and set(listening) == {"127.0.0.1"}
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate()
-    assert running.returncode == 130 and errors.strip() == "Stopped."
+    assert running.returncode == 130
+    connected, stopped = errors.splitlines()
+    assert connected.startswith("Ray started here: 1 machine(s), ") and stopped == "Stopped."
     assert not psutil.wait_procs(started, timeout=30)[1]
     assert BLOCK < rows_in(table) < MANY
     again = CliRunner().invoke(main, ["predict", pictures, *SMALLEST, "--csv", str(table)])

@@ -12,6 +12,7 @@ from ddlib.models.features import (
     bottleneck_features,
     split_backbone,
 )
+from ddlib.models.fused_norm import with_fused_norms
 from ddlib.models.joined import train_on_both
 from ddlib.models.train import (
     EpochLog,
@@ -136,3 +137,31 @@ def test_one_head_learns_from_pictures_and_their_maps(sets, cache):
         after = trained.detector.get_layer(name).get_weights()
         trunk = before.get_weights()[-len(after) - 4 : -4]  # without the head's four
         assert any(not np.array_equal(a, b) for a, b in zip(after, trunk, strict=True)), name
+
+
+def test_a_fused_normalisation_trains_as_keras_does():
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(2, 3, (6, 5, 4, 3)).astype("float32"), np.array([0, 1] * 3)
+    plain = keras.Sequential(
+        [
+            keras.Input((5, 4, 3)),
+            keras.layers.BatchNormalization(momentum=0.7),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    plain.layers[0].set_weights(rng.uniform(0.5, 2, (4, 3)))
+    whole = keras.models.clone_model(plain)
+    whole.set_weights(plain.get_weights())
+    fused = with_fused_norms(whole)
+    assert np.allclose(fused(images), plain(images), atol=1e-6)
+    for model in (plain, fused):
+        model.compile(keras.optimizers.SGD(0.5), "binary_crossentropy")
+        model.fit(images, labels, batch_size=3, epochs=2, shuffle=False, verbose=0)
+    for ours, theirs in zip(whole.get_weights(), plain.get_weights(), strict=True):
+        assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert np.allclose(fused(images), plain(images), atol=1e-5)
+    whole.layers[0].trainable = False
+    assert [layer.name for layer in with_fused_norms(whole).layers] == [
+        layer.name for layer in whole.layers
+    ]

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -81,7 +82,8 @@ def command(paths, which, as_json, table, address, face, cam, workers) -> None:
             return predict_files(files, detector, detector.scorer(workers), face)
         from ddlib.deploy.cluster import score_files
 
-        return score_files(files, detector, face, address or None, workers)
+        log = partial(click.echo, err=True)
+        return score_files(files, detector, face, address or None, workers, log)
 
     about = {
         "detector": detector.name,

@@ -65,7 +65,7 @@ def command(plans, data, alpha, runs, small, only_list, publish, figures, addres
         from ddlib.deploy.cluster import run_jobs
 
         threads = max(job.protocol.threads for _, job in jobs)
-        ended = run_jobs(partial(_train, study), jobs, address or None, threads)
+        ended = run_jobs(partial(_train, study), jobs, address or None, threads, click.echo)
     for number, ((plan, job), seconds) in enumerate(ended, 1):
         click.echo(f"[{number}/{len(jobs)}] {plan}  {job.name}  {seconds:.0f} s")
 

@@ -51,7 +51,9 @@ def load_ray():
 
 
 @contextmanager
-def connect(address: str | None = None, workers: int | None = None) -> Iterator:
+def connect(
+    address: str | None = None, workers: int | None = None, log: Callable = print
+) -> Iterator:
     """Give the module `ray`, connected to a cluster or to a Ray on this machine, for the block.
 
     Parameters
@@ -61,6 +63,8 @@ def connect(address: str | None = None, workers: int | None = None) -> Iterator:
         part of the cluster. By default a Ray is started here, and ended with the block.
     workers : int, optional
         Processors that a Ray which is started here uses; by default all.
+    log : callable
+        Takes one line when the connection stands: how many machines and processors it reaches.
 
     Raises
     ------
@@ -91,6 +95,9 @@ def connect(address: str | None = None, workers: int | None = None) -> Iterator:
             )
         raise ClusterError(f"{what} ({error})") from error
     try:
+        where = f"connected to {address}" if address else "started here"
+        machines, cpus = sum(node["Alive"] for node in ray.nodes()), ray.cluster_resources()["CPU"]
+        log(f"Ray {where}: {machines} machine(s), {cpus:.0f} processor(s)")
         yield ray
     finally:
         ray.shutdown()
@@ -128,12 +135,13 @@ def score_files(
     face: bool = False,
     address: str | None = None,
     workers: int | None = None,
+    log: Callable = print,
 ) -> Iterator[Prediction]:
     """Yield a prediction for each file, in order, as `ddlib.deploy.predict.predict_files` does.
 
     Each of Ray's processes has the detector in memory and scores on one thread. `workers` is their
     number, by default one for each processor of the cluster. A process that is lost is started
-    again, and its pictures are scored again.
+    again, and its pictures are scored again. `log` is as in `connect`.
     """
     files = list(files)
     if not files:
@@ -147,7 +155,7 @@ def score_files(
         "seen": next((os.path.abspath(f) for f in files if os.path.exists(f)), "/"),  # noqa: PTH100, PTH110
         "version": __version__,
     }
-    with connect(address, workers) as ray:
+    with connect(address, workers, log) as ray:
         import pyarrow
 
         quiet(ray)
@@ -198,13 +206,13 @@ class _Worker:
 
 
 def run_jobs(
-    function: Callable, jobs: Iterable, address: str | None = None, threads: int = 2
+    function: Callable, jobs: Iterable, address: str | None = None, threads=2, log=print
 ) -> Iterator[tuple]:
     """Yield (job, ``function(job)``) as jobs end, each run by Ray in a new process.
 
     A job takes `threads` processors; how many TensorFlow uses is `Protocol.threads`. A job whose
     process or machine is lost runs again, three times at most. What `function` raises, a
-    ClusterError says.
+    ClusterError says. `log` is as in `connect`.
     """
     folder = os.getcwd()  # noqa: PTH109
 
@@ -213,7 +221,7 @@ def run_jobs(
             os.chdir(folder)
         return function(job)
 
-    with connect(address, max(threads, cpu_count())) as ray:
+    with connect(address, max(threads, cpu_count()), log) as ray:
         task = ray.remote(num_cpus=threads, max_calls=1, max_retries=3)(work)
         waiting = {task.remote(job): job for job in jobs}
         while waiting:

@@ -22,6 +22,7 @@ from ddlib.mobilenet import build_detector
 from ddlib.models.backup import Backup
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.features import bottleneck_features, score_features, split_backbone
+from ddlib.models.fused_norm import with_fused_norms
 from ddlib.models.inference import use_threads
 from ddlib.protocol import Protocol
 
@@ -160,6 +161,7 @@ def fit(
         or infinite is a FloatingPointError.
     """
     keras.utils.set_random_seed(protocol.seed)
+    model = with_fused_norms(model)  # of the same weights
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate(protocol, int(data.cardinality()))),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=protocol.label_smoothing),
