@@ -33,7 +33,7 @@ from ddlib._io import atomic_write, read_json, write_json
 from ddlib.data.cache import Cache
 from ddlib.data.manifest import Manifest
 from ddlib.data.sources import open_folder
-from ddlib.models.provenance import peak_memory_mb, provenance
+from ddlib.models.provenance import commit, peak_memory_mb, provenance
 from ddlib.protocol import preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -251,7 +251,7 @@ def main() -> None:
                 in_child("features", "", place, given.alpha)
             for step, way in todo:
                 row = {"step": step, "way": way, "n": n} | in_child(step, way, place, given.alpha)
-                rows.append(row)
+                rows.append(row | {"commit": commit()})
                 print(row, flush=True)
                 facts = {"alpha": given.alpha, "data": given.data.name, "provenance": provenance()}
                 write_json(kept, {"rows": rows} | facts)
