@@ -15,7 +15,7 @@ from PIL import Image, ImageFile
 
 from ddlib.images import memory, read
 from ddlib.images.integrity import MAX_SCANS
-from ddlib.images.read import ImageError, decode_image, probe_bytes, read_image
+from ddlib.images.read import ImageError, decode_image, open_image, probe_opened, read_image
 
 
 def scene(seed, height=70, width=90):
@@ -39,6 +39,12 @@ def chunk(name, data):
 def with_chunk(png, name, data, place=33):
     """Insert a chunk; by default after the header."""
     return png[:place] + chunk(name, data) + png[place:]
+
+
+def facts_of(data, name="image"):
+    """Return what the header in a file's bytes says."""
+    with open_image(data, name) as opened:
+        return probe_opened(opened, data)
 
 
 SAMPLES = {
@@ -92,7 +98,7 @@ def outcome(path):
         assert str(path) in str(error)
         return str(error)
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
-    facts = probe_bytes(path.read_bytes(), path)
+    facts = facts_of(path.read_bytes(), path)
     assert (facts["height"], facts["width"]) == image.shape[:2]
     return image.shape, image.tobytes()
 

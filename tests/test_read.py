@@ -7,13 +7,12 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from test_hostile_files import TURNED, chunk, saved
+from test_hostile_files import TURNED, chunk, facts_of, saved
 
 from ddlib.images.read import (
     ImageError,
     center_crop,
     decode_image,
-    probe_bytes,
     read_bytes,
     read_image,
     resize,
@@ -46,7 +45,7 @@ class TestReading:
         heif = pytest.importorskip("pillow_heif")
         heif.from_pillow(Image.fromarray(image)).save(tmp_path / "cat.heic", quality=95)
         (tmp_path / "cat.heic").rename(tmp_path / "cat.jpg")
-        facts = probe_bytes(read_bytes(tmp_path / "cat.jpg"))
+        facts = facts_of(read_bytes(tmp_path / "cat.jpg"))
         assert facts["format"] == "HEIF"
         assert np.isnan(facts["jpeg_quality"])
         read = read_image(tmp_path / "cat.jpg")
@@ -102,7 +101,7 @@ class TestReading:
         data = saved(Image.fromarray(image), format, exif=exif, **lossless)
         read = decode_image(data)
         np.testing.assert_array_equal(read, TURNED[orientation](image))
-        facts = probe_bytes(data)
+        facts = facts_of(data)
         assert (facts["height"], facts["width"]) == read.shape[:2]
 
     @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
@@ -132,7 +131,7 @@ class TestPixels:
     def test_header_of_a_jpeg(self, image):
         data = saved(Image.fromarray(image), "JPEG", quality=83)
         expected = {"width": 60, "height": 40, "format": "JPEG", "bytes": len(data)}
-        assert probe_bytes(data) == expected | {"jpeg_quality": 83}
+        assert facts_of(data) == expected | {"jpeg_quality": 83}
 
     def test_nearest_takes_the_pixels_that_keras_s_loader_takes(self, rng):
         large = rng.integers(0, 256, (512, 768, 3), dtype=np.uint8)

@@ -21,8 +21,6 @@ ALLOWED = {
         "3.11": "a version of Python",
         "3.13": "a version of Python",
         "1.000": "in figures/tables/large_01_blind_null.csv, tested below",
-        "56 to 64 %": "in the cards of the shipped detectors",
-        "29 %": "in the cards of the shipped detectors",
     },
     "notebooks": {
         "95 %": "the confidence of every interval",

@@ -17,7 +17,14 @@ import pandas as pd
 from ddlib._io import ordered_parallel_map
 from ddlib.data.cache import load_checked, save_checked
 from ddlib.images.phash import perceptual_hash
-from ddlib.images.read import MIN_SIDE, ImageError, decode_picture, probe_bytes, read_bytes
+from ddlib.images.read import (
+    MIN_SIDE,
+    ImageError,
+    decode_opened,
+    open_image,
+    probe_opened,
+    read_bytes,
+)
 from ddlib.protocol import INVENTORY
 
 FACTS = ("width", "height", "format", "bytes", "jpeg_quality", "sha256", "phash")
@@ -74,8 +81,9 @@ def _read_one(root: Path, key: tuple) -> dict:
     try:
         data = read_bytes(path)
         row |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        row |= probe_bytes(data, path)
-        picture = decode_picture(data, path)
+        with open_image(data, path) as opened:
+            row |= probe_opened(opened, data)
+            picture = decode_opened(opened, data, path)
         row |= {"height": picture.height, "width": picture.width}
         row["phash"] = perceptual_hash(picture)
     except ImageError as error:

@@ -29,10 +29,11 @@ from ddlib.images.read import (
     MIN_SIDE,
     ImageError,
     center_crop,
-    decode_image,
+    decode_opened,
     list_images,
     list_sources,
-    probe_bytes,
+    open_image,
+    probe_opened,
     read_bytes,
     resize,
 )
@@ -124,12 +125,14 @@ def predict_files(
 
 
 def _read(source) -> tuple[np.ndarray, dict]:
-    """Return an image and its facts, as `probe_bytes` gives them, of a file or an array."""
+    """Return an image and its facts, as `probe_opened` gives them, of a file or an array."""
     if isinstance(source, np.ndarray):
         height, width = source.shape[:2]
         return source, {"width": width, "height": height, "format": None, "jpeg_quality": nan}
     data = read_bytes(source)
-    return decode_image(data, source), probe_bytes(data, source)
+    with open_image(data, source) as opened:
+        facts = probe_opened(opened, data)
+        return np.array(decode_opened(opened, data, source)), facts
 
 
 @image_memory()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image
@@ -53,8 +53,12 @@ def jpeg_quality(luminance_table) -> float:
     Exact for the tables of the Independent JPEG Group's library (Pillow, most software); for other
     tables it is the quality whose standard table has the nearest steps (mean absolute difference).
     """
-    steps = np.asarray(luminance_table, dtype=float).ravel()
-    distance = np.abs(_standard_tables() - steps).mean(axis=1)
+    return _nearest_quality(tuple(np.ravel(luminance_table).tolist()))
+
+
+@lru_cache  # most files of a folder have one of a few tables
+def _nearest_quality(steps: tuple) -> float:
+    distance = np.abs(_standard_tables() - np.asarray(steps, float)).mean(axis=1)
     return float(100 - np.argmin(distance[::-1]))  # of equals the higher quality
 
 

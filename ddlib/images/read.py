@@ -75,14 +75,14 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
     """Read an image from a file's bytes as `read_image` does; errors call it `name`."""
+    with image_memory(), open_image(data, name) as picture:
+        return np.array(decode_opened(picture, data, name))
+
+
+def decode_opened(picture: Image.Image, data: bytes, name: str | os.PathLike) -> Image.Image:
+    """Read all of an image that `open_image` gave, as a PIL image of mode RGB."""
+    width, height = picture.size
     with image_memory():
-        return np.array(decode_picture(data, name))
-
-
-def decode_picture(data: bytes, name: str | os.PathLike = "image") -> Image.Image:
-    """Read the same image as a PIL image of mode RGB."""
-    with image_memory(), _open(data, name) as picture:
-        width, height = picture.size
         claim(BYTES_PER_PIXEL * width * height)
         try:
             if picture.format in ("JPEG", "MPO"):
@@ -98,33 +98,27 @@ def decode_picture(data: bytes, name: str | os.PathLike = "image") -> Image.Imag
             ) from error
 
 
-def probe_bytes(data: bytes, name: str | os.PathLike = "image") -> dict:
-    """Read the header in a file's bytes.
+def probe_opened(picture: Image.Image, data: bytes) -> dict:
+    """Return what the header of an image that `open_image` gave says.
 
     Returns
     -------
     dict
         ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names the
         content, ``bytes``, and ``jpeg_quality`` 1 to 100 (NaN unless JPEG).
-
-    Raises
-    ------
-    ImageError
-        If the header cannot be read. A file cut short after its header is found by `decode_image`.
     """
-    with _open(data, name) as picture:
-        width, height = picture.size
-        if _orientation(picture) >= 5:  # those that swap the sides
-            width, height = height, width
-        tables = getattr(picture, "quantization", None)
-        quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
-        return {
-            "width": width,
-            "height": height,
-            "format": picture.format,
-            "bytes": len(data),
-            "jpeg_quality": quality,
-        }
+    width, height = picture.size
+    if _orientation(picture) >= 5:  # those that swap the sides
+        width, height = height, width
+    tables = getattr(picture, "quantization", None)
+    quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
+    return {
+        "width": width,
+        "height": height,
+        "format": picture.format,
+        "bytes": len(data),
+        "jpeg_quality": quality,
+    }
 
 
 def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarray:
@@ -195,7 +189,7 @@ def read_bytes(path) -> bytes:
     return data
 
 
-def _open(data: bytes, name) -> Image.Image:
+def open_image(data: bytes, name: str | os.PathLike = "image") -> Image.Image:
     """Open one of `FORMATS` by its content; nothing that an earlier file registered has a say."""
     name = os.fspath(name)
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries set it for the whole process

@@ -91,6 +91,7 @@ class Sweeps:
                 "epochs": protocol.epochs,
                 "best_epoch": facts["best_epoch"],
                 "seconds": facts["seconds_training"],
+                "peak_mb": facts["provenance"]["peak_memory_mb"],
                 "commit": facts["provenance"]["commit"],
                 "date": facts["provenance"]["date"][:10],
                 "valid_auc": auc(pool.labels, probability(_double(arrays, places)))[0],
