@@ -23,7 +23,7 @@ from ddlib.models.backup import Backup
 from ddlib.models.checkpoint import weights_digest
 from ddlib.models.features import bottleneck_features, score_features, split_backbone
 from ddlib.models.fused_norm import with_fused_norms
-from ddlib.models.inference import use_threads
+from ddlib.models.inference import graphs_as_written, use_threads
 from ddlib.protocol import Protocol
 
 
@@ -177,14 +177,15 @@ def fit(
     epochs, last = EpochLog(protocol, log), protocol.epochs
     if backup is not None and backup.has_stopped(protocol.patience):
         last = len(backup.rows)
-    model.fit(
-        data,
-        validation_data=check,
-        epochs=last,
-        callbacks=[stop, epochs] if backup is None else backup.callbacks(stop, epochs),
-        shuffle=False,  # `training_batches` shuffles
-        verbose=0,
-    )
+    with graphs_as_written():
+        model.fit(
+            data,
+            validation_data=check,
+            epochs=last,
+            callbacks=[stop, epochs] if backup is None else backup.callbacks(stop, epochs),
+            shuffle=False,  # `training_batches` shuffles
+            verbose=0,
+        )
     if backup is not None:
         model.load_weights(backup.best)
     return pd.DataFrame(epochs.rows)
