@@ -165,7 +165,7 @@ def summary(rows: list[dict]) -> pd.DataFrame:
     """Return the measured rows, the slope of log cost on log n of each step, and predictions.
 
     Both from the sizes of `FIT_FROM` or more. Seconds on the clock are predicted from those of the
-    processor: what else ran says nothing about another day.
+    processors and from how many of them the largest size kept busy.
     """
     totals = ("cpu_seconds", "disk_mb")
     table = pd.DataFrame(rows).assign(kind="measured")
@@ -182,8 +182,9 @@ def summary(rows: list[dict]) -> pd.DataFrame:
                 new[name] = np.exp(shift + slope * np.log(GOALS)).round(0)
                 table.loc[group.index, f"slope_{name}"] = round(float(slope), 2)
         if "cpu_seconds" in new:
-            # of processors with nothing else to do, two of them where the work is shared out
-            new["seconds"] = new["cpu_seconds"] / (1 if way == "one thread" else 2)
+            largest = group.dropna(subset=["cpu_seconds"]).nlargest(1, "n").iloc[0]
+            busy = largest["cpu_seconds"] / largest["seconds"]
+            new["seconds"] = (new["cpu_seconds"] / busy).round(0)
             parts.append(new)
     parts[0] = table
     return pd.concat(parts, ignore_index=True)
