@@ -182,7 +182,8 @@ def made_up_jobs(manifest, sizes=(100, 200, 400, 800), seeds=3):
                     "n_training": {"real": 8, "fake": 8},
                     "best_epoch": 1,
                     "seconds_training": 1.0,
-                    "provenance": {"commit": "abc", "date": "2026-01-01T00:00:00"},
+                    "provenance": {"commit": "abc", "date": "2026-01-01T00:00:00"}
+                    | {"peak_memory_mb": 900},
                 }
                 jobs[f"{plan}/{job.name}"] = facts, {"logits": logits}
     return scored, jobs
