@@ -33,6 +33,7 @@ ALLOWED = {
         "12.71": "Student's quantile for two runs",
         "4.30": "Student's quantile for three runs",
         "2.78": "Student's quantile for five runs",
+        "0.55": "the AUC from which a network has learned",
         "0.75": "a width of the network",
         "0.99": "the momentum of Keras's batch normalisation",
         "0.69": "ln 2",

@@ -16,7 +16,13 @@ from ddlib.metrics.format import (
 )
 from ddlib.metrics.intervals import difference
 from ddlib.models.provenance import repository_path
-from ddlib.study.reference import STANDS_FOR, TOLERANCE, compare_with_study, has_learned
+from ddlib.study.reference import (
+    LEARNED_FROM,
+    STANDS_FOR,
+    TOLERANCE,
+    compare_with_study,
+    has_learned,
+)
 from ddlib.study.results import COLUMNS, is_simulated, load_results
 from ddlib.study.study import published
 from ddlib.study.sweep_tables import SWEEP_TABLES, publish_sweeps
@@ -25,7 +31,9 @@ from ddlib.study.verify import differences, publish_scores
 NOTEBOOK = "07_reproduction_report"
 PLAN_SIZES = {"seeds": "all images, width 1.0", "small-seeds": "1,600 images, width 0.75"}
 REAL = "large"  # the name under which results on real images are committed
-LEARNED_RULE = "did not learn: the 95 % interval of the AUC on validation images reaches 0.5"
+LEARNED_RULE = (
+    f"did not learn: the 95 % interval of the AUC on validation images reaches {LEARNED_FROM}"
+)
 SIMULATED_RULE = "same shape: the study's number and ours are both high, or both low"
 REAL_RULE = (
     "a finding is held: our 95 % interval lies within its bound\n"
