@@ -32,7 +32,7 @@ def evaluate_run(
     ``metadata_auc`` is what a classifier reaches that sees only size, format and JPEG quality
     (`metadata_baseline`); ``metadata_auc_reaches_model`` says whether it reaches the model.
     ``valid_auc`` is the AUC on the condition's own validation images: where its interval does not
-    lie above 0.55, the network did not learn.
+    lie above `ddlib.study.reference.LEARNED_FROM`, the network did not learn.
     """
     valid_auc = auc(validation.labels, run.scores_of(validation)["score"])
     names = ("valid_auc", "valid_auc_low", "valid_auc_high")
