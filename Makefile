@@ -22,7 +22,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11
   $(if $(call on,$(UPGRADE)),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint lab explore report verify trials bench lines lock clean
+.PHONY: help reproduce test lint lab explore report verify bench lines lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -52,9 +52,6 @@ report: $(STAMP)  ## Write the report of a finished run as one HTML file
 
 verify: $(STAMP)  ## Compute the committed results anew from the committed scores
 	@$(RUN) ddlib report --verify
-
-trials: $(STAMP)  ## Kills, races, hostile pictures, a full disk (some minutes; SEED=1 ROUNDS=3)
-	@$(RUN) tests.trials $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench: $(STAMP)  ## Measure the speed against the study's way (a quiet machine, some minutes)
 	@$(RUN) tests.benchmarks.bench $(if $(DATA),--data "$(DATA)") $(if $(ALPHA),--alpha $(ALPHA))

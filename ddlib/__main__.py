@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -37,8 +36,7 @@ class Commands(click.Group):
             formatter.write_dl([(name, first_line(name)) for name in self.list_commands(ctx)])
 
     def main(self, *args, **options):
-        """Run the command line, also where the caller closed a standard stream."""
-        open_closed_streams()
+        """Run the command line; what a stream cannot write is written as an escape sequence."""
         for stream in (sys.stdout, sys.stderr):  # a file's name may hold what they cannot write
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -58,19 +56,6 @@ class Commands(click.Group):
                 raise
             lines = map(printable, str(error).split("\n"))  # names may hold escape sequences
             raise click.ClickException("\n".join(lines)) from error
-
-
-def open_closed_streams() -> None:
-    """Open the null device where a standard stream is closed (`2>&-`, some services).
-
-    Without it sys.stderr is None, and the next file that is opened gets the stream's number: what
-    a library prints would be written into it.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            stream = open(os.devnull, "w" if number else "r", encoding="utf-8")  # noqa: PTH123, SIM115
-            os.dup2(stream.fileno(), number)
-            setattr(sys, name, stream)
 
 
 def first_line(name: str) -> str:

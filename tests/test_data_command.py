@@ -137,24 +137,19 @@ def test_check_names_some_unless_asked_for_all(run, folder):
     assert all(f"stray{i}.png" in everything for i in range(9))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
-@pytest.mark.parametrize(
-    ("shell", "ends"), [("{} 2>&- <&-", 0), ("{} >&-", 0), ("{} | head -1", 1)]
-)
-def test_check_without_a_reader_or_a_stream_ends_quietly(folder, tmp_path, shell, ends):
+@pytest.mark.skipif(os.name == "nt", reason="a pipe of a POSIX shell")
+def test_check_without_a_reader_ends_quietly(folder, tmp_path):
     for i in range(400):  # more than a pipe holds
         (folder / f"in no known layout, {'x' * 160} {i}.png").touch()
     command = f"{sys.executable} -m ddlib data check {folder} --all"
-    script = f"set -o pipefail\n{shell.format(command)}"
     told = subprocess.run(
-        ["bash", "-c", script],
+        ["bash", "-c", f"set -o pipefail\n{command} | head -1"],
         capture_output=True,
         text=True,
         env=os.environ | {"DDLIB_CACHE": str(tmp_path / "cache")},
     )
-    assert (told.returncode, told.stderr) == (ends, "")
-    if ">&-" not in shell.replace("2>&-", ""):
-        assert f"{folder}: 408 files = 8 images + 400 excluded" in told.stdout
+    assert (told.returncode, told.stderr) == (1, "")
+    assert f"{folder}: 408 files = 8 images + 400 excluded" in told.stdout
 
 
 def test_errors_are_one_message_without_a_traceback(run, tmp_path):

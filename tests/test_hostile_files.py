@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from ddlib.images import memory, read
+from ddlib._io import ordered_parallel_map
+from ddlib.images import read
 from ddlib.images.integrity import MAX_SCANS
 from ddlib.images.read import ImageError, decode_image, open_image, probe_opened, read_image
 
@@ -321,73 +322,41 @@ def test_pipes_devices_folders_and_monsters_are_refused_without_reading_them(tmp
     os.close(writer)
 
 
-class TestMemory:
-    """What all threads claim stays within the limit, and nobody waits for ever."""
+def test_of_large_images_one_is_decoded_at_a_time(monkeypatch):
+    monkeypatch.setattr(read, "LARGE", 70 * 90 - 1)
+    decoding, most, convert = [], [], read._to_rgb
 
-    def test_threads_share_one_limit(self, monkeypatch):
-        monkeypatch.setenv("DDLIB_MEMORY_GB", "1e-6")  # 1,000 bytes
-        rng, lock, held, seen = random.Random(0), threading.Lock(), [], []
+    def slow(picture, name):
+        decoding.append(name)
+        most.append(len(decoding))
+        threading.Event().wait(0.01)
+        decoding.remove(name)
+        return convert(picture, name)
 
-        def work(sizes):
-            for size in sizes:
-                with memory.image_memory():
-                    with memory.image_memory():  # an inner block is part of the outer one
-                        memory.claim(size // 4)
-                    memory.claim(size - size // 4)
-                    with lock:
-                        held.append(size)
-                        seen.append(list(held))
-                    threading.Event().wait(0.0005)
-                    with lock:
-                        held.remove(size)
+    monkeypatch.setattr(read, "_to_rgb", slow)
+    for side, together in ((0, False), (1, True)):
+        data = saved(scene(1, 70 - side), "PNG")
+        most.clear()
+        list(ordered_parallel_map(lambda name: decode_image(data, str(name)), range(8), 4))  # noqa: B023
+        assert (max(most) > 1) == together
 
-        jobs = [[rng.choice([100, 300, 700, 1500]) for _ in range(12)] for _ in range(6)]
-        threads = [threading.Thread(target=work, args=[job], daemon=True) for job in jobs]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        assert not any(thread.is_alive() for thread in threads)
-        assert len(seen) == 72
-        assert max(len(sizes) for sizes in seen) > 1
-        assert all(sum(sizes) <= 1000 or len(sizes) == 1 for sizes in seen)
-        assert memory._used == memory._at_work == 0
 
-    def test_an_image_claims_what_it_takes_and_gives_it_back(self, monkeypatch, tmp_path):
-        claims, claim = [], memory.claim
-        monkeypatch.setattr(read, "claim", lambda size: (claims.append(size), claim(size)))
-        scene(1).save(tmp_path / "a.png")
-        with memory.image_memory():
-            read_image(tmp_path / "a.png")
-            assert memory._used == sum(claims) >= read.BYTES_PER_PIXEL * 70 * 90
-        with pytest.raises(ImageError):
-            decode_image(b"")
-        assert memory._used == memory._at_work == 0
-
-    @pytest.mark.skipif(sys.platform != "linux", reason="the measure of memory is Linux's")
-    def test_threads_that_read_one_after_the_other_keep_no_memory(self, tmp_path):
-        Image.new("RGB", (4000, 3000), "red").save(tmp_path / "large.png")  # 48 MB in Pillow
-        script = """if True:
-            import resource, sys
-            from ddlib._io import ordered_parallel_map
-            from ddlib.images.read import read_image
-            peaks = []
-            for workers in (1, 6):
-                work = lambda _: read_image(sys.argv[1]).shape
-                list(ordered_parallel_map(work, range(workers), workers))
-                peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-            print(*peaks)
-            """
-        env = os.environ | {"DDLIB_MEMORY_GB": "0.1"}
-        command = [sys.executable, "-c", script, tmp_path / "large.png"]
-        said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
-        one, six = (int(kilobytes) / 1e3 for kilobytes in said.split())
-        assert six - one < 75  # MB; six threads that keep theirs need 240 more
-
-    @pytest.mark.parametrize("given", ["lots", "0", "-1", "nan", "10GB"])
-    def test_a_limit_that_is_no_number_is_named(self, monkeypatch, given):
-        monkeypatch.setenv("DDLIB_MEMORY_GB", given)
-        with pytest.raises(ValueError, match=f"DDLIB_MEMORY_GB='{given}' is not a number"):
-            memory.memory_limit()
-        monkeypatch.delenv("DDLIB_MEMORY_GB")
-        assert memory.memory_limit() == memory.machine_memory() // 2 > 1e8
+@pytest.mark.skipif(sys.platform != "linux", reason="the measure of memory is Linux's")
+def test_threads_that_read_one_after_the_other_keep_no_memory(tmp_path):
+    Image.new("RGB", (4000, 3000), "red").save(tmp_path / "large.png")  # 48 MB in Pillow
+    script = """if True:
+        import resource, sys, threading
+        from ddlib.images.read import read_image
+        peaks = []
+        for threads in (1, 6):
+            for _ in range(threads):
+                thread = threading.Thread(target=read_image, args=[sys.argv[1]])
+                thread.start()
+                thread.join()
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        print(*peaks)
+        """
+    command = [sys.executable, "-c", script, tmp_path / "large.png"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    one, six = (int(kilobytes) / 1e3 for kilobytes in said.split())
+    assert six - one < 75  # MB; six threads that keep theirs need 240 more

@@ -1,7 +1,6 @@
 """The simulated data set: determinism, equal distributions, and the traces meant to be there."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -178,28 +177,6 @@ def test_workers_end_with_a_killed_parent_and_the_next_run_cleans_up(tmp_path):
     assert not (tmp_path / "set").exists()
     assert len(make_simulated(tmp_path / "set", {"train": {"gan": 1}})) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == [".set.lock", "set"]
-
-
-def test_a_damaged_set_is_made_anew(tmp_path):
-    counts, rng = {"test": {"gan": 1}}, np.random.default_rng(0)
-    make_simulated(tmp_path / "whole", counts)
-    names = [p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*.*")]
-    names = sorted(name for name in names if name.suffix)
-    assert len(names) == 2 + 3
-    for name in names:
-        shutil.rmtree(tmp_path / "set", ignore_errors=True)
-        shutil.copytree(tmp_path / "whole", tmp_path / "set")
-        path, text = tmp_path / "set" / name, (tmp_path / "set" / name).read_bytes()
-        if name.suffix == ".json":  # without a marker a folder is not known to be ours
-            path.write_text("{}")
-        elif rng.random() < 0.3:
-            path.unlink()
-        else:
-            path.write_bytes(text[: rng.integers(len(text) - 2)])
-        make_simulated(tmp_path / "set", counts)
-        for other in names:
-            whole = (tmp_path / "whole" / other).read_bytes()
-            assert (tmp_path / "set" / other).read_bytes() == whole, (name, other)
 
 
 def test_a_folder_of_someone_else_is_left_alone(tmp_path):

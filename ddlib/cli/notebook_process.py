@@ -6,7 +6,6 @@ executed copy appears when every cell has run, and no process outlives the call.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -41,34 +40,21 @@ class NotebookError(RuntimeError):
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook as students save them: an old format, a byte order mark, no metadata.
+    """Read a notebook without its outputs; one of an old format is converted.
 
     Raises
     ------
     ValueError
-        If the file is no notebook; the message names the file, the place and what may be wrong.
+        If the file is no notebook; the message names the file and the place.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        raw = json.loads(text, object_pairs_hook=_without_null)
-        notebook = nbformat.convert(nbformat.from_dict(raw), 4)
+        notebook = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
         for cell in notebook.cells:
-            cell.setdefault("metadata", {})
-            cell.source = "".join(cell.source)  # a list of lines where nothing has joined them
             if cell.cell_type == "code":  # outputs are made anew
                 cell.update(outputs=[], execution_count=None)
-        notebook.setdefault("metadata", {})
     except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
-        hint = ""
-        if b"<<<<<<<" in path.read_bytes():
-            hint = "; it holds conflict marks of git (<<<<<<<): choose one side of each and save"
-        raise ValueError(f"{path} cannot be read as a notebook ({error}){hint}") from None
+        raise ValueError(f"{path} cannot be read as a notebook ({error})") from None
     return notebook
-
-
-def _without_null(pairs: list[tuple]) -> dict:
-    """Return a JSON object in which null is the same as absent, as programs write either."""
-    return {name: value for name, value in pairs if value is not None}
 
 
 def execute_notebook(
@@ -95,8 +81,7 @@ def execute_notebook(
         status, peak_mb = _papermill(notebook, unfinished.resolve(), parameters, log_file, stop)
         if not unfinished.is_file():
             raise NotebookError(
-                f"{notebook.name}: papermill did not start (exit status {status})"
-                f"{_hidden_modules(notebook.parent)}; see {log_file}"
+                f"{notebook.name}: papermill did not start (exit status {status}); see {log_file}"
             )
         executed = nbformat.read(unfinished, as_version=4)
         # papermill adds a banner to the copy of a notebook that failed, and this machine's paths
@@ -108,8 +93,7 @@ def execute_notebook(
         if lacking:
             return peak_mb, lacking
         if status and not error:
-            why = _hidden_modules(notebook.parent) or ", perhaps out of memory"
-            error = f": the kernel died{why} (exit status {status})"
+            error = f": the kernel died, perhaps out of memory (exit status {status})"
         if error:
             unfinished.replace(failed)
             raise NotebookError(
@@ -228,14 +212,6 @@ def _error_of(executed: nbformat.NotebookNode) -> tuple[str, str]:
                 lacking = output.evalue if output.ename == MissingImagesError.__name__ else ""
                 return f", cell {number} of {len(cells)} (`{line}`): {error}", lacking
     return "", ""
-
-
-def _hidden_modules(folder: Path) -> str:
-    """Name files beside a notebook that Python imports in place of its own modules."""
-    hiding = sorted(
-        path.name for path in folder.glob("*.py") if path.stem in sys.stdlib_module_names
-    )
-    return f": {' and '.join(hiding)} beside it hides Python's own; rename it" if hiding else ""
 
 
 def _is_tagged(cell: nbformat.NotebookNode, start: str) -> bool:

@@ -9,12 +9,10 @@ the same one end up with one whole copy.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import time
 import uuid
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -24,7 +22,7 @@ from typing import ClassVar
 import numpy as np
 from platformdirs import user_cache_dir
 
-from ddlib._io import atomic_write, digest, file_digest
+from ddlib._io import digest, write_json
 
 GIGABYTE = 10**9
 ARRAY, KEY = "array.npy", "ddlib-key.json"  # the second marks a folder as made by this cache
@@ -52,7 +50,7 @@ class Cache:
         If the limit is not a number above 0.
     """
 
-    _opened: ClassVar[set[Path]] = set()  # by any cache of this process: checked, never evicted
+    _opened: ClassVar[set[Path]] = set()  # by any cache of this process: never evicted
 
     def __init__(self, root=None, limit: float | None = None):
         root = root or os.environ.get("DDLIB_CACHE") or user_cache_dir("ddlib", appauthor=False)
@@ -69,7 +67,7 @@ class Cache:
     def array(
         self, kind: str, key: dict, shape: Sequence[int], dtype, chunks: Callable[[], Iterable]
     ) -> StoredArray:
-        """Return the stored array of this key, making it first if it is missing or damaged.
+        """Return the stored array of this key, making it first if it is missing.
 
         Parameters
         ----------
@@ -85,14 +83,15 @@ class Cache:
         Raises
         ------
         CacheError
-            If the disk is full, the cache is read-only, or the array alone exceeds the limit.
+            If the disk is full, the cache is read-only, the array alone exceeds the limit, or a
+            stored one was damaged.
         ValueError
             If the chunks do not add up to the shape.
         """
         shape, dtype = tuple(int(n) for n in shape), np.dtype(dtype)
         folder = self.root / f"{kind}-{digest(kind, key, list(shape), dtype.str)[:24]}"
         while True:
-            if not self._holds(folder):
+            if not (folder / ARRAY).is_file():
                 self._make_room(int(np.prod(shape)) * dtype.itemsize)
                 self._write(folder, key, shape, dtype, chunks)
             with suppress(FileNotFoundError):  # evicted by another process before it was opened
@@ -132,38 +131,13 @@ class Cache:
             freed += 0 if folder.exists() else size
         return freed, sorted(self.root.iterdir()) if self.root.is_dir() else []
 
-    def _holds(self, folder: Path) -> bool:
-        """Return whether a sound array is there; move one aside that is cut short or altered."""
-        array = folder / ARRAY
-        if not folder.exists() or (folder in self._opened and array.is_file()):
-            return folder.exists()
-        try:
-            if json.loads((folder / KEY).read_text("utf-8"))["sha256"] == file_digest(array):
-                return True
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # a lost or unreadable file of an entry is damage too
-        aside = folder.with_name(f"damaged-{uuid.uuid4().hex}")
-        try:
-            folder.rename(aside)
-            (aside / KEY).touch()  # `clear` removes it
-        except FileNotFoundError:  # removed by another process meanwhile
-            return False
-        except OSError as error:
-            raise CacheError(
-                f"{folder} is damaged and cannot be moved ({error.strerror}); set DDLIB_CACHE to "
-                "a folder of your own"
-            ) from error
-        warnings.warn(f"{folder} is damaged: moved to {aside.name}, made anew", stacklevel=3)
-        return False
-
     def _write(self, folder: Path, key: dict, shape, dtype, chunks) -> None:
         unfinished = self.root / f".unfinished-{uuid.uuid4().hex}"
         try:
             unfinished.mkdir(parents=True)
             (unfinished / KEY).touch()
             _write_rows(unfinished / ARRAY, shape, dtype, chunks())
-            facts = {"key": key, "sha256": file_digest(unfinished / ARRAY)}
-            (unfinished / KEY).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+            write_json(unfinished / KEY, key)
             try:
                 unfinished.rename(folder)
             except OSError:
@@ -209,7 +183,10 @@ class StoredArray:
         self.path = Path(path)
         self._file = self.path.open("rb")
         weakref.finalize(self, self._file.close)
-        header = np.load(self.path, mmap_mode="r")
+        try:
+            header = np.load(self.path, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise CacheError(f"{path} is damaged ({error}); run `ddlib cache clear`") from error
         self.shape, self.dtype, self._start = header.shape, header.dtype, header.offset
 
     def __len__(self) -> int:
@@ -258,24 +235,6 @@ class Rows:
         """Yield all rows in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
-
-
-def save_checked(path: Path, values) -> None:
-    """Write plain values as JSON, atomically, with their digest as the first line."""
-    data = json.dumps(values).encode()
-    with atomic_write(path) as unfinished:
-        unfinished.write_bytes(digest(data).encode() + b"\n" + data)
-
-
-def load_checked(path: Path):
-    """Return what `save_checked` wrote; None where there is nothing, or something else."""
-    if not path.is_file():
-        return None
-    known, _, data = path.read_bytes().partition(b"\n")
-    if known != digest(data).encode():
-        warnings.warn(f"{path} is damaged and is made anew", stacklevel=2)
-        return None
-    return json.loads(data)
 
 
 def _write_rows(path: Path, shape, dtype, chunks) -> None:

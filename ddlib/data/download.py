@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections.abc import Iterator
-from functools import partial
-from pathlib import Path, PurePosixPath, PureWindowsPath
-
-from ddlib._io import digest, file_digest
+from pathlib import Path, PurePosixPath
 
 RETRIES = 2  # after a first failed attempt
 TIMEOUT = 60  # seconds without a byte
-ZIP64 = 0xFFFF  # in place of a number of members that needs more than 16 bits
-ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"}
 GIT = {"GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
 GIT |= {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": str(TIMEOUT)}
 # A process of its own: kagglehub takes its folder from the environment alone. (`output_dir=` would
@@ -40,39 +33,35 @@ class FetchError(OSError):
 def fetch_archive(url: str, folder, sha256: str | None = None) -> Path:
     """Download a zip or tar archive with pooch and unpack its files into `folder`.
 
-    The archive is removed once it is unpacked or found to be bad.
-
     Raises
     ------
     FetchError
         If the server cannot be reached, the content differs from `sha256`, or the archive is
-        damaged, empty, of another kind, or holds a link, a device or a path outside the folder.
+        damaged or of another kind.
     """
     import pooch
 
     folder = Path(folder)
-    # Named after the address: a file of another address is never taken for this one.
-    work = folder.with_name(f".{folder.name}-{digest(url)[:12]}.download")
+    work = folder.with_name(f".{folder.name}.download")
+    shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
+    known = sha256 and sha256.lower()
     downloads = pooch.create(
-        work, "", registry={"archive": None}, urls={"archive": url}, retry_if_failed=RETRIES
+        work, "", registry={"archive": known}, urls={"archive": url}, retry_if_failed=RETRIES
     )
     downloader = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(), chunk_size=1 << 20, timeout=TIMEOUT
     )
     try:
-        archive = Path(downloads.fetch("archive", downloader=downloader))
-    except (OSError, ValueError) as error:  # all errors of requests are among these
-        shutil.rmtree(work, ignore_errors=True)  # of a download nothing can be continued
-        raise FetchError(f"{url}: {error}; run it again") from error
-    try:
-        if sha256 and (found := file_digest(archive)) != sha256.lower():
-            raise FetchError(f"sha256 is {found}, not {sha256}")
-        _unpack(archive, work / "unpacked")
+        archive = downloads.fetch("archive", downloader=downloader)
+        if zipfile.is_zipfile(archive):
+            shutil.unpack_archive(archive, work / "unpacked", "zip")
+        else:  # the filter refuses links, devices and paths that leave the folder
+            shutil.unpack_archive(archive, work / "unpacked", "tar", filter="data")
         _move(work / "unpacked", folder)
-    except Exception as error:  # each way an archive can be bad has an error of its own
-        shutil.rmtree(work)
-        raise FetchError(f"{url}: {error}; the download was removed") from error
-    shutil.rmtree(work)
+    except Exception as error:  # each way a download or an archive can be bad has its own error
+        raise FetchError(f"{url}: {error}; run it again") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return folder
 
 
@@ -165,61 +154,6 @@ def fetch_kaggle(handle: str, folder) -> Path:
     _move(Path(last), folder)
     shutil.rmtree(work)
     return folder
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Write the files of a zip or tar archive below a new `folder`, and nothing anywhere else."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
-    names = []
-    for name, special, opener in _members(archive):
-        path = PureWindowsPath(name)  # knows both separators and drives
-        if path.drive or path.root or ".." in path.parts:
-            raise FetchError(f"the archive holds a path outside its folder ({name!r})")
-        if special:
-            raise FetchError(f"the archive holds a link or device ({name!r})")
-        if opener is not None:
-            target = folder.joinpath(*path.parts)
-            if target.is_file():
-                raise FetchError(f"the archive holds two files {name!r}")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with opener() as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-            names.append(name)
-    if not names:
-        raise FetchError("the archive holds no file; check the address")
-    if all(PurePosixPath(name).suffix.lower() in ARCHIVES for name in names):
-        raise FetchError(f"the archive holds only archives ({names[0]!r}); unpack it by hand")
-
-
-def _members(archive: Path):
-    """Yield each member's name, whether it is a link or device, and, of a file, how to open it."""
-    with archive.open("rb") as file:
-        is_zip = file.read(4) in (b"PK\3\4", b"PK\5\6")
-    if is_zip:
-        with zipfile.ZipFile(archive) as opened:
-            # zipfile loses members where a length in the directory is damaged: the end has a count
-            opened.fp.seek(max(0, archive.stat().st_size - (1 << 16) - 22))
-            count = opened.fp.read().rpartition(b"PK\5\6")[2][6:8]
-            if int.from_bytes(count, "little") not in (len(opened.infolist()), ZIP64):
-                raise FetchError("the archive is damaged: members are missing in its directory")
-            for member in opened.infolist():
-                kind = stat.S_IFMT(member.external_attr >> 16)
-                opener = None if member.is_dir() else partial(opened.open, member)
-                yield member.filename, kind not in (0, stat.S_IFREG, stat.S_IFDIR), opener
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as opened:
-            for member in opened:
-                opener = partial(opened.extractfile, member) if member.isfile() else None
-                yield member.name, not (member.isfile() or member.isdir()), opener
-            # tarfile takes a damaged header for the end; a whole archive ends with zeros
-            opened.fileobj.seek(opened.offset)
-            if opened.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise FetchError("the archive is damaged or cut short")
-            while opened.fileobj.read(1 << 20):
-                pass  # to the end, where the checksum of the compression is
-    else:
-        size = archive.stat().st_size
-        raise FetchError(f"what came ({size} bytes) is neither zip nor tar; check the address")
 
 
 def _move(source: Path, folder: Path) -> None:

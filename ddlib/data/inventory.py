@@ -8,14 +8,14 @@ its size or time of change differs.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import warnings
 from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import ordered_parallel_map
-from ddlib.data.cache import load_checked, save_checked
+from ddlib._io import atomic_write, ordered_parallel_map, read_json
 from ddlib.images.phash import perceptual_hash
 from ddlib.images.read import (
     MIN_SIDE,
@@ -102,13 +102,19 @@ def _file(root: Path, cache) -> Path:
 
 def _load(root: Path, cache) -> list[dict]:
     """Return what earlier calls found; a damaged file counts as none."""
-    return [] if cache is None else load_checked(_file(root, cache)) or []
+    if cache is None:
+        return []
+    try:
+        return read_json(_file(root, cache))
+    except (OSError, ValueError):
+        return []
 
 
 def _save(rows: list[dict], root: Path, cache) -> None:
     target = _file(root, cache)
     try:
-        save_checked(target, rows)
+        with atomic_write(target) as unfinished:
+            unfinished.write_text(json.dumps(rows), encoding="utf-8")
     except OSError as error:  # only time is lost
         warnings.warn(
             f"{target.parent} cannot be written ({error.strerror}); images are read anew next time",

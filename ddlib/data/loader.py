@@ -14,7 +14,6 @@ from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.ela import ela_map, uint8_overflow
 from ddlib.images.jpeg import recompress
-from ddlib.images.memory import image_memory
 from ddlib.images.read import center_crop, read_image, resize
 from ddlib.protocol import Protocol
 
@@ -51,8 +50,7 @@ def prepare(image: np.ndarray, protocol: Protocol, crop_share: float = 1.0) -> n
 
 def prepare_file(path: Path, protocol: Protocol, crop_share: float = 1.0) -> np.ndarray:
     """Read an image file and `prepare` it."""
-    with image_memory():
-        return prepare(read_image(path), protocol, crop_share)
+    return prepare(read_image(path), protocol, crop_share)
 
 
 def prepare_all(manifest: Manifest, protocol: Protocol) -> Iterator[np.ndarray]:

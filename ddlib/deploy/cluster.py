@@ -19,7 +19,6 @@ from ddlib._io import cpu_count
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.predict import Prediction, predict_files
 from ddlib.deploy.scorer import Scorer
-from ddlib.images.memory import machine_memory
 from ddlib.models.inference import silenced
 
 MISSING = (
@@ -164,7 +163,7 @@ def score_files(
         names = pyarrow.table({"file": [os.fsencode(file) for file in files]})  # any bytes
         rows = ray.data.from_arrow(names, override_num_blocks=blocks).map_batches(
             _Worker,
-            fn_constructor_kwargs=given | {"model": ray.put(model), "share": most},
+            fn_constructor_kwargs=given | {"model": ray.put(model)},
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, initial_size=most),
@@ -178,7 +177,7 @@ def score_files(
 class _Worker:
     """What one process of Ray keeps in memory: the detector, and its scorer on one thread."""
 
-    def __init__(self, card, model, face, folder, seen, version, share):
+    def __init__(self, card, model, face, folder, seen, version):
         if version != __version__:
             raise ClusterError(
                 f"{socket.gethostname()} has ddlib {__version__}, where you are it is {version}: "
@@ -191,8 +190,6 @@ class _Worker:
             )
         with suppress(OSError):  # names are relative to it, or whole
             os.chdir(folder)
-        limit = machine_memory() / 2e9 / share  # see `ddlib.images.memory`
-        os.environ.setdefault("DDLIB_MEMORY_GB", f"{limit:.3f}")
         scorer = Scorer(load_ray().get(model), 1)
         self.detector, self.scorer, self.face = Detector(card, Path()), scorer, face
 

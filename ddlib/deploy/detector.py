@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import file_lock
 from ddlib.deploy.model_card import Card
 from ddlib.deploy.scorer import ModelError, Scorer
 from ddlib.metrics.calibration import probability
@@ -142,12 +141,10 @@ def open_detector(which: str | Path | None = None, folder: Path = SHIPPED) -> De
     there is none, a DetectorError names those that there are.
     """
     if which is not None and Path(which).suffix in (".json", ".keras", ".tflite"):
-        restore(Path(which).absolute().parent)
         for file in (Path(which), Path(which).with_suffix(".json")):
             if not file.is_file():
                 raise DetectorError(f"{file} is missing; {FILES}")
         return _read(file)
-    restore(Path(folder).absolute())
     found = list_detectors(folder)
     if which is None:
         chosen = [name for name, detector in found.items() if detector.card.default]
@@ -157,15 +154,6 @@ def open_detector(which: str | Path | None = None, folder: Path = SHIPPED) -> De
         named = f"no detector is named {which!r}" if which else "there is no detector to use"
         raise DetectorError(f"{named}; there is: {known}. Name one, or a file of one: {FILES}")
     return found[which]
-
-
-def restore(folder: Path) -> None:
-    """Bring back the release that another one was about to replace when it was interrupted."""
-    old = folder.parent / f".{folder.name}.old"
-    if old.is_dir() and not folder.exists():
-        with file_lock(folder):  # a release that goes on has it
-            if old.is_dir() and not folder.exists():
-                old.rename(folder)
 
 
 def _read(path: Path) -> Detector:

@@ -23,7 +23,6 @@ from ddlib.data.loader import prepare
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.scorer import ModelError, Scorer
 from ddlib.images.faces import find_face
-from ddlib.images.memory import image_memory
 from ddlib.images.overlay import overlay
 from ddlib.images.read import (
     MIN_SIDE,
@@ -135,7 +134,6 @@ def _read(source) -> tuple[np.ndarray, dict]:
         return np.array(decode_opened(opened, data, source)), facts
 
 
-@image_memory()
 def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Prediction:
     """Return the prediction for one file or array; of a file that cannot be read, its error."""
     name = None if isinstance(source, np.ndarray) else os.fspath(source)

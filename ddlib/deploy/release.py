@@ -2,8 +2,7 @@
 
 What is measured is the very file that is released. All files of a release are written into a new
 folder, which takes its name when it is complete, so that no card ever lies beside the model of
-another release. If it is interrupted while it replaces an older one, that one is brought back when
-the detector is opened or released the next time (`ddlib.deploy.detector.restore`).
+another release.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import file_digest, file_lock
+from ddlib._io import file_digest
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
-from ddlib.deploy.detector import restore
 from ddlib.deploy.export import convert
 from ddlib.deploy.model_card import LICENCE, LIMITS, Card, accuse, choose_thresholds, measure
 from ddlib.deploy.scorer import Scorer
@@ -105,17 +103,12 @@ def write_release(model, content: bytes, card: Card, target: Path) -> Path:
 
     `content` is the LiteRT model made from the Keras `model`; the hashes of both go into the card.
     """
-    staging, old = (target.with_name(f".{target.name}.{word}") for word in ("unfinished", "old"))
-    restore(target)
-    with file_lock(target):
-        for left in (staging, old):  # by a release that was interrupted
-            shutil.rmtree(left, ignore_errors=True)
-        staging.mkdir(parents=True)
-        _write_files(model, content, card, staging)
-        if target.is_dir():
-            target.rename(old)
-        staging.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+    staging = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(staging, ignore_errors=True)  # of a release that was interrupted
+    staging.mkdir(parents=True)
+    _write_files(model, content, card, staging)
+    shutil.rmtree(target, ignore_errors=True)
+    staging.rename(target)
     return target / f"{card.name}.keras"
 
 

@@ -18,7 +18,6 @@ from ddlib._io import digest, ordered_parallel_map
 from ddlib.data.loader import prepare
 from ddlib.data.manifest import Manifest
 from ddlib.deploy.detector import Detector
-from ddlib.images.memory import image_memory
 from ddlib.images.perturb import DEFAULT_PERTURBATIONS, perturb
 from ddlib.images.read import center_crop, read_image
 from ddlib.metrics.score_table import agreement, compare, score_table
@@ -71,7 +70,6 @@ def perturbed_logits(
     protocols = {name: detector.protocol for name, detector in detectors.items()}
     alike = {name: digest(protocol.preparation()) for name, protocol in protocols.items()}
 
-    @image_memory()
     def logits_of(file) -> list[list[float]]:
         path, crop_share, sha256 = file
         image, prepared = read_image(path), {}

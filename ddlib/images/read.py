@@ -10,7 +10,9 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +20,13 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ddlib.images.integrity import load_jpeg, pixel_chunks
 from ddlib.images.jpeg import check_image, jpeg_quality
-from ddlib.images.memory import claim, image_memory
 from ddlib.protocol import check_choice
 
 MIN_SIDE = 16  # pixels; a smaller image is readable, but holds no face and is excluded
 MAX_SIDE = 20_000  # pixels; longer sides come from panoramas, scans and damaged headers
 MAX_PIXELS = 80_000_000  # 240 MB as RGB, just below the limit of Pillow's decompression bomb check
 MAX_BYTES = 500_000_000  # of a file: so many pixels of 16 bits without compression
-BYTES_PER_PIXEL = 20  # at most, while an image is decoded, turned and laid over white
+LARGE = 16_000_000  # pixels; while it is decoded and turned, an image takes 20 bytes for each
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
     + (".heic", ".heif", ".avif")
@@ -43,6 +44,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_one_large = threading.Lock()  # images above LARGE are decoded one at a time by all threads
 # One block of memory an image: what is freed goes back to the system. Of Pillow's own blocks, 16 MB
 # each, every thread would keep those of the largest image that it has read.
 Image.core.set_block_size(1 << 29)
@@ -56,8 +58,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read an image file completely, whatever its format and colour mode.
 
     EXIF rotation is applied, transparency is laid over white, 16-bit values are scaled to 8 bits,
-    and an animation gives its first frame. Colour profiles and XMP are not applied. All threads
-    together use `ddlib.images.memory.memory_limit` bytes.
+    and an animation gives its first frame. Colour profiles and XMP are not applied. Of images
+    above `LARGE` one is decoded at a time, however many threads read.
 
     Returns
     -------
@@ -69,21 +71,19 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         If the file is missing, no regular file, empty, damaged, cut short, of another format, or
         beyond `MAX_BYTES`, `MAX_SIDE`, `MAX_PIXELS` or, for a JPEG, `integrity.MAX_SCANS`.
     """
-    with image_memory():
-        return decode_image(read_bytes(path), path)
+    return decode_image(read_bytes(path), path)
 
 
 def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
     """Read an image from a file's bytes as `read_image` does; errors call it `name`."""
-    with image_memory(), open_image(data, name) as picture:
+    with open_image(data, name) as picture:
         return np.array(decode_opened(picture, data, name))
 
 
 def decode_opened(picture: Image.Image, data: bytes, name: str | os.PathLike) -> Image.Image:
     """Read all of an image that `open_image` gave, as a PIL image of mode RGB."""
     width, height = picture.size
-    with image_memory():
-        claim(BYTES_PER_PIXEL * width * height)
+    with _one_large if width * height > LARGE else nullcontext():
         try:
             if picture.format in ("JPEG", "MPO"):
                 load_jpeg(picture, data)

@@ -101,7 +101,7 @@ def make_simulated(
     counts = _checked_counts(counts or (SMALL_COUNTS if small else COUNTS))
     settings = {"version": SIMULATE, "seed": seed, "confounded": confounded, "counts": counts}
     with file_lock(root):
-        if not _is_whole(root, settings):
+        if _settings_of(root) != settings:
             _make(root, settings, workers or cpu_count())
     return Manifest.load(root / "manifest.csv", root)
 
@@ -189,20 +189,6 @@ def _make(root: Path, settings: dict, workers: int) -> None:
         if root.exists():  # a whole set goes at once: a half-removed one would keep its marker
             root.rename(Path(place) / "replaced")
         made.rename(root)
-
-
-def _is_whole(root: Path, settings: dict) -> bool:
-    """Return whether a set of these settings is at `root`, with every file of its full length."""
-    if _settings_of(root) != settings:
-        return False
-    planned = plan(settings["counts"], settings["seed"], settings["confounded"])
-    try:
-        table, faces = (pd.read_csv(root / name) for name in ("manifest.csv", "faces.csv"))
-        lengths = [(root / path).stat().st_size for path in table["path"]]
-        whole = lengths == table["bytes"].tolist() and table["path"].equals(faces["path"])
-        return whole and sorted(table["path"]) == sorted(row["path"] for row in planned)
-    except (OSError, ValueError, KeyError, TypeError):  # no table, or one that was cut
-        return False
 
 
 def _end_with(parent: int) -> None:
