@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import atomic_write, digest, file_digest, read_json, write_json
+from ddlib._io import atomic_write, digest, file_digest, write_json
 from ddlib.protocol import Protocol
 
 
@@ -24,23 +24,6 @@ def save_detector(detector, path: Path, protocol: Protocol, provenance: dict | N
         }
         write_json(path.with_suffix(".json"), facts)
     return path
-
-
-def load_detector(path: Path) -> tuple:
-    """Load what `save_detector` wrote, in Keras's safe mode.
-
-    Returns
-    -------
-    detector, protocol, facts : keras.Model, Protocol, dict
-        A file that is missing, or is not the one that the .json describes, is an error.
-    """
-    path = Path(path)
-    for file in (path, path.with_suffix(".json")):
-        if not file.is_file():
-            raise FileNotFoundError(f"{file} is missing; a detector is a .keras and a .json file")
-    facts = read_json(path.with_suffix(".json"))
-    check_hash(path, facts["sha256"])
-    return load_keras(path), Protocol.from_dict(facts["protocol"]), facts
 
 
 def check_hash(path: Path, sha256: str) -> None:

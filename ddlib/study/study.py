@@ -78,9 +78,9 @@ class Run:
     @cached_property
     def detector(self):
         """The Keras model, loaded when first asked for."""
-        from ddlib.models.checkpoint import load_detector
+        from ddlib.deploy.detector import open_detector
 
-        return load_detector(self.folder / "detector.keras")[0]
+        return open_detector(self.folder / "detector.keras").keras_model()
 
     def keras_model(self):
         """Return the Keras model, as `GradCAM` asks for it."""
