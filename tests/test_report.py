@@ -38,7 +38,16 @@ def test_publish_copies_tables_and_the_figures_that_were_marked(run_folder, tmp_
     for name in ("03_history.png", "04_gallery_of_faces.png"):
         (run_folder / "figures" / name).write_bytes(b"chart")
     write_json(run_folder / "published.json", ["03_history"])
+    (run_folder / "notebooks" / "03_sd_augmentation.json").write_text("{}")
+    tables = tmp_path / "figures" / "tables"
+    tables.mkdir(parents=True)
+    others = {tables / "simulated_04_of_another_run.csv", tables / "large_03_gain.csv"}
+    for old in (tables / "simulated_03_gone.csv", tables.parent / "03_simulated_gone.png", *others):
+        old.write_text("published before")
     written = publish(run_folder, tmp_path / "figures", "simulated")
+    assert all(old.is_file() for old in others)
+    for old in others:
+        old.unlink()
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     assert names == {
         "figures/tables/results_simulated.csv",

@@ -182,7 +182,8 @@ def to_html(folder: Path) -> Path:
 def publish(folder: Path, figures: Path, name: str) -> list[Path]:
     """Copy a run's tables and published charts to where they are committed.
 
-    A chart is published by ``study.save(..., publish=True)``. The provenance goes along:
+    A chart is published by ``study.save(..., publish=True)``. What a notebook of this run does not
+    make any more is removed from the copies. The provenance goes along:
     ``tables/results_<name>.json`` for the models, ``tables/<name>_notebooks.json`` for the tables
     that notebooks wrote.
 
@@ -216,7 +217,20 @@ def publish(folder: Path, figures: Path, name: str) -> list[Path]:
         written += publish_sweeps(folder, figures, name)
     markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
     facts = {path.stem: read_json(path) for path in markers}
+    _remove_stale(figures, name, {path.stem[:2] for path in markers}, {*copies.values(), *written})
     return [*copies.values(), *written, write_json(tables / f"{name}_notebooks.json", facts)]
+
+
+def _remove_stale(figures: Path, name: str, numbers: set[str], kept: set[Path]) -> None:
+    """Remove earlier copies from notebooks of these numbers that are not among those to keep.
+
+    Those of notebook 10 stay: they are of sweeps, which may lie in another folder of runs.
+    """
+    for number in numbers - {"10"}:
+        charts = Path(figures).glob(f"{number}_{name}_*.png")
+        tables = (Path(figures) / "tables").glob(f"{name}_{number}_*.csv")
+        for path in {*charts, *tables} - kept:
+            path.unlink()
 
 
 def committed_results() -> pd.DataFrame:
