@@ -1,9 +1,12 @@
-"""Files written whole or not at all, locks, digests, and work in threads in order."""
+"""Files written whole or not at all, locks, digests, and work in threads or processes, in order."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -116,3 +119,27 @@ def ordered_parallel_map(work: Callable, items: Iterable, workers: int | None = 
             yield waiting.popleft().result()
     finally:  # perhaps in one of the threads, where Python removes a map that was given up
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def ordered_process_map(work: Callable, items: Iterable, workers: int | None = None) -> Iterator:
+    """Yield ``work(item)`` for each item in order, from several processes.
+
+    For work that holds Python's lock, which threads would share. `work`, the items and the results
+    are pickled; starting a process takes a second.
+    """
+    from joblib import Parallel, delayed
+
+    workers = workers or cpu_count()
+    guard = {"initializer": _end_with, "initargs": (os.getpid(),)} if workers > 1 else {}
+    return Parallel(workers, return_as="generator", **guard)(delayed(work)(item) for item in items)
+
+
+def _end_with(parent: int) -> None:
+    """End this process within a second of its parent, which cannot do so when it is killed."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -194,6 +194,13 @@ class TestCache:
         (root / "2.png").unlink()
         assert "no such file" in read_facts(root, ["2.png"], cache)["problem"].iloc[0]
 
+    def test_processes_find_what_threads_find(self, tmp_path, picture, monkeypatch):
+        names = [picture(tmp_path / f"{i}.png", (20 + i, 20)).name for i in range(5)]
+        (tmp_path / "bad.png").write_bytes(b"nothing")
+        by_threads = read_facts(tmp_path, [*names, "bad.png"])
+        monkeypatch.setattr(inventory, "MANY", 6)
+        pd.testing.assert_frame_equal(read_facts(tmp_path, [*names, "bad.png"]), by_threads)
+
     def test_a_cache_that_cannot_be_written_costs_only_time(self, tmp_path, picture):
         picture(tmp_path / "a.png")
         (tmp_path / "file").write_text("in the way")

@@ -242,7 +242,7 @@ class TestOpenFolder:
         picture(tmp_path / "real/a.png")
         first = open_folder(tmp_path)
         assert list_images(tmp_path) == ["real/a.png"]
-        monkeypatch.setattr("ddlib.data.inventory._read_one", None)  # would fail if it were called
+        monkeypatch.setattr("ddlib.data.inventory._read_one", pytest.fail)  # if it is called
         pd.testing.assert_frame_equal(first.table, open_folder(tmp_path).table, check_dtype=False)
 
     def test_images_are_listed_by_name_hidden_ones_are_not(self, tmp_path):

@@ -11,11 +11,12 @@ import hashlib
 import json
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import atomic_write, ordered_parallel_map, read_json
+from ddlib._io import atomic_write, ordered_parallel_map, ordered_process_map, read_json
 from ddlib.images.phash import perceptual_hash
 from ddlib.images.read import (
     MIN_SIDE,
@@ -28,6 +29,7 @@ from ddlib.images.read import (
 from ddlib.protocol import INVENTORY
 
 FACTS = ("width", "height", "format", "bytes", "jpeg_quality", "sha256", "phash")
+MANY = 4000  # files from which processes, whose start takes seconds, are faster than threads
 _KEY = ["path", "size", "changed"]
 _COLUMNS = [*_KEY, *FACTS, "problem"]
 
@@ -57,7 +59,8 @@ def read_facts(root, paths, cache=None, progress=False) -> pd.DataFrame:
     keys = [_key(root, path) for path in paths]
     known = {tuple(row[name] for name in _KEY): row for row in _load(root, cache)}
     new = [key for key in keys if key not in known]
-    fresh = ordered_parallel_map(lambda key: _read_one(root, key), new)
+    in_order = ordered_process_map if len(new) >= MANY else ordered_parallel_map
+    fresh = in_order(partial(_read_one, root), new)
     fresh = tqdm(fresh, "reading images", len(new), unit="file", disable=not progress)
     known |= dict(zip(new, fresh, strict=True))
     if new and cache is not None:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 import shutil
-import threading
-import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +19,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ddlib._io import cpu_count, file_digest, file_lock, write_json
+from ddlib._io import cpu_count, file_digest, file_lock, ordered_process_map, write_json
 from ddlib.data.manifest import Manifest
 from ddlib.data.simulate.cats import cat
 from ddlib.data.simulate.generators import camera, gan_decoder, sd_decoder, vq_decoder
@@ -161,7 +159,6 @@ def _make(root: Path, settings: dict, workers: int) -> None:
 
     A killed run leaves that folder, which no later run writes to; the next one removes it.
     """
-    from joblib import Parallel, delayed
     from tqdm import tqdm
 
     if _settings_of(root) is None and root.exists() and (root.is_file() or any(root.iterdir())):
@@ -178,9 +175,7 @@ def _make(root: Path, settings: dict, workers: int) -> None:
         for folder in {(made / row["path"]).parent for row in todo} | {made}:
             folder.mkdir(parents=True, exist_ok=True)
         workers = min(workers, 1 + len(todo) // 16)
-        guard = {"initializer": _end_with, "initargs": (os.getpid(),)} if workers > 1 else {}
-        pool = Parallel(workers, return_as="generator", **guard)
-        rows = pool(delayed(make_picture)(row, seed, made) for row in todo)
+        rows = ordered_process_map(partial(make_picture, seed=seed, root=made), todo, workers)
         rows = list(tqdm(rows, "simulating", len(todo), unit="picture", disable=None))
         table = pd.DataFrame(rows).sort_values("index")
         table[["path", *FACE_COLUMNS]].to_csv(made / "faces.csv", index=False)
@@ -189,17 +184,6 @@ def _make(root: Path, settings: dict, workers: int) -> None:
         if root.exists():  # a whole set goes at once: a half-removed one would keep its marker
             root.rename(Path(place) / "replaced")
         made.rename(root)
-
-
-def _end_with(parent: int) -> None:
-    """End this worker within a second of its parent, which cannot do so when it is killed."""
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _settings_of(root: Path):
