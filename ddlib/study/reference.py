@@ -21,9 +21,10 @@ MIN_IMAGES = 8  # of each class that a measure counts; fewer cannot tell
 Z99 = 2.5758293035489004  # the normal distribution's 99.5 % quantile
 MAX_P = 0.05  # of an exact test, from which a difference is not shown
 MIN_EFFECT = 0.02  # a difference of shares below this is not worth a sentence
-# On simulated images only the shape can be compared: both on the same side of this recall of fakes,
-# or an accuracy on the same side of it.
+# On simulated images only the shape can be compared: both numbers high, from this share upward, or
+# both low: an accuracy below it, a recall of at most the second.
 SHAPE_THRESHOLD = 0.75
+LOW_RECALL = 0.25
 
 _TABLE_1 = {  # accuracy on half real, half fake (rep)
     "gan": {"gan": 0.941, "gan+ela": 0.834, "gan+sd": 0.860, "gan+sd+ela": 0.793},
@@ -72,8 +73,8 @@ def compare_with_study(results: pd.DataFrame) -> pd.DataFrame:
         The study's rows with ``our_set``, ``ours``, ``low``, ``high``, ``n`` (NaN if not run) and
         ``verdict``. On real images it is "held" (the study's number lies in our 95 % interval
         widened by `TOLERANCE`), "not held", or with fewer than `MIN_IMAGES` "cannot be told". On
-        simulated images it is "same shape" (both numbers lie on the same side of
-        `SHAPE_THRESHOLD`) or "other shape". A network that did not learn gets "did not learn".
+        simulated images it is "same shape" (both numbers are high, or both low: `SHAPE_THRESHOLD`,
+        `LOW_RECALL`) or "other shape". A network that did not learn gets "did not learn".
         Without a result it is "not run".
     """
     ours = {}
@@ -145,7 +146,7 @@ def _compare(row: dict, ours: dict) -> dict:
     if not has_learned(mine):
         verdict = "did not learn"
     elif is_simulated(mine["tier"]):
-        same = (row["study"] >= SHAPE_THRESHOLD) == (value >= SHAPE_THRESHOLD)
+        same = _height(row["study"], measure) == _height(value, measure)
         verdict = "same shape" if same else "other shape"
     elif min(counts) < MIN_IMAGES:
         verdict = "cannot be told"
@@ -154,3 +155,10 @@ def _compare(row: dict, ours: dict) -> dict:
         verdict = "held" if inside else "not held"
     found = {"our_set": mine["test_set"], "ours": value, "low": low, "high": high}
     return row | found | {"n": int(sum(counts)), "verdict": verdict}
+
+
+def _height(share: float, measure: str) -> str:
+    """Return whether a share is high, low or, of a recall, between."""
+    if share >= SHAPE_THRESHOLD:
+        return "high"
+    return "between" if measure != "accuracy" and share > LOW_RECALL else "low"

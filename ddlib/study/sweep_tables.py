@@ -164,9 +164,11 @@ def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
                 table.to_csv(unfinished, index=False)
     charts = {}
     if len(made["curve"]):
-        charts["curve"] = learning_curve(made["curve"], made["curve_fits"], "Learning curves")
+        charts["curve"] = learning_curve(
+            made["curve"], made["curve_fits"], "Baseline, width 0.75: error on GAN faces"
+        )
     if made["curve"].get("accuracy_recomputed", pd.Series(dtype=float)).notna().any():
-        title = "Statistics of batch normalisation under the study's protocol"
+        title = "GAN faces, the study's protocol: statistics of batch normalisation"
         charts["batch_norm"] = batch_norm_statistics(made["curve"], title)
     if len(made["seed"]) and "study" in made["seed"]:
         own = made["seed"][made["seed"]["plan"] == "seeds"]

@@ -94,7 +94,7 @@ def spectrum(spectra: dict):
     rows = -(-len(spectra) // columns)
     layout = [[f"{row}, {column}" for column in range(columns)] for row in range(rows)]
     figure = Chart(figsize=(WIDTH, 3.0 + 2.1 * rows), layout="constrained")
-    figure.suptitle("Averaged spectra of the residuals", x=0.01, ha="left")
+    figure.suptitle("Averaged spectra after a smoothed copy was subtracted", x=0.01, ha="left")
     ratios = [2.1] * rows + [2.8]
     panels = figure.subplot_mosaic([*layout, ["profile"] * columns], height_ratios=ratios)
     profile, axes = panels.pop("profile"), list(panels.values())

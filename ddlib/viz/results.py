@@ -87,6 +87,7 @@ def compare_with_study_chart(table: pd.DataFrame, title: str = ""):
     columns = ["table", "test_set", "condition", "measure", "study", "ours", "low", "high"]
     table = table.reindex(columns=columns)  # the study's table alone has no results of ours
     table["line"] = table["test_set"].map(display_name) + "\n" + table["measure"].map(display_name)
+    table["table"] = "the study, " + table["table"].str.lower()
     table = table.rename(columns={"ours": "right", "low": "right_low", "high": "right_high"})
     return result_dots(table, "right", rows="line", hollow="study", panel="table", title=title)
 

@@ -33,7 +33,8 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
     import seaborn as sns  # loaded for two charts only: it takes a second
 
     columns, rows = min(2, len(sets)), -(-len(sets) // 2)
-    figure, axes = chart(0.9 + 1.75 * rows, rows, columns, title)
+    figure, axes = chart(0.9 + 1.75 * rows, rows, columns, title, sharey=True)
+    handles = {}
     for ax, (name, (labels, scores)) in zip(axes.flat, sets.items(), strict=False):
         labels, scores = check_scores(labels, scores)
         counts = []
@@ -44,13 +45,14 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
                 look = {"color": COLORS[word], "edgecolor": COLORS[word], "hatch": hatch}
                 kind = {"bins": np.linspace(0, 1, 26), "stat": "percent", "element": "step"}
                 sns.histplot(x=own, ax=ax, alpha=0.3, label=word, **kind, **look)
-        ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3g}")
+        handles |= dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+        line = ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3g}")
         ax.set_title(f"{display_name(name)}: {', '.join(counts)}")
         ax.set(xlim=(0, 1), xlabel="score, P(fake)", ylabel="")
     for ax in axes.flat[len(sets) :]:
         ax.set_visible(False)
     figure.supylabel("share of the class (%)", fontsize=9.5)
-    legend(figure)
+    legend(figure, [*(handles[word] for word, _ in _HATCHES.values() if word in handles), line])
     return figure
 
 
@@ -149,5 +151,5 @@ def robustness(table: pd.DataFrame, measures=("accuracy", "flips"), title: str =
             ax.set_ylim(-0.03, 1.03)
     for ax, kind in zip(axes[-1], kinds, strict=True):
         ax.set_xlabel(display_name(kind))
-    legend(figure, columns=3)
+    legend(figure, columns=2)
     return figure

@@ -41,6 +41,8 @@ def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
                 color = series_style(protocol, place)["color"]
                 ax.plot(n, power_law(n, law.a, law.b, law.c), color=color, ls=dash, lw=1.2)
         if len(fits):
+            for dash, words in ((":", "without a floor"), ((0, (6, 4)), "with a floor")):
+                ax.plot([], [], color=FAINT, ls=dash, lw=1.2, label=f"power law {words}")
             ring = {"mfc": "white", "mec": INK, "mew": 1.4, "ms": 8, "ls": ""}
             label = "the study, one run"
             ax.plot([100_000], [1 - fits["study"].iloc[0]], marker="o", label=label, **ring)
@@ -92,10 +94,11 @@ def batch_norm_statistics(curve: pd.DataFrame, title: str = ""):
     own = curve[(curve["plan"] == "curve") & (curve["protocol"] == "paper")]
     figure, axes = chart(3.3, title=title)
     ax = axes[0][0]
-    draw_series(ax, "paper", 0, "running statistics", own["n"], own["accuracy"])
+    seeds = f"seeds: {own['seeds'].min()} to {own['seeds'].max()}"
+    draw_series(ax, "paper", 0, f"running statistics ({seeds})", own["n"], own["accuracy"])
     again = own["n"], own["accuracy_recomputed"]
     draw_series(ax, "clean", 1, "recomputed from the training images", *again)
     ax.plot(own["n"], own["auc"], color=FAINT, ls=":", label="AUC, running statistics")
-    ax.set(xscale="log", xlabel="training images", ylabel="accuracy, or AUC (dotted), GAN faces")
+    ax.set(xscale="log", xlabel="training images", ylabel="accuracy, or AUC")
     legend(figure)
     return figure

@@ -62,7 +62,7 @@ def deletion_insertion(deletion: dict, insertion: dict, title: str = ""):
             ends = mean - half, mean + half
             draw_series(ax, name, place, f"{name} (n={n})", line.shares, mean, *ends)
         ax.set_title(kind)
-        ax.set(xlabel=words, xlim=(0, 1))
+        ax.set(xlabel=words, xlim=(0, 1), ylim=(-0.03, 1.03))
     axes[0][0].set_ylabel("mean P(target class)")
     legend(figure)
     return figure
