@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,15 @@ def test_by_hand_cells_are_short_and_use_nothing_of_ddlib(path):
         assert not used & names_of_ddlib(cells) and "import" not in source, source
     after = "".join(cell.source for cell in cells if cell.cell_type == "code")
     assert not places or "assert" in after, "what is made by hand is compared with ddlib's"
+
+
+def test_code_cells_are_short_and_checks_are_folded():
+    code = [cell for path in NOTEBOOKS for cell in tagged(path, "")[0] if cell.cell_type == "code"]
+    lengths = [len(cell.source.splitlines()) for cell in code]
+    assert max(lengths) <= 15 and 4 <= statistics.median(lengths) <= 6
+    assert max(len(line) for cell in code for line in cell.source.splitlines()) <= 88
+    checks = [cell for cell in code if "check" in cell.metadata.get("tags", [])]
+    assert all(cell.metadata["jupyter"]["source_hidden"] for cell in checks)
 
 
 def printed(code, names):
