@@ -74,7 +74,7 @@ def convert(model, kind: str = "float32", images=None) -> bytes:
 
 def _check_scores(model, content: bytes, kind: str, images: np.ndarray) -> None:
     """Raise unless a converted model gives the scores of ``model.predict`` on the images."""
-    expected = LayerOutputs(model).scores_of(model.predict(images, verbose=0))
+    expected = LayerOutputs(model).scores_of(model.predict(images, batch_size=8, verbose=0))
     try:
         found = probability(Scorer(content).logits(images))
     except ModelError as error:
@@ -150,7 +150,7 @@ def prepared_images(folder: Path, protocol: Protocol, count: int) -> np.ndarray:
 def keras_logits(model, images) -> np.ndarray:
     """Return the logits (N,) float64 of prepared images as Keras itself computes them."""
     to_logit = compiled(logit_model(model))
-    parts = [to_logit(chunk)[:, 0] for chunk in image_chunks(images, 32)]
+    parts = [to_logit(chunk)[:, 0] for chunk in image_chunks(images, 8)]
     return np.concatenate(parts).astype(np.float64)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 FLOAT_CONVOLUTIONS = 6  # a fifth of the multiply-adds at alpha 0.25, an eighth at 1
 FLOAT = "float_"  # begins the names of layers that are not to be quantised
 STEPS = 127  # on either side of zero
-_CHUNK = 8  # images at once
+_CHUNK = 2  # images at once
 _LARGE = 24  # cells a side; of larger maps every third row and column is enough
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
