@@ -23,14 +23,13 @@ def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
         logarithmic, so that a power law is straight. Dotted: the law without a floor, dashed: with
         one, both fitted to all sizes.
     """
-    plans = [plan for plan in PLANS if plan in set(curve["plan"])]
+    sizes = curve.groupby("plan")["n"].nunique()
+    plans = [plan for plan in PLANS if sizes.get(plan, 0) > 2]  # less is no curve
     figure, axes = chart(3.8, columns=len(plans), title=title, sharey=True)
     for ax, plan in zip(axes[0], plans, strict=True):
         own = curve[curve["plan"] == plan]
         for place, (protocol, part) in enumerate(own.groupby("protocol", sort=False)):
-            few, many = part["seeds"].min(), part["seeds"].max()
-            seeds = f"{few}" if few == many else f"{few} to {many}"
-            label = f"{display_name(protocol, 'protocol')} (seeds: {seeds})"
+            label = f"{display_name(protocol, 'protocol')} ({_seeds(part)})"
             ends = 1 - part["accuracy_high"], 1 - part["accuracy_low"]
             draw_series(ax, protocol, place, label, part["n"], 1 - part["accuracy"], *ends)
             laws = fits[(fits["plan"] == plan) & (fits["protocol"] == protocol)]
@@ -94,11 +93,16 @@ def batch_norm_statistics(curve: pd.DataFrame, title: str = ""):
     own = curve[(curve["plan"] == "curve") & (curve["protocol"] == "paper")]
     figure, axes = chart(3.3, title=title)
     ax = axes[0][0]
-    seeds = f"seeds: {own['seeds'].min()} to {own['seeds'].max()}"
-    draw_series(ax, "paper", 0, f"running statistics ({seeds})", own["n"], own["accuracy"])
+    label = f"running statistics ({_seeds(own)})"
+    draw_series(ax, "paper", 0, label, own["n"], own["accuracy"])
     again = own["n"], own["accuracy_recomputed"]
     draw_series(ax, "clean", 1, "recomputed from the training images", *again)
     ax.plot(own["n"], own["auc"], color=FAINT, ls=":", label="AUC, running statistics")
     ax.set(xscale="log", xlabel="training images", ylabel="accuracy, or AUC")
     legend(figure)
     return figure
+
+
+def _seeds(part: pd.DataFrame) -> str:
+    few, many = part["seeds"].min(), part["seeds"].max()
+    return f"seeds: {few}" if few == many else f"seeds: {few} to {many}"
