@@ -223,7 +223,7 @@ class TestResultDots:
         for table in (compare_with_study(results()[:0]), reference_table()):
             figure = viz.compare_with_study_chart(table)
             titles = [ax.get_title("left") for ax in figure.axes]
-            assert titles == list(table["table"].unique())
+            assert titles == [f"the study, {name.lower()}" for name in table["table"].unique()]
             shown = {x for ax in figure.axes for line in ax.lines for x in line.get_xdata()}
             assert set(reference_table()["study"]) <= shown
             assert "interval" not in figure.axes[-1].get_xlabel()  # the study gives none
