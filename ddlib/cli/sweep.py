@@ -27,20 +27,22 @@ from ddlib.cli.shared import (
 @click.option("--small", is_flag=True, help="A small form: checks that everything runs.")
 @click.option("--list", "only_list", is_flag=True, help="Say what is finished and what is not.")
 @click.option("--publish", metavar="NAME", help="Copy what is kept to figures/ as NAME; no more.")
-@click.option("--figures", default="figures", show_default=True, help="Where --publish writes.")
+@click.option("--restore", metavar="NAME", help="Take what figures/ has as NAME for finished.")
+@click.option("--figures", default="figures", show_default=True, help="Where NAME lies.")
 @click.option("--ray", "address", metavar="[HOST:PORT]", help=RAY_HELP)
-def command(plans, data, alpha, runs, small, only_list, publish, figures, address):
+def command(plans, data, alpha, runs, small, only_list, publish, restore, figures, address):
     """Train the models of PLANS one after the other.
 
     The plans: curve, steps, seeds, small-seeds, subsets, mixes, ela, joined. Each finished training
-    is kept in RUNS/<tier>/sweeps; the same command goes on where it was. With --ray each training
+    is kept in RUNS/<tier>/sweeps; the same command goes on where it was, on another machine with
+    --restore what was published is not trained again. With --ray each training
     is a task of Ray's, with as many threads as without; all machines share the folder of RUNS.
     """
     if address is not None:
         check_ray()
     from ddlib.study.study import open_study, runs_folder, tier_name
     from ddlib.study.sweep import job_file, plan_jobs
-    from ddlib.study.sweep_tables import publish_sweeps
+    from ddlib.study.sweep_tables import publish_sweeps, restore_sweeps
 
     if publish:
         folder = Path(runs or runs_folder()) / tier_name(data, small)
@@ -51,6 +53,9 @@ def command(plans, data, alpha, runs, small, only_list, publish, figures, addres
     if not plans:
         raise click.UsageError("name one or more plans; see --help")
     study = open_study(data, runs, alpha, small, log=click.echo)
+    if restore:
+        known = restore_sweeps(Path(figures) / "tables", restore, study.folder)
+        click.echo(f"{len(known)} finished trainings taken from {figures}")
     jobs = [(plan, job) for plan in plans for job in plan_jobs(study, plan)]
     there = [job_file(study, plan, job).is_file() for plan, job in jobs]
     click.echo(f"{len(jobs)} trainings, {sum(there)} of them kept in {study.folder / 'sweeps'}")

@@ -212,10 +212,15 @@ def run_job(study: Study, plan: str, job: Job) -> Path:
         "seconds_training": round(trained.seconds, 2),
         "provenance": provenance(),
     }
-    with atomic_write(path) as unfinished, unfinished.open("wb") as file:
-        half = {name: values.astype(np.float16) for name, values in arrays.items()}
-        np.savez_compressed(file, facts=np.array(json.dumps(facts)), **half)
+    write_job(path, facts, arrays)
     return path
+
+
+def write_job(path: Path, facts: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Write what a finished job leaves: its facts, and its logits in half precision."""
+    half = {name: values.astype(np.float16) for name, values in arrays.items()}
+    with atomic_write(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, facts=np.array(json.dumps(facts)), **half)
 
 
 def read_job(path: Path) -> tuple[dict, dict[str, np.ndarray]]:

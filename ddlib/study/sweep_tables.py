@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from ddlib.metrics.roc_auc import auc
 from ddlib.protocol import FAKE, Protocol
 from ddlib.study.ela_sweep import ela_table
 from ddlib.study.reference import judge_difference, reference_table
-from ddlib.study.sweep import PLANS, Job, read_job
+from ddlib.study.sweep import PLANS, Job, read_job, write_job
 
 SWEEP_TABLES = (
     "sweep",
@@ -134,14 +135,35 @@ def collect(folder: Path, tables: Path, name: str) -> Path:
 
 def load_sweeps(tables: Path, name: str, manifest: Manifest) -> Sweeps:
     """Read what `collect` wrote; `manifest` is that of ``pictures_<name>.csv``."""
-    jobs = {}
+    order = {plan: place for place, plan in enumerate(PLANS)}
+    jobs = sorted(_read_collected(tables, name), key=lambda job: order[job[1]["plan"]])
+    return Sweeps(manifest, {key: (facts, arrays) for key, facts, arrays in jobs})
+
+
+def restore_sweeps(tables: Path, name: str, folder: Path) -> list[Path]:
+    """Write what `collect` wrote back to a run's folder, and return the files.
+
+    A sweep goes on from there on a machine that lacks its files. What the folder has stays.
+    """
+    written = []
+    for key, facts, arrays in _read_collected(tables, name):
+        path = Path(folder, "sweeps", f"{key}.npz")
+        if not path.exists():
+            write_job(path, facts, arrays)
+            written.append(path)
+    return written
+
+
+def _read_collected(tables: Path, name: str) -> Iterator[tuple[str, dict, dict]]:
+    """Yield key, facts and logits of each training in ``sweeps_<name>.npz``."""
     with np.load(Path(tables) / f"sweeps_{name}.npz") as file:
         for key, facts in json.loads(str(file["facts"])).items():
             kinds = ("logits", "logits_recomputed")
-            arrays = {kind: file[f"{key}/{kind}"] for kind in kinds if f"{key}/{kind}" in file}
-            jobs[key] = facts, arrays
-    order = {plan: place for place, plan in enumerate(PLANS)}
-    return Sweeps(manifest, dict(sorted(jobs.items(), key=lambda job: order[job[1][0]["plan"]])))
+            yield (
+                key,
+                facts,
+                {kind: file[f"{key}/{kind}"] for kind in kinds if f"{key}/{kind}" in file},
+            )
 
 
 def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
