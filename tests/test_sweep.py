@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,15 @@ from ddlib.protocol import preset
 from ddlib.study.ela_sweep import ela_table
 from ddlib.study.reference import judge_difference
 from ddlib.study.report import publish
-from ddlib.study.sweep import Job, plan_jobs, read_job, run_job
-from ddlib.study.sweep_tables import Sweeps, sweep_tables
-from ddlib.study.verify import differences
+from ddlib.study.sweep import Job, job_file, plan_jobs, read_job, run_job
+from ddlib.study.sweep_tables import (
+    Sweeps,
+    collect,
+    load_sweeps,
+    restore_sweeps,
+    sweep_tables,
+)
+from ddlib.study.verify import differences, published_pictures
 
 
 # ------------------------------------------------------------------ statistics
@@ -175,8 +182,14 @@ def made_up_jobs(manifest, sizes=(100, 200, 400, 800), seeds=3):
                 error = 0.3 * ((n or 1600) / 100) ** -0.5
                 logits = np.where(rng.random(len(sign)) < error, -sign, sign).astype(np.float16)
                 job = Job(preset(protocol, condition, seed=seed), n, seed)
+                valid = scored.positions(job.images(scored, "valid"))
+                right = [
+                    (sign[valid] * logits[valid] > 0)[sign[valid] == side].mean()
+                    for side in (-1, 1)
+                ]
                 facts = {
                     "plan": plan,
+                    "history": {"val_accuracy": [float(np.mean(right))]},
                     "job": {"n": n, "subset": seed, "fakes": []}
                     | {"protocol": job.protocol.to_dict()},
                     "n_training": {"real": 8, "fake": 8},
@@ -207,6 +220,39 @@ def test_tables_hold_what_the_logits_say(tiny):
     assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
     assert set(tables["seed"]["seeds"]) == {3}
     assert set(tables["curve_fits"]["verdict"]) <= {"inside", "outside", "cannot be told"}
+
+
+def test_logits_of_other_images_are_not_published(tiny):
+    scored, jobs = made_up_jobs(tiny)
+    Sweeps(scored, jobs).check()
+    key, (facts, arrays) = next(iter(jobs.items()))
+    for logits, told in (
+        (arrays["logits"][1:], f"{key} has {len(scored) - 1} logits, but {len(scored)} pictures"),
+        (-arrays["logits"], f"{key}: its logits call .* they belong to other images"),
+    ):
+        with pytest.raises(ValueError, match=told.replace("+", r"\+")):
+            Sweeps(scored, jobs | {key: (facts, {"logits": logits})}).check()
+
+
+def test_the_committed_logits_are_those_of_the_trainings():
+    tables = Path(__file__).resolve().parents[1] / "figures" / "tables"
+    load_sweeps(tables, "large", published_pictures(tables, "large")).check()
+
+
+def test_a_published_sweep_goes_on_elsewhere(tiny_study, tmp_path):
+    job = Job(tiny_study.protocol("gan", "paper", epochs=1), 8)
+    path = run_job(tiny_study, "curve", job)
+    facts, logits = read_job(path)
+    tables = tmp_path / "tables"
+    collect(tiny_study.folder, tables, "large")
+    elsewhere = replace(tiny_study, folder=tmp_path / "runs")
+    assert len(restore_sweeps(tables, "large", elsewhere.folder)) > 0
+    assert restore_sweeps(tables, "large", elsewhere.folder) == [], "what is there stays"
+    there = job_file(elsewhere, "curve", job)
+    written = there.stat().st_mtime_ns
+    assert run_job(elsewhere, "curve", job).stat().st_mtime_ns == written
+    assert read_job(there)[0] == facts
+    np.testing.assert_array_equal(read_job(there)[1]["logits"], logits["logits"])
 
 
 def test_joining_two_networks_helps_only_where_the_second_knows_something_else(tiny):

@@ -26,7 +26,7 @@ from ddlib.metrics.repeats import (
     variance_components,
 )
 from ddlib.metrics.roc_auc import auc
-from ddlib.protocol import FAKE, Protocol
+from ddlib.protocol import FAKE, REAL, Protocol
 from ddlib.study.ela_sweep import ela_table
 from ddlib.study.reference import judge_difference, reference_table
 from ddlib.study.sweep import PLANS, Job, read_job, write_job
@@ -66,6 +66,35 @@ class Sweeps:
         self.labels = {name: part.labels for name, part in self.sets.items()}
         self.rows = {name: manifest.positions(part) for name, part in self.sets.items()}
 
+    def check(self) -> None:
+        """Raise a ValueError if the logits of a training belong to other images than these.
+
+        Called by them, the same share of the validation images must be right as its training
+        counted in its best epoch, both classes weighing the same.
+        """
+        for key, (facts, arrays) in self.jobs.items():
+            if len(arrays["logits"]) != len(self.manifest):
+                raise ValueError(
+                    f"{key} has {len(arrays['logits'])} logits, but {len(self.manifest)} pictures "
+                    "are published; remove its file and train it anew"
+                )
+            pool, places = self.validation(facts["job"])
+            right = (arrays["logits"][places] >= 0) == (pool.labels == FAKE)
+            share = np.mean([right[pool.labels == label].mean() for label in (REAL, FAKE)])
+            counted = facts["history"]["val_accuracy"][facts["best_epoch"] - 1]
+            if abs(share - counted) > 1e-4:  # histories are rounded
+                raise ValueError(
+                    f"{key}: its logits call {share:.4f} of the validation images right, in its "
+                    f"training it was {counted:.4f}: they belong to other images, or to the same "
+                    "in another order; remove its file and train it anew"
+                )
+
+    def validation(self, job: dict) -> tuple[Manifest, np.ndarray]:
+        """Return the validation images of a training, and their places among the logits."""
+        protocol = Protocol.from_dict(job["protocol"])
+        pool = Job(protocol, fakes=tuple(job["fakes"])).images(self.manifest, "valid")
+        return pool, self.manifest.positions(pool)
+
     def right(self, key: str, test_set: str, logits: str = "logits") -> np.ndarray:
         """Return whether each image of a test set got its label at threshold 0.5, (N,) bool."""
         called = self.jobs[key][1][logits][self.rows[test_set]] >= 0
@@ -76,8 +105,7 @@ class Sweeps:
         rows = []
         for key, (facts, arrays) in self.jobs.items():
             job, protocol = facts["job"], Protocol.from_dict(facts["job"]["protocol"])
-            pool = Job(protocol, fakes=tuple(job["fakes"])).images(self.manifest, "valid")
-            places = self.manifest.positions(pool)
+            pool, places = self.validation(job)
             shared = {
                 "plan": facts["plan"],
                 "protocol": protocol.name,
@@ -178,6 +206,7 @@ def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
     tables = Path(figures) / "tables"
     written = [collect(folder, tables, name)]
     sweeps = load_sweeps(tables, name, published_pictures(tables, name))
+    sweeps.check()
     made = sweep_tables(sweeps, pd.read_csv(tables / f"results_{name}.csv"))
     for kind, table in made.items():
         if len(table):
