@@ -34,7 +34,6 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
 
     columns, rows = min(2, len(sets)), -(-len(sets) // 2)
     figure, axes = chart(0.9 + 1.75 * rows, rows, columns, title, sharey=True)
-    handles = {}
     for ax, (name, (labels, scores)) in zip(axes.flat, sets.items(), strict=False):
         labels, scores = check_scores(labels, scores)
         counts = []
@@ -45,14 +44,13 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
                 look = {"color": COLORS[word], "edgecolor": COLORS[word], "hatch": hatch}
                 kind = {"bins": np.linspace(0, 1, 26), "stat": "percent", "element": "step"}
                 sns.histplot(x=own, ax=ax, alpha=0.3, label=word, **kind, **look)
-        handles |= dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
-        line = ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3g}")
+        ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3g}")
         ax.set_title(f"{display_name(name)}: {', '.join(counts)}")
         ax.set(xlim=(0, 1), xlabel="score, P(fake)", ylabel="")
     for ax in axes.flat[len(sets) :]:
         ax.set_visible(False)
     figure.supylabel("share of the class (%)", fontsize=9.5)
-    legend(figure, [*(handles[word] for word, _ in _HATCHES.values() if word in handles), line])
+    legend(figure, first=("real", "fake"))
     return figure
 
 

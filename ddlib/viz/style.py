@@ -74,11 +74,16 @@ def chart(height: float, rows=1, columns=1, title="", **options):
 
 
 @with_style
-def legend(figure, handles=None, columns: int = 5) -> None:
-    """Put one legend under all panels; by default of all that is labelled, each label once."""
+def legend(figure, handles=None, columns: int = 5, first=()) -> None:
+    """Put one legend under all panels; by default of all that is labelled, each label once.
+
+    Of these the labels in `first`, where they are drawn, come first.
+    """
     if handles is None:
         pairs = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes)
-        handles = list({label: handle for each in pairs for handle, label in each}.values())
+        labelled = {label: handle for each in pairs for handle, label in each}
+        order = dict.fromkeys([*first, *labelled])
+        handles = [labelled[label] for label in order if label in labelled]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(columns, len(handles)))
 
 

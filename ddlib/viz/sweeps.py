@@ -10,6 +10,7 @@ from ddlib.metrics.repeats import power_law
 from ddlib.viz.style import FAINT, INK, chart, draw_series, legend, series_style, with_style
 
 PLANS = {"curve": "the protocol's epochs", "steps": "equal optimiser steps"}
+LAWS = {False: (":", "without a floor"), True: ((0, (6, 4)), "with a floor")}  # dash, words
 
 
 @with_style
@@ -36,11 +37,11 @@ def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
             laws = laws[laws["fitted_up_to"] == laws["fitted_up_to"].max()]
             n = np.geomspace(part["n"].max(), 100_000, 50)
             for law in laws.itertuples():
-                dash = (0, (6, 4)) if law.floor else ":"
+                dash, _ = LAWS[law.floor]
                 color = series_style(protocol, place)["color"]
                 ax.plot(n, power_law(n, law.a, law.b, law.c), color=color, ls=dash, lw=1.2)
         if len(fits):
-            for dash, words in ((":", "without a floor"), ((0, (6, 4)), "with a floor")):
+            for dash, words in LAWS.values():
                 ax.plot([], [], color=FAINT, ls=dash, lw=1.2, label=f"power law {words}")
             ring = {"mfc": "white", "mec": INK, "mew": 1.4, "ms": 8, "ls": ""}
             label = "the study, one run"
