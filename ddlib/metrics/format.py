@@ -92,6 +92,24 @@ def with_interval(value: float, low: float, high: float) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def column_with_interval(table: pd.DataFrame, value: str, ends=None) -> pd.Series:
+    """Return a column and its interval as text, empty where the value is missing.
+
+    The interval lies in ``<value>_low`` and ``<value>_high``, or in the two columns that `ends`
+    names.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"auc": [0.941, None], "auc_low": [0.938, None], "auc_high": 0.944})
+    >>> column_with_interval(table, "auc").tolist()
+    ['0.941 [0.938, 0.944]', '']
+    """
+    low, high = ends or (f"{value}_low", f"{value}_high")
+    rows = table[[value, low, high]].to_numpy(float)
+    texts = ["" if pd.isna(row[0]) else with_interval(*row) for row in rows]
+    return pd.Series(texts, table.index)
+
+
 def percent(value: float, low: float, high: float) -> str:
     """Return a proportion with its 95 % interval in words.
 
@@ -124,9 +142,7 @@ def summary(rows: pd.DataFrame, measures=MEASURES) -> pd.DataFrame:
     """
     table = pd.DataFrame({"reals": rows["n_real"].astype(int), "fakes": rows["n_fake"].astype(int)})
     for name in measures:
-        triples = rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
-        texts = ["" if pd.isna(triple[0]) else with_interval(*triple) for triple in triples]
-        table[display_name(name)] = texts
+        table[display_name(name)] = column_with_interval(rows, name)
     if "metadata_auc" in rows:
         table["blind null AUC"] = [_metadata_auc(row) for row in rows.to_dict("records")]
     table.index = pd.Index(rows["test_set"].map(display_name), name="test set")
