@@ -3,7 +3,6 @@
 from ddlib.metrics.calibration import (
     ece,
     evaluate_reject_band,
-    nll,
     probability,
     reject_band,
     reliability,
@@ -22,4 +21,4 @@ from ddlib.metrics.format import (
 )
 from ddlib.metrics.intervals import bootstrap_interval, wilson
 from ddlib.metrics.roc_auc import auc, check_scores
-from ddlib.metrics.score_table import agreement, compare, real_is_positive, score_table
+from ddlib.metrics.score_table import agreement, compare, score_table

@@ -144,7 +144,9 @@ def summary(rows: pd.DataFrame, measures=MEASURES) -> pd.DataFrame:
     for name in measures:
         table[display_name(name)] = column_with_interval(rows, name)
     if "metadata_auc" in rows:
-        table["blind null AUC"] = [_metadata_auc(row) for row in rows.to_dict("records")]
+        area = ["" if pd.isna(value) else f"{value:.3f}" for value in rows["metadata_auc"]]
+        reaches = rows["metadata_auc_reaches_model"].astype(str) == "True"
+        table["blind null AUC"] = area + reaches.map({True: " reaches the model", False: ""})
     table.index = pd.Index(rows["test_set"].map(display_name), name="test set")
     return table
 
@@ -179,10 +181,3 @@ def to_markdown(table: pd.DataFrame) -> str:
     """
     lines = [list(table), ["---"] * table.shape[1], *table.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def _metadata_auc(row: dict) -> str:
-    if pd.isna(row["metadata_auc"]):
-        return ""
-    reaches = str(row["metadata_auc_reaches_model"]) == "True"
-    return f"{row['metadata_auc']:.3f}" + (" reaches the model" if reaches else "")
