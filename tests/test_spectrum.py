@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ddlib.traces.shortcuts import cross_val_scores
-from ddlib.traces.spectrum import FLOOR, mean_spectrum, radial_features, radial_profile, residual
+from ddlib.traces.spectrum import FLOOR, mean_spectrum, radial_features, radial_profile
 
 S = 32
 
@@ -37,15 +37,6 @@ def test_profile_by_hand():
     frequencies, values = radial_profile(spectrum)
     assert frequencies.tolist() == [0.25, 0.5]
     assert values.tolist() == [1.0, 0.0]
-
-
-def test_residual_by_hand():
-    spot = np.zeros((5, 5))
-    spot[2, 2] = 9
-    expected = np.zeros((5, 5))
-    expected[1:4, 1:4] = -1
-    expected[2, 2] = 8
-    assert residual(spot) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -68,9 +68,8 @@ def new_runs(table: pd.DataFrame, title: str = ""):
         bar = {"color": FAINT, "lw": 7, "alpha": 0.5, "solid_capstyle": "butt"}
         ax.plot([row.new_run_low, row.new_run_high], [place, place], **bar)
         ax.plot([row.smallest, row.largest], [place, place], color=INK, lw=2)
-    ax.plot(
-        table["mean"], places, "o", ms=4, color=INK, label="mean of our runs; line: all of them"
-    )
+    label = "mean of our runs; line: all of them"
+    ax.plot(table["mean"], places, "o", ms=4, color=INK, label=label)
     ring = {"mfc": "none", "mec": "#D55E00", "mew": 1.6, "ms": 9, "ls": ""}
     ax.plot(table["study"], places, marker="o", label="the study's run", **ring)
     ax.plot([], [], color=FAINT, lw=5, alpha=0.5, label="95 % interval of one new run")
