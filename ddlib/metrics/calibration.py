@@ -4,8 +4,6 @@ Choose on one set (valid), report on another (test). Labels are 0 (real) and 1 (
 P(fake), both (N,); `ddlib.metrics.roc_auc.check_scores` raises ValueError for others.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -5,8 +5,6 @@ by a program and checked by people; they are no facts about the persons shown, a
 for a group are the data set's own.
 """
 
-from __future__ import annotations
-
 from pathlib import PurePosixPath
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Results as text: names in words, numbers with their intervals, short tables."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 MEASURES = ("accuracy", "recall_real", "recall_fake", "auc")

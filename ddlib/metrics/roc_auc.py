@@ -1,7 +1,5 @@
 """How well scores rank fakes above reals, independent of a threshold: AUC and its interval."""
 
-from __future__ import annotations
-
 from math import exp, log, nan, sqrt
 
 import numpy as np

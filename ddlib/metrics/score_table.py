@@ -4,8 +4,6 @@ A score is P(fake) and an image is called fake from `threshold` upward. Where a 
 accuracy, AUC and AP are NaN.
 """
 
-from __future__ import annotations
-
 from math import nan
 
 import numpy as np

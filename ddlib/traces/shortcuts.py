@@ -4,8 +4,6 @@ A detector is worth what it adds to the `metadata_baseline` (the blind null), a 
 on width, height, format, JPEG quality and bytes of a file.
 """
 
-from __future__ import annotations
-
 from math import nan
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Results with their 95 % intervals: as dots, beside the study's, as bars."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from ddlib.metrics.format import display_name

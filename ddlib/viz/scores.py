@@ -1,7 +1,5 @@
 """Charts of scores: their distribution, confusion, calibration, thresholds."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ddlib.metrics.format import display_name

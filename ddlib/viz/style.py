@@ -3,8 +3,6 @@
 Figures are made without pyplot, so nothing is shared, left open or shown twice.
 """
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Learning curves, and repeated runs beside the study's number."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """What a threshold does: a slider over the scores, and static views where nobody can slide."""
 
-from __future__ import annotations
-
 import base64
 import html
 

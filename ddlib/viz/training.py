@@ -1,7 +1,5 @@
 """Curves: training by epoch, measures against settings and perturbations, pixels deleted."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

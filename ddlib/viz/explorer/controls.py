@@ -4,8 +4,6 @@ All have a label and a tooltip and are reached with the Tab key. All but the fie
 core controls of ipywidgets.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The controls follow a new `State` at once; one thread works on the newest, and i
 through the event loop. Whatever goes wrong ends as a sentence in the page.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import html
