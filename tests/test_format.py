@@ -15,13 +15,8 @@ def test_a_proportion_comes_with_its_interval():
 
 @pytest.mark.parametrize(("flag", "ending"), [(True, " reaches the model"), (False, "")])
 def test_a_summary_leaves_empty_what_a_single_class_lacks(flag, ending):
-    row = {
-        "test_set": "sd21",
-        "n_real": 0,
-        "n_fake": 4,
-        "metadata_auc": 0.9,
-        "metadata_auc_reaches_model": flag,
-    }
+    row = {"test_set": "sd21", "n_real": 0, "n_fake": 4}
+    row |= {"metadata_auc": 0.9, "metadata_auc_reaches_model": flag}
     for measure in MEASURES:
         value = 0.5 if measure == "recall_fake" else float("nan")
         row |= {measure: value, f"{measure}_low": 0.15, f"{measure}_high": 0.85}

@@ -3,7 +3,6 @@
 from ddlib.metrics.calibration import (
     ece,
     evaluate_reject_band,
-    nll,
     probability,
     reject_band,
     reliability,
@@ -11,7 +10,15 @@ from ddlib.metrics.calibration import (
     threshold_at_fpr,
     youden,
 )
-from ddlib.metrics.format import display_name, p_text, percent, styled, summary, with_interval
+from ddlib.metrics.format import (
+    column_with_interval,
+    display_name,
+    p_text,
+    percent,
+    styled,
+    summary,
+    with_interval,
+)
 from ddlib.metrics.intervals import bootstrap_interval, wilson
 from ddlib.metrics.roc_auc import auc, check_scores
-from ddlib.metrics.score_table import agreement, compare, real_is_positive, score_table
+from ddlib.metrics.score_table import agreement, compare, score_table

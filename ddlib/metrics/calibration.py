@@ -4,8 +4,6 @@ Choose on one set (valid), report on another (test). Labels are 0 (real) and 1 (
 P(fake), both (N,); `ddlib.metrics.roc_auc.check_scores` raises ValueError for others.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -61,12 +59,6 @@ def probability(logits, temperature: float = 1.0) -> np.ndarray:
     return expit(np.asarray(logits, np.float64) / temperature)
 
 
-def nll(labels, values, temperature: float = 1.0) -> float:
-    """Return the mean negative log likelihood (nats) under sigmoid(logit / temperature)."""
-    scaled = np.asarray(values, dtype=np.float64) / temperature
-    return float(np.mean(np.logaddexp(0, scaled) - np.asarray(labels) * scaled))
-
-
 def temperature(labels, values) -> float:
     """Return the temperature T that fits sigmoid(logit / T) best (Guo et al. 2017).
 
@@ -81,12 +73,13 @@ def temperature(labels, values) -> float:
         raise ValueError("a logit is NaN or infinite; check the model's input")
     labels, _ = check_scores(labels, np.zeros(len(values)))
     _need_both(labels)
-    best = minimize_scalar(
-        lambda log_t: nll(labels, values, np.exp(log_t)),
-        bounds=np.log(TEMPERATURES),
-        method="bounded",
-        options={"xatol": 1e-9},
-    )
+
+    def loss(log_t: float) -> float:  # mean negative log likelihood
+        scaled = values / np.exp(log_t)
+        return np.mean(np.logaddexp(0, scaled) - labels * scaled)
+
+    ends, options = np.log(TEMPERATURES), {"xatol": 1e-9}
+    best = minimize_scalar(loss, bounds=ends, method="bounded", options=options)
     return float(np.exp(best.x))
 
 
@@ -138,8 +131,7 @@ def verdicts(scores, band: tuple[float, float]) -> np.ndarray:
     low, high = band
     if not low <= high:
         raise ValueError(f"band {band} is upside down; give (low, high) with low <= high")
-    scores = np.asarray(scores, dtype=np.float64)
-    return np.array(VERDICTS)[(scores >= low).astype(int) + (scores >= high)]
+    return np.array(VERDICTS)[np.digitize(scores, band)]
 
 
 def evaluate_reject_band(labels, scores, band: tuple[float, float]) -> dict:

@@ -5,9 +5,6 @@ by a program and checked by people; they are no facts about the persons shown, a
 for a group are the data set's own.
 """
 
-from __future__ import annotations
-
-import re
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -47,13 +44,12 @@ def false_accusations(labels: pd.Series, scores, threshold: float = 0.5) -> pd.D
         interval (low, high). Values without a photograph are left out.
     """
     called = pd.Series(np.asarray(scores, float) >= threshold, index=labels.index)[labels.notna()]
-    age, sex, group = zip(*(map(int, re.split("_", text)) for text in labels.dropna()), strict=True)
-    places = np.searchsorted(BANDS, age, side="right") - 1
+    age, sex, group = zip(*(map(int, text.split("_")) for text in labels.dropna()), strict=True)
     names = [f"{low} to {high - 1}" for low, high in zip(BANDS, BANDS[1:], strict=False)]
     names[-1] = f"{BANDS[-2]} and over"
     values = {
         "all": pd.Categorical(["all"] * len(called)),
-        "age": pd.Categorical.from_codes(places, names),
+        "age": pd.cut(age, BANDS, right=False, labels=names),
         "sex": pd.Categorical.from_codes(sex, SEXES),
         "group": pd.Categorical.from_codes(group, GROUPS),
     }

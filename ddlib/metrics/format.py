@@ -1,7 +1,5 @@
 """Results as text: names in words, numbers with their intervals, short tables."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 MEASURES = ("accuracy", "recall_real", "recall_fake", "auc")
@@ -92,6 +90,24 @@ def with_interval(value: float, low: float, high: float) -> str:
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def column_with_interval(table: pd.DataFrame, value: str, ends=None) -> pd.Series:
+    """Return a column and its interval as text, empty where the value is missing.
+
+    The interval lies in ``<value>_low`` and ``<value>_high``, or in the two columns that `ends`
+    names.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"auc": [0.941, None], "auc_low": [0.938, None], "auc_high": 0.944})
+    >>> column_with_interval(table, "auc").tolist()
+    ['0.941 [0.938, 0.944]', '']
+    """
+    low, high = ends or (f"{value}_low", f"{value}_high")
+    rows = table[[value, low, high]].to_numpy(float)
+    texts = ["" if pd.isna(row[0]) else with_interval(*row) for row in rows]
+    return pd.Series(texts, table.index)
+
+
 def percent(value: float, low: float, high: float) -> str:
     """Return a proportion with its 95 % interval in words.
 
@@ -124,11 +140,11 @@ def summary(rows: pd.DataFrame, measures=MEASURES) -> pd.DataFrame:
     """
     table = pd.DataFrame({"reals": rows["n_real"].astype(int), "fakes": rows["n_fake"].astype(int)})
     for name in measures:
-        triples = rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
-        texts = ["" if pd.isna(triple[0]) else with_interval(*triple) for triple in triples]
-        table[display_name(name)] = texts
+        table[display_name(name)] = column_with_interval(rows, name)
     if "metadata_auc" in rows:
-        table["blind null AUC"] = [_metadata_auc(row) for row in rows.to_dict("records")]
+        area = ["" if pd.isna(value) else f"{value:.3f}" for value in rows["metadata_auc"]]
+        reaches = rows["metadata_auc_reaches_model"].astype(str) == "True"
+        table["blind null AUC"] = area + reaches.map({True: " reaches the model", False: ""})
     table.index = pd.Index(rows["test_set"].map(display_name), name="test set")
     return table
 
@@ -163,10 +179,3 @@ def to_markdown(table: pd.DataFrame) -> str:
     """
     lines = [list(table), ["---"] * table.shape[1], *table.to_numpy().tolist()]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def _metadata_auc(row: dict) -> str:
-    if pd.isna(row["metadata_auc"]):
-        return ""
-    reaches = str(row["metadata_auc_reaches_model"]) == "True"
-    return f"{row['metadata_auc']:.3f}" + (" reaches the model" if reaches else "")

@@ -1,7 +1,5 @@
 """95 % intervals: of a proportion, of the difference of two, of a mean."""
 
-from __future__ import annotations
-
 from math import nan, sqrt
 
 import numpy as np

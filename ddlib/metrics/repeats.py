@@ -1,7 +1,5 @@
 """Repeated trainings: intervals over seeds, the prediction of a new run, learning curves."""
 
-from __future__ import annotations
-
 from math import nan, sqrt
 
 import numpy as np

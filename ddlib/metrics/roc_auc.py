@@ -1,7 +1,5 @@
 """How well scores rank fakes above reals, independent of a threshold: AUC and its interval."""
 
-from __future__ import annotations
-
 from math import exp, log, nan, sqrt
 
 import numpy as np
@@ -59,7 +57,10 @@ def auc(labels, scores) -> tuple[float, float, float]:
     area = float(fakes.mean())
     if area in (0.0, 1.0):
         return area, *wilson(int(area * n), n)
-    reach = Z95 * sqrt(_variance(fakes, reals)) / (area * (1 - area))
+    if n == 1:
+        return area, nan, nan
+    variance = fakes.var(ddof=1) / len(fakes) + reals.var(ddof=1) / len(reals)
+    reach = Z95 * sqrt(variance) / (area * (1 - area))
     middle = log(area / (1 - area))
     low, high = (1 / (1 + exp(-(middle + side * reach))) for side in (-1, 1))
     return area, low, high
@@ -74,9 +75,3 @@ def _placements(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     below = (ranks[fake] - rankdata(scores[fake])) / np.sum(~fake)
     above = 1 - (ranks[~fake] - rankdata(scores[~fake])) / np.sum(fake)
     return below, above
-
-
-def _variance(fakes: np.ndarray, reals: np.ndarray) -> float:
-    if min(len(fakes), len(reals)) < 2:
-        return nan
-    return float(fakes.var(ddof=1) / len(fakes) + reals.var(ddof=1) / len(reals))

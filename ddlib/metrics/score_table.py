@@ -4,8 +4,6 @@ A score is P(fake) and an image is called fake from `threshold` upward. Where a 
 accuracy, AUC and AP are NaN.
 """
 
-from __future__ import annotations
-
 from math import nan
 
 import numpy as np
@@ -36,7 +34,9 @@ def score_table(labels, scores, threshold: float = 0.5) -> dict:
     (1.0, 0.5, 0.75)
     """
     labels, scores = check_scores(labels, scores)
-    tp, fp, tn, fn = _counts(labels, scores, threshold)
+    called, fake = scores >= threshold, labels == FAKE
+    cells = (called & fake, called & ~fake, ~called & ~fake, ~called & fake)
+    tp, fp, tn, fn = (int(cell.sum()) for cell in cells)
     both = tn + fp > 0 and tp + fn > 0
     result = {"n_real": tn + fp, "n_fake": tp + fn}
     result |= share_with_interval("accuracy", tp + tn if both else 0, len(labels) if both else 0)
@@ -48,24 +48,8 @@ def score_table(labels, scores, threshold: float = 0.5) -> dict:
     if both:
         from sklearn.metrics import average_precision_score
 
-        result["ap"] = float(average_precision_score(labels == FAKE, scores))
+        result["ap"] = float(average_precision_score(fake, scores))
     return result | {"tp": tp, "fp": fp, "tn": tn, "fn": fn, "threshold": float(threshold)}
-
-
-def real_is_positive(labels, scores) -> dict:
-    """Return accuracy, precision, recall and f1 at 0.5 as the study had them: real is positive.
-
-    Its folder order made real = 1. NaN where undefined.
-    """
-    labels, scores = check_scores(labels, scores)
-    tp, fp, tn, fn = _counts(labels, scores, 0.5)
-    both = tn + fp > 0 and tp + fn > 0
-    return {
-        "accuracy": (tp + tn) / len(labels) if both else nan,
-        "precision": _ratio(tn, tn + fn) if both else nan,
-        "recall": _ratio(tn, tn + fp),
-        "f1": _ratio(2 * tn, 2 * tn + fn + fp) if both else nan,
-    }
 
 
 def compare(labels, scores_a, scores_b, threshold: float = 0.5) -> dict:
@@ -136,15 +120,4 @@ def agreement(scores, reference_scores, labels=None, threshold: float = 0.5) -> 
 def share_with_interval(name: str, k: int, n: int) -> dict:
     """Return k / n under `name`, and its 95 % Wilson interval under name_low and name_high."""
     low, high = wilson(k, n)
-    return {name: _ratio(k, n), f"{name}_low": low, f"{name}_high": high}
-
-
-def _counts(labels, scores, threshold) -> tuple[int, int, int, int]:
-    """Return tp, fp, tn, fn."""
-    called, fake = scores >= threshold, labels == FAKE
-    cells = (called & fake, called & ~fake, ~called & ~fake, ~called & fake)
-    return tuple(int(cell.sum()) for cell in cells)
-
-
-def _ratio(k: int, n: int) -> float:
-    return k / n if n else nan
+    return {name: k / n if n else nan, f"{name}_low": low, f"{name}_high": high}

@@ -7,6 +7,5 @@ from ddlib.traces.shortcuts import (
     leaks,
     metadata_baseline,
     metadata_reaches_model,
-    rows_by_class,
 )
 from ddlib.traces.spectrum import mean_spectrum, residual, spectra_by_preparation

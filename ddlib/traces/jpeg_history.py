@@ -1,7 +1,5 @@
 """What an image's pixels reveal of its JPEG history, and how much of an ELA map is merely edges."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -4,8 +4,6 @@ A detector is worth what it adds to the `metadata_baseline` (the blind null), a 
 on width, height, format, JPEG quality and bytes of a file.
 """
 
-from __future__ import annotations
-
 from math import nan
 
 import numpy as np
@@ -84,22 +82,6 @@ def metadata_reaches_model(model_auc: float, baseline: dict) -> bool:
     either is NaN.
     """
     return bool(baseline["high"] >= model_auc)
-
-
-def rows_by_class(labels, of_reals: np.ndarray, of_fakes: np.ndarray) -> np.ndarray:
-    """Return the rows of two feature tables: the first one's for reals, the second's for fakes.
-
-    Examples
-    --------
-    >>> rows_by_class([0, 1], np.array([[1.0], [1.0]]), np.array([[2.0], [2.0]])).ravel().tolist()
-    [1.0, 2.0]
-    """
-    labels = np.asarray(labels)
-    if not len(labels) == len(of_reals) == len(of_fakes):
-        raise ValueError(
-            f"{len(labels)} labels, {len(of_reals)} and {len(of_fakes)} rows: the three must agree"
-        )
-    return np.where((labels == FAKE)[:, None], of_fakes, of_reals)
 
 
 def cross_val_scores(

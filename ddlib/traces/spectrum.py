@@ -6,8 +6,6 @@ A logistic regression on the radial spectra of single images, which show no face
 generators, of resizing and of JPEG within a second: it exposes what a benchmark can be solved by.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ddlib.data.cache import Cache

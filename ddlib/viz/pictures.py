@@ -3,8 +3,6 @@
 Figures that show people are for notebooks' executed copies and are not committed.
 """
 
-from __future__ import annotations
-
 import textwrap
 
 import numpy as np

@@ -1,23 +1,11 @@
 """Results with their 95 % intervals: as dots, beside the study's, as bars."""
 
-from __future__ import annotations
-
 import pandas as pd
-from matplotlib.lines import Line2D
 
 from ddlib.metrics.format import display_name
-from ddlib.viz.style import (
-    BAND,
-    COLORS,
-    INK,
-    OTHERS,
-    chart,
-    error_bars,
-    legend,
-    series_style,
-    with_style,
-)
+from ddlib.viz.style import COLORS, INK, OTHERS, chart, error_bars, legend, series_style, with_style
 
+_BAND = "#f4f4f4"  # behind every other line
 _HOLLOW = {"mfc": "white", "mew": 1.2, "ms": 9, "ls": ""}
 
 
@@ -68,14 +56,13 @@ def result_dots(
     interval = ", with 95 % interval" if low.notna().any() else ""  # the study gives none
     axes[-1][0].set_xlabel(display_name(value) + interval)
     axes[-1][0].set_xlim(min(0, low.min()) - 0.02, 1.02)  # a correlation may be negative
-    handles = [
-        Line2D([], [], color=style["color"], marker=style["marker"], label=display_name(name, by))
-        for name, style in styles.items()
-    ]
+    for name, style in styles.items():  # the legend shows markers without an interval
+        look = {"color": style["color"], "marker": style["marker"]}
+        axes[0][0].plot([], [], label=display_name(name, by), **look)
     if hollow:
         label = f"{hollow_label} (hollow)"
-        handles.append(Line2D([], [], marker="o", mec=INK, label=label, **_HOLLOW))
-    legend(figure, handles)
+        axes[0][0].plot([], [], marker="o", mec=INK, label=label, **_HOLLOW)
+    legend(figure)
     return figure
 
 
@@ -147,7 +134,7 @@ def _draw_dots(ax, table, value: str, by: str, hollow: str | None, styles: dict)
     names = list(dict.fromkeys(table["line"]))
     step = 0.74 / max(len(styles), 2)
     for place in range(0, len(names), 2):
-        ax.axhspan(place - 0.5, place + 0.5, color=BAND, lw=0, zorder=0)
+        ax.axhspan(place - 0.5, place + 0.5, color=_BAND, lw=0, zorder=0)
     for i, (group, style) in enumerate(styles.items()):
         own = table[table[by].astype(str) == group]
         y = own["line"].map(names.index) + (i - (len(styles) - 1) / 2) * step

@@ -1,25 +1,11 @@
-"""Charts of scores: their distribution, confusion, calibration, thresholds, robustness."""
-
-from __future__ import annotations
+"""Charts of scores: their distribution, confusion, calibration, thresholds."""
 
 import numpy as np
-import pandas as pd
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.roc_auc import check_scores
 from ddlib.protocol import FAKE, REAL
-from ddlib.viz.style import (
-    COLORS,
-    DASHES,
-    FAINT,
-    INK,
-    chart,
-    draw_series,
-    error_bars,
-    legend,
-    series_style,
-    with_style,
-)
+from ddlib.viz.style import COLORS, FAINT, INK, chart, error_bars, legend, series_style, with_style
 
 _HATCHES = {REAL: ("real", ""), FAKE: ("fake", "////")}
 
@@ -34,7 +20,6 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
 
     columns, rows = min(2, len(sets)), -(-len(sets) // 2)
     figure, axes = chart(0.9 + 1.75 * rows, rows, columns, title, sharey=True)
-    handles = {}
     for ax, (name, (labels, scores)) in zip(axes.flat, sets.items(), strict=False):
         labels, scores = check_scores(labels, scores)
         counts = []
@@ -45,14 +30,13 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
                 look = {"color": COLORS[word], "edgecolor": COLORS[word], "hatch": hatch}
                 kind = {"bins": np.linspace(0, 1, 26), "stat": "percent", "element": "step"}
                 sns.histplot(x=own, ax=ax, alpha=0.3, label=word, **kind, **look)
-        handles |= dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
-        line = ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3g}")
+        ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3g}")
         ax.set_title(f"{display_name(name)}: {', '.join(counts)}")
         ax.set(xlim=(0, 1), xlabel="score, P(fake)", ylabel="")
     for ax in axes.flat[len(sets) :]:
         ax.set_visible(False)
     figure.supylabel("share of the class (%)", fontsize=9.5)
-    legend(figure, [*(handles[word] for word, _ in _HATCHES.values() if word in handles), line])
+    legend(figure, first=("real", "fake"))
     return figure
 
 
@@ -66,17 +50,10 @@ def confusion(counts: dict, title: str = ""):
     shares = cells / np.maximum(totals, 1)
     texts = [f"{n:,}\n{share:.1%}" for n, share in zip(cells.flat, shares.flat, strict=True)]
     figure, axes = chart(2.6, title=title)
-    look = {
-        "fmt": "",
-        "cmap": "Greys",
-        "vmin": 0,
-        "vmax": 1.15,
-        "cbar": False,
-        "lw": 1,
-        "linecolor": FAINT,
-    }
+    look = {"fmt": "", "cmap": "Greys", "vmin": 0, "vmax": 1.15, "cbar": False}
     names = [f"{word}\n(n={n:,})" for word, n in zip(("real", "fake"), totals.flat, strict=True)]
-    ax = sns.heatmap(shares, annot=np.reshape(texts, (2, 2)), ax=axes[0][0], **look)
+    texts = np.reshape(texts, (2, 2))
+    ax = sns.heatmap(shares, annot=texts, ax=axes[0][0], lw=1, linecolor=FAINT, **look)
     ax.set_xticklabels(["called real", "called fake"])
     ax.set_yticklabels(names, rotation=0)
     return figure
@@ -117,39 +94,9 @@ def thresholds(labels, scores, marks: dict | None = None, title: str = ""):
     ax.plot(cuts, alarms, color=COLORS["real"], label=f"reals called fake (n={len(real):,})")
     ax.plot(cuts, misses, "--", color=COLORS["fake"], label=f"fakes called real (n={len(fake):,})")
     for place, (name, cut) in enumerate((marks or {}).items(), 2):  # after the dashes of the curves
-        label = f"{name}: {cut:.3f}"
-        ax.axvline(min(cut, 1), color=FAINT, lw=1.2, ls=DASHES[place % 7], label=label)
+        label, dash = f"{name}: {cut:.3f}", series_style(name, place)["linestyle"]
+        ax.axvline(min(cut, 1), color=FAINT, lw=1.2, ls=dash, label=label)
     ax.set(xlabel="threshold on the score, P(fake)", ylabel="share of the class")
     ax.set(xlim=(0, 1), ylim=(-0.02, 1.02))
     legend(figure, columns=3)
-    return figure
-
-
-@with_style
-def robustness(table: pd.DataFrame, measures=("accuracy", "flips"), title: str = ""):
-    """Return measures against the strength of each kind of perturbation, harsher to the right.
-
-    A row of panels a measure, a curve a detector; the table is that of
-    `ddlib.deploy.robustness.sweep`.
-    """
-    kinds = [kind for kind in table["perturbation"].unique() if kind != "none"]
-    steps = [table.loc[table["perturbation"] == kind, "strength"].nunique() for kind in kinds]
-    ratios, height = [n + 1.5 for n in steps], 1.2 + 1.6 * len(measures)
-    shape = {"sharex": "col", "sharey": "row", "width_ratios": ratios}
-    figure, axes = chart(height, len(measures), len(kinds), title, **shape)
-    for row, measure in zip(axes, measures, strict=True):
-        row[0].set_ylabel(display_name(measure))
-        for ax, kind in zip(row, kinds, strict=True):
-            for place, (name, part) in enumerate(table.groupby("detector", sort=False)):
-                own = part[part["perturbation"].isin(["none", kind])]
-                ends = own[f"{measure}_low"], own[f"{measure}_high"]
-                n = "n={n_real} real, {n_fake} fake".format_map(own.iloc[0])
-                label = f"{display_name(name, 'detector')} ({n})"
-                draw_series(ax, name, place, label, range(len(own)), own[measure], *ends)
-            ticks = ["as is", *(f"{s:g}" for s in own["strength"].dropna())]
-            ax.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=8)
-            ax.set_ylim(-0.03, 1.03)
-    for ax, kind in zip(axes[-1], kinds, strict=True):
-        ax.set_xlabel(display_name(kind))
-    legend(figure, columns=2)
     return figure

@@ -3,8 +3,6 @@
 Figures are made without pyplot, so nothing is shared, left open or shown twice.
 """
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from ddlib._io import atomic_write
 
 WIDTH = 7.6  # inches, of every figure: the width of a notebook's output
 DPI = 150  # of the file; a notebook shows it at 100 to the inch
-INK, FAINT, BAND = "#222222", "#8a8a8a", "#f4f4f4"
+INK, FAINT = "#222222", "#8a8a8a"
 # One colour means one thing in all figures. Okabe and Ito 2008: told apart with every kind of
 # colour vision. Colour never stands alone: markers, dashes and hatches say the same in grey.
 COLORS = {
@@ -74,11 +72,12 @@ def chart(height: float, rows=1, columns=1, title="", **options):
 
 
 @with_style
-def legend(figure, handles=None, columns: int = 5) -> None:
-    """Put one legend under all panels; by default of all that is labelled, each label once."""
-    if handles is None:
-        pairs = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes)
-        handles = list({label: handle for each in pairs for handle, label in each}.values())
+def legend(figure, columns: int = 5, first=()) -> None:
+    """Put one legend of all that is labelled under all panels, each label once, `first` first."""
+    pairs = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes)
+    labelled = {label: handle for each in pairs for handle, label in each}
+    order = dict.fromkeys([*first, *labelled])
+    handles = [labelled[label] for label in order if label in labelled]
     figure.legend(handles=handles, loc="outside lower left", ncols=min(columns, len(handles)))
 
 

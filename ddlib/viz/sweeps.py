@@ -1,7 +1,5 @@
 """Learning curves, and repeated runs beside the study's number."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -10,6 +8,7 @@ from ddlib.metrics.repeats import power_law
 from ddlib.viz.style import FAINT, INK, chart, draw_series, legend, series_style, with_style
 
 PLANS = {"curve": "the protocol's epochs", "steps": "equal optimiser steps"}
+LAWS = {False: (":", "without a floor"), True: ((0, (6, 4)), "with a floor")}  # dash, words
 
 
 @with_style
@@ -36,11 +35,11 @@ def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
             laws = laws[laws["fitted_up_to"] == laws["fitted_up_to"].max()]
             n = np.geomspace(part["n"].max(), 100_000, 50)
             for law in laws.itertuples():
-                dash = (0, (6, 4)) if law.floor else ":"
+                dash, _ = LAWS[law.floor]
                 color = series_style(protocol, place)["color"]
                 ax.plot(n, power_law(n, law.a, law.b, law.c), color=color, ls=dash, lw=1.2)
         if len(fits):
-            for dash, words in ((":", "without a floor"), ((0, (6, 4)), "with a floor")):
+            for dash, words in LAWS.values():
                 ax.plot([], [], color=FAINT, ls=dash, lw=1.2, label=f"power law {words}")
             ring = {"mfc": "white", "mec": INK, "mew": 1.4, "ms": 8, "ls": ""}
             label = "the study, one run"
@@ -67,9 +66,8 @@ def new_runs(table: pd.DataFrame, title: str = ""):
         bar = {"color": FAINT, "lw": 7, "alpha": 0.5, "solid_capstyle": "butt"}
         ax.plot([row.new_run_low, row.new_run_high], [place, place], **bar)
         ax.plot([row.smallest, row.largest], [place, place], color=INK, lw=2)
-    ax.plot(
-        table["mean"], places, "o", ms=4, color=INK, label="mean of our runs; line: all of them"
-    )
+    label = "mean of our runs; line: all of them"
+    ax.plot(table["mean"], places, "o", ms=4, color=INK, label=label)
     ring = {"mfc": "none", "mec": "#D55E00", "mew": 1.6, "ms": 9, "ls": ""}
     ax.plot(table["study"], places, marker="o", label="the study's run", **ring)
     ax.plot([], [], color=FAINT, lw=5, alpha=0.5, label="95 % interval of one new run")

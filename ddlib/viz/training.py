@@ -1,6 +1,4 @@
-"""Curves: training by epoch, a measure against a setting, deletion and insertion of pixels."""
-
-from __future__ import annotations
+"""Curves: training by epoch, measures against settings and perturbations, pixels deleted."""
 
 import numpy as np
 import pandas as pd
@@ -65,4 +63,34 @@ def deletion_insertion(deletion: dict, insertion: dict, title: str = ""):
         ax.set(xlabel=words, xlim=(0, 1), ylim=(-0.03, 1.03))
     axes[0][0].set_ylabel("mean P(target class)")
     legend(figure)
+    return figure
+
+
+@with_style
+def robustness(table: pd.DataFrame, measures=("accuracy", "flips"), title: str = ""):
+    """Return measures against the strength of each kind of perturbation, harsher to the right.
+
+    A row of panels a measure, a curve a detector; the table is that of
+    `ddlib.deploy.robustness.sweep`.
+    """
+    kinds = [kind for kind in table["perturbation"].unique() if kind != "none"]
+    steps = [table.loc[table["perturbation"] == kind, "strength"].nunique() for kind in kinds]
+    ratios, height = [n + 1.5 for n in steps], 1.2 + 1.6 * len(measures)
+    shape = {"sharex": "col", "sharey": "row", "width_ratios": ratios}
+    figure, axes = chart(height, len(measures), len(kinds), title, **shape)
+    for row, measure in zip(axes, measures, strict=True):
+        row[0].set_ylabel(display_name(measure))
+        for ax, kind in zip(row, kinds, strict=True):
+            for place, (name, part) in enumerate(table.groupby("detector", sort=False)):
+                own = part[part["perturbation"].isin(["none", kind])]
+                ends = own[f"{measure}_low"], own[f"{measure}_high"]
+                n = "n={n_real} real, {n_fake} fake".format_map(own.iloc[0])
+                label = f"{display_name(name, 'detector')} ({n})"
+                draw_series(ax, name, place, label, range(len(own)), own[measure], *ends)
+            ticks = ["as is", *(f"{s:g}" for s in own["strength"].dropna())]
+            ax.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=8)
+            ax.set_ylim(-0.03, 1.03)
+    for ax, kind in zip(axes[-1], kinds, strict=True):
+        ax.set_xlabel(display_name(kind))
+    legend(figure, columns=2)
     return figure

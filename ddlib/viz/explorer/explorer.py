@@ -4,8 +4,6 @@ The controls follow a new `State` at once; one thread works on the newest, and i
 through the event loop. Whatever goes wrong ends as a sentence in the page.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import html
@@ -138,25 +136,23 @@ class Explorer:
         start = time.perf_counter()
         try:
             views, self.panels = render(state)
-            images = [panel.png for panel in self.panels]
+            shown = [(panel.html, panel.png) for panel in self.panels]
+            note = f"Answered in {1000 * (time.perf_counter() - start):.0f} ms."
         except Exception as error:  # told in the page: nobody waits for what a thread raises
-            self.panels = []
-            self._on_loop(self._show, state, [], [], [], error_message(error))
-        else:
-            took = f"Answered in {1000 * (time.perf_counter() - start):.0f} ms."
-            self._on_loop(self._show, state, views, self.panels, images, took)
+            views, self.panels, shown, note = [], [], [], error_message(error)
+        self._on_loop(self._show, state, views, shown, note)
         for thumb, picture in zip(self.controls.thumbs, page, strict=False):
             if state is self.state:
                 self._on_loop(setattr, thumb, "value", gallery.thumbnail(picture))
 
-    def _show(self, state: State, views: list, panels: list, images: list, note: str) -> None:
+    def _show(self, state: State, views: list, shown: list, note: str) -> None:
         """Put an answer on the screen, or the sentence about why there is none."""
         c = self.controls
         for number, box in enumerate(c.panels):
-            box.layout.display = "" if number < len(panels) else "none"
-        for box, panel, png in zip(c.panels, panels, images, strict=False):
-            words, image = box.children
-            words.value, image.value = panel.html, png
+            box.layout.display = "" if number < len(shown) else "none"
+        for box, answer in zip(c.panels, shown, strict=False):
+            for part, value in zip(box.children, answer, strict=True):
+                part.value = value
         c.save.disabled, c.said.value = not views, note if views else ""
         if not views:
             self._say("No answer.", note)

@@ -1,7 +1,5 @@
 """The models and pictures that the explorer offers: a study's own, and the shipped detectors."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path

@@ -3,8 +3,6 @@
 Nothing is said by colour alone: verdict and zones are written, the hottest part has an outline.
 """
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 from html import escape

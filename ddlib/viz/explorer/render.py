@@ -5,8 +5,6 @@ Each step is cached: reading the file, changing the picture, the network's forwa
 opacity, colours and layer never reach the network.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
