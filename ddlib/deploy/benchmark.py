@@ -7,6 +7,7 @@ does makes a round longer, never shorter. Random pixels are used; they cost what
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -58,16 +59,19 @@ def export_table(found: Detector, contents: dict[str, bytes], images, labels) ->
     return pd.DataFrame(rows).merge(times, on="kind", how="left")
 
 
-def cost_table(models: dict, rounds: int = 5) -> pd.DataFrame:
+def cost_table(builders: dict[str, Callable], rounds: int = 5) -> pd.DataFrame:
     """Return what networks cost: name, parameters, multiply_adds, megabytes and `latency`.
 
-    `models` maps names to Keras models of a fixed input size. Size and times are those of the
-    network as a LiteRT float32 model, for one image.
+    `builders` maps names to functions that make Keras models of a fixed input size. Size and times
+    are those of the network as a LiteRT float32 model, for one image.
     """
-    contents = {name: converted(model) for name, model in models.items()}
-    rows = [{"name": name} | cost(model) for name, model in models.items()]
-    table = pd.DataFrame(rows).assign(megabytes=[len(c) / MEGABYTE for c in contents.values()])
-    return table.merge(latency(contents, rounds), on="name")
+    contents, rows = {}, []
+    for name, build in builders.items():
+        model = build()
+        contents[name] = converted(model)
+        rows.append({"name": name} | cost(model) | {"megabytes": len(contents[name]) / MEGABYTE})
+        del model  # before the next is built: a large network takes 0.2 GB
+    return pd.DataFrame(rows).merge(latency(contents, rounds), on="name")
 
 
 def latency(contents: dict[str, bytes], rounds: int = 5) -> pd.DataFrame:
