@@ -30,6 +30,7 @@ _CLEANUP_SECONDS = 3
 # however it dies. The kernel watches papermill in turn.
 _PAPERMILL = """
 import os, runpy, sys, threading
+sys.modules["rfc3987_syntax"] = None  # it parses a grammar for a second; no notebook needs it
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
 runpy.run_module("papermill", run_name="__main__", alter_sys=True)
 """
@@ -159,8 +160,10 @@ def _wait(process: psutil.Popen, stop: Event) -> tuple[int, float]:
 
     try:
         while process.poll() is None:
-            peak = max(peak, resident())
-            if stop.wait(0.2):
+            peak = max(peak, resident())  # not often: it reads the whole list of processes
+            with suppress(psutil.TimeoutExpired):
+                process.wait(1)
+            if stop.is_set():
                 raise KeyboardInterrupt
     finally:
         resident()  # to know them all

@@ -119,13 +119,27 @@ def dataset(batches, shape, dtype, steps: int):
     """
     import tensorflow as tf
 
-    signature = (
-        tf.TensorSpec((None, *shape), tf.as_dtype(dtype)),
-        tf.TensorSpec((None,), tf.int64),
-        tf.TensorSpec((None,), tf.float32),
-    )
-    data = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    data = data.map(lambda x, y, w: (tf.cast(x, tf.float32), y, w))
+    # Not by `tf.data.Dataset.from_generator`: it has malloc return memory to the system at once,
+    # in the whole process from then on, and half of a training goes into getting it back.
+    numbers, passes = itertools.count(), {}  # of the passes, a generator each
+
+    def begin():
+        number = next(numbers)
+        passes[number] = batches()
+        return np.int64(number)
+
+    def step_of(number, step):
+        batch, labels, weights = next(passes[number] if step < steps - 1 else passes.pop(number))
+        return batch, labels.astype(np.int64), weights.astype(np.float32)
+
+    def tensors(number, step):
+        types = [tf.as_dtype(dtype), tf.int64, tf.float32]
+        x, labels, weights = tf.numpy_function(step_of, [number, step], types)
+        x = tf.ensure_shape(tf.cast(x, tf.float32), (None, *shape))
+        return x, tf.ensure_shape(labels, (None,)), tf.ensure_shape(weights, (None,))
+
+    data = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(begin, [], tf.int64))
+    data = data.flat_map(lambda n: tf.data.Dataset.range(steps).map(lambda step: tensors(n, step)))
     options = tf.data.Options()
     options.autotune.enabled = False  # nothing to tune, and it can sleep a second at an epoch's end
     data = data.with_options(options)

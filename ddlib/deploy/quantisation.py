@@ -122,11 +122,13 @@ def _patches(layer, x) -> np.ndarray:
     """Return patches of (N, H, W, C) that a convolution weighs: (G, places, K)."""
     side, step = layer.kernel_size[0], layer.strides[0]
     step *= 3 if x.shape[1] > _LARGE else 1
-    patches = keras.ops.image.extract_patches(x, side, 1, padding=layer.padding)
-    patches = keras.ops.convert_to_numpy(patches)[:, ::step, ::step]  # (N, h, w, k k C)
+    margin = side // 2 if layer.padding == "same" else 0
+    x = np.pad(keras.ops.convert_to_numpy(x), ((0, 0), (margin,) * 2, (margin,) * 2, (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(1, 2))
+    patches = windows[:, ::step, ::step].transpose(0, 1, 2, 4, 5, 3)  # (N, h, w, k, k, C)
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return patches.reshape(-1, side * side, x.shape[-1]).transpose(2, 0, 1)
-    return patches.reshape(1, -1, patches.shape[-1])
+    return patches.reshape(1, -1, side * side * x.shape[-1])
 
 
 def as_rows(layer, kernel: np.ndarray) -> np.ndarray:
