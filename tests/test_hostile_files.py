@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 from ddlib._io import ordered_parallel_map
 from ddlib.images import read
 from ddlib.images.integrity import MAX_SCANS
-from ddlib.images.read import ImageError, decode_image, open_image, probe_opened, read_image
+from ddlib.images.read import ImageError, decode_image, decode_with_facts, read_image
 
 
 def scene(seed, height=70, width=90):
@@ -40,12 +40,6 @@ def chunk(name, data):
 def with_chunk(png, name, data, place=33):
     """Insert a chunk; by default after the header."""
     return png[:place] + chunk(name, data) + png[place:]
-
-
-def facts_of(data, name="image"):
-    """Return what the header in a file's bytes says."""
-    with open_image(data, name) as opened:
-        return probe_opened(opened, data)
 
 
 SAMPLES = {
@@ -99,7 +93,7 @@ def outcome(path):
         assert str(path) in str(error)
         return str(error)
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
-    facts = facts_of(path.read_bytes(), path)
+    facts = decode_with_facts(path.read_bytes())[1]
     assert (facts["height"], facts["width"]) == image.shape[:2]
     return image.shape, image.tobytes()
 

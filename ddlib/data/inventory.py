@@ -18,14 +18,7 @@ import pandas as pd
 
 from ddlib._io import atomic_write, ordered_parallel_map, ordered_process_map, read_json
 from ddlib.images.phash import perceptual_hash
-from ddlib.images.read import (
-    MIN_SIDE,
-    ImageError,
-    decode_opened,
-    open_image,
-    probe_opened,
-    read_bytes,
-)
+from ddlib.images.read import MIN_SIDE, ImageError, decode_with_facts, read_bytes
 from ddlib.protocol import INVENTORY
 
 FACTS = ("width", "height", "format", "bytes", "jpeg_quality", "sha256", "phash")
@@ -83,17 +76,13 @@ def _read_one(root: Path, key: tuple) -> dict:
     row = dict.fromkeys(_COLUMNS) | dict(zip(_KEY, key, strict=True))
     try:
         data = read_bytes(path)
-        row |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        with open_image(data, path) as opened:
-            row |= probe_opened(opened, data)
-            picture = decode_opened(opened, data, path)
-        row |= {"height": picture.height, "width": picture.width}
-        row["phash"] = perceptual_hash(picture)
+        picture, facts = decode_with_facts(data, path)
     except ImageError as error:
-        row["problem"] = str(error).removeprefix(f"{path}: ")
-        return row
-    if min(row["width"], row["height"]) < MIN_SIDE:
-        size = f"{row['width']} x {row['height']}"
+        return row | {"problem": str(error).removeprefix(f"{path}: ")}
+    row |= facts
+    row |= {"sha256": hashlib.sha256(data).hexdigest(), "phash": perceptual_hash(picture)}
+    if min(picture.size) < MIN_SIDE:
+        size = f"{picture.width} x {picture.height}"
         row["problem"] = f"{size} pixels is too small; sides of at least {MIN_SIDE} are used"
     return row
 

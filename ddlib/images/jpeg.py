@@ -8,20 +8,6 @@ from functools import cache, lru_cache
 import numpy as np
 from PIL import Image
 
-# The luminance table of the JPEG standard (ITU-T T.81, table K.1), row by row.
-_LUMINANCE = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-).ravel()
-
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     """Encode (H, W, 3) uint8 as JPEG of `quality` 1 to 100 with 4:2:0 subsampling."""
@@ -74,7 +60,7 @@ def check_image(image: np.ndarray) -> None:
 
 @cache
 def _standard_tables() -> np.ndarray:
-    """Return the IJG library's luminance tables of qualities 1 to 100, shape (100, 64)."""
-    quality = np.arange(1, 101)
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return np.clip((_LUMINANCE * scale[:, None] + 50) // 100, 1, 255)
+    """Return the luminance tables that Pillow writes for qualities 1 to 100, shape (100, 64)."""
+    grey = np.full((8, 8, 3), 128, np.uint8)
+    files = (io.BytesIO(encode_jpeg(grey, quality)) for quality in range(1, 101))
+    return np.array([Image.open(file).quantization[0] for file in files])

@@ -76,49 +76,36 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
     """Read an image from a file's bytes as `read_image` does; errors call it `name`."""
-    with open_image(data, name) as picture:
-        return np.array(decode_opened(picture, data, name))
+    return np.array(decode_with_facts(data, name)[0])
 
 
-def decode_opened(picture: Image.Image, data: bytes, name: str | os.PathLike) -> Image.Image:
-    """Read all of an image that `open_image` gave, as a PIL image of mode RGB."""
-    width, height = picture.size
-    with _one_large if width * height > LARGE else nullcontext():
+def decode_with_facts(
+    data: bytes, name: str | os.PathLike = "image"
+) -> tuple[Image.Image, dict[str, int | float | str]]:
+    """Read an image from a file's bytes as a PIL image of mode RGB, with facts about the file.
+
+    These are ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names the
+    content, ``bytes``, and ``jpeg_quality`` 1 to 100 (NaN unless JPEG).
+    """
+    name = os.fspath(name)
+    with _open(data, name) as picture:
+        width, height = picture.size
         try:
-            if picture.format in ("JPEG", "MPO"):
-                load_jpeg(picture, data)
-            picture.load()
-            return _to_rgb(_upright(picture), os.fspath(name))  # its pixels outlive the open file
+            with _one_large if width * height > LARGE else nullcontext():
+                if picture.format in ("JPEG", "MPO"):
+                    load_jpeg(picture, data)
+                picture.load()
+                image = _to_rgb(picture, name)  # its pixels outlive the open file
         except ImageError:
             raise
         except Exception as error:  # decoders raise errors of many kinds
             raise ImageError(
-                f"{os.fspath(name)}: the file is damaged or cut short ({error}); "
-                "fetch it again or remove it"
+                f"{name}: the file is damaged or cut short ({error}); fetch it again or remove it"
             ) from error
-
-
-def probe_opened(picture: Image.Image, data: bytes) -> dict:
-    """Return what the header of an image that `open_image` gave says.
-
-    Returns
-    -------
-    dict
-        ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names the
-        content, ``bytes``, and ``jpeg_quality`` 1 to 100 (NaN unless JPEG).
-    """
-    width, height = picture.size
-    if _orientation(picture) >= 5:  # those that swap the sides
-        width, height = height, width
-    tables = getattr(picture, "quantization", None)
-    quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
-    return {
-        "width": width,
-        "height": height,
-        "format": picture.format,
-        "bytes": len(data),
-        "jpeg_quality": quality,
-    }
+        tables = getattr(picture, "quantization", None)
+        quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
+        facts = {"width": image.width, "height": image.height, "format": picture.format}
+        return image, facts | {"bytes": len(data), "jpeg_quality": quality}
 
 
 def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarray:
@@ -189,9 +176,8 @@ def read_bytes(path) -> bytes:
     return data
 
 
-def open_image(data: bytes, name: str | os.PathLike = "image") -> Image.Image:
+def _open(data: bytes, name: str) -> Image.Image:
     """Open one of `FORMATS` by its content; nothing that an earlier file registered has a say."""
-    name = os.fspath(name)
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries set it for the whole process
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -234,25 +220,21 @@ def _formats(data: bytes) -> tuple[str, ...]:
     return ("HEIF",)
 
 
-def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; one that cannot be read is 1, as viewers take it."""
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF says; an orientation that cannot be read counts for none."""
     # Pillow turns a TIFF itself, and would decode a PNG without EXIF to look for it.
     if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
-        return 1
+        return picture
     picture.info.pop("xmp", None)  # where Pillow would look as well; few programs do
     try:
-        orientation = picture.getexif().get(_ORIENTATION)
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
     except Exception:  # Pillow raises errors of many kinds for EXIF that is damaged
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    orientation = _orientation(picture)
-    return picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
+        return picture
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
+    picture = _upright(picture)
     if picture.mode in ("F", "I"):
         kind = "floating-point" if picture.mode == "F" else "32-bit"
         raise ImageError(f"{name}: {kind} pixels have no known range; save it with 8 bits")
@@ -335,7 +317,7 @@ def _each_source(source) -> Iterator[Path | np.ndarray]:
         path = Path(source)
         yield from [path / name for name in list_images(path)] if path.is_dir() else [path]
     elif isinstance(source, Image.Image):
-        yield np.array(_to_rgb(_upright(source.copy()), "PIL image"))
+        yield np.array(_to_rgb(source.copy(), "PIL image"))
     elif isinstance(source, (list, tuple)):
         for each in source:
             yield from _each_source(each)
