@@ -43,18 +43,13 @@ class MissingImagesError(ManifestError):
 class Reason(StrEnum):
     """Why a file is not part of a manifest."""
 
-    BROKEN = "broken"  # missing, damaged, too small, or not the listed content
+    BROKEN = "broken"  # missing, damaged, too small, or not the listed content: look at it
     LISTED_TWICE = "listed twice"
     DUPLICATE = "duplicate"  # the same content in the same split
     NEAR_COPY = "near-copy"  # a test image that shows the same as one of train or valid
     SAME_PERSON = "same person"  # a training image of somebody in valid or test
     NOT_LISTED = "not listed"  # in the folder, but not in its manifest.csv
     UNKNOWN_LAYOUT = "unknown layout"
-
-    @property
-    def needs_mending(self) -> bool:
-        """Whether somebody should look at the file; the other reasons are ordinary."""
-        return self is Reason.BROKEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,20 +228,17 @@ def build_manifest(files, root, cache=None, progress=False) -> Manifest:
     problem = facts["problem"].astype(object)
     no_text = [path != path.encode("utf-8", "replace").decode() for path in files["path"]]
     problem[no_text] = "its name is not UTF-8, so that no table could hold it; rename it"
-    if "sha256" in files:
-        changed = files["sha256"].notna() & (files["sha256"] != facts["sha256"]) & problem.isna()
-        problem[changed] = "content differs from the listed sha256; fetch it again or list it anew"
+    changed = files["sha256"].notna() & (files["sha256"] != facts["sha256"]) & problem.isna()
+    problem[changed] = "content differs from the listed sha256; fetch it again or list it anew"
     broken = exclude(files["path"][problem.notna()], Reason.BROKEN, list(problem.dropna()))
-    table = files.drop(columns=["sha256", "phash"], errors="ignore").join(
-        facts.drop(columns="path")
-    )
+    table = files[[*GIVEN, "identity", "crop_share"]].join(facts.drop(columns="path"))
     table, drawn_twice = _fill_splits(table[problem.isna()])
     table, duplicates = drop_duplicates(table)
     excluded = pd.concat([again, broken, drawn_twice, duplicates], ignore_index=True)
     return Manifest(Path(root), table, excluded)
 
 
-def draw_splits(table: pd.DataFrame, seed: int = 0) -> pd.Series:
+def draw_splits(table: pd.DataFrame) -> pd.Series:
     """Return a split for each row: stratified by label, images of one identity together.
 
     Of each label a fifth of the identities becomes test and a tenth valid, at least one of each
@@ -257,7 +249,6 @@ def draw_splits(table: pd.DataFrame, seed: int = 0) -> pd.Series:
     ----------
     table : pandas.DataFrame
         With label, identity and sha256.
-    seed : int
 
     Returns
     -------
@@ -267,7 +258,7 @@ def draw_splits(table: pd.DataFrame, seed: int = 0) -> pd.Series:
     groups = pd.DataFrame({"name": identity, "label": table["label"]}).drop_duplicates("name")
     chosen = {}
     for _, names in groups.groupby("label")["name"]:
-        names = sorted(names, key=lambda name: hash_fraction(f"{seed}:{name}"))
+        names = sorted(names, key=lambda name: hash_fraction(f"0:{name}"))  # as by a seed of 0
         n = len(names)
         for split, share in SPLIT_SHARES.items():
             count = max(int(n >= 3), round(n * share))
@@ -289,22 +280,6 @@ def drop_duplicates(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table[~again], exclude(table["path"][again], Reason.DUPLICATE, reasons)
 
 
-def drop_shared_identities(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Exclude training images of people who are also in valid or test, and valid ones in test.
-
-    The splits that a data set came with are kept otherwise, so its test images never change.
-    """
-    known = table[table["identity"].notna()]
-    order = known["split"].map(SPLITS.index)
-    last = order.groupby([known["source"], known["identity"]]).transform("max")
-    leak = known[order < last]
-    reasons = [
-        f"same person as images of the {SPLITS[place]} split ({identity})"
-        for place, identity in zip(last[leak.index], leak["identity"], strict=True)
-    ]
-    return table.drop(leak.index), exclude(leak["path"], Reason.SAME_PERSON, reasons)
-
-
 def exclude(paths, kind: Reason, reason) -> pd.DataFrame:
     """Return a table of excluded files: path, kind, reason; one reason for all or one each."""
     columns = {"path": list(paths), "kind": kind.value, "reason": reason}
@@ -320,9 +295,9 @@ def check_manifest(manifest: Manifest) -> None:
         On an unknown label or split, a crop_share of 0 or above 1, a path outside the root, or the
         same image in two splits or under two labels; the message names the files.
     """
-    _check_values(manifest.table)
-    advice = "remove all but one of each"
-    _check_contradictions(manifest.table, "sha256", ["split", "label"], advice)
+    table = manifest.table
+    _check_values(table)
+    _check_contradictions(table, "sha256", ["split", "label"], "remove all but one of each")
 
 
 def hash_fraction(text: str) -> float:
@@ -333,22 +308,19 @@ def hash_fraction(text: str) -> float:
 def _checked_rows(files: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Return the listed rows with every column filled and every path in one spelling."""
     _require(files, GIVEN, f"the files of {root}")
-    files = files.reset_index(drop=True)
-    files = files.assign(
-        identity=files.get("identity", np.nan), crop_share=files.get("crop_share", np.nan)
-    )
+    columns = list(dict.fromkeys([*files.columns, *OPTIONAL]))
+    files = files.reset_index(drop=True).reindex(columns=columns)
     for column in files.columns.drop("path"):
         files[column] = files[column].astype(object).map(_stripped)
     for column, words in {"label": _LABEL_WORDS, "split": SPLIT_WORDS}.items():
         files[column] = [words.get(str(word).lower(), word) for word in files[column]]
-    if "sha256" in files:
-        # Windows writes it in capitals
-        files["sha256"] = [x.lower() if isinstance(x, str) else x for x in files["sha256"]]
+    # Windows writes a hash in capitals
+    files["sha256"] = [x.lower() if isinstance(x, str) else x for x in files["sha256"]]
     default = {"split": "train", "crop_share": 1.0}
     _check_values(files.fillna(default))
     files["crop_share"] = pd.to_numeric(files["crop_share"])
     spelled = _one_spelling(files["path"], root)
-    stated = [name for name in (*GIVEN[1:], *OPTIONAL) if name in files]
+    stated = [*GIVEN[1:], *OPTIONAL]
     _check_contradictions(files.assign(file=spelled), "file", stated, "list each file once")
     # what another row of the same file states
     files[stated] = files[stated].fillna(files.groupby(spelled)[stated].transform("first"))

@@ -33,7 +33,6 @@ THREADS = 8  # single files that are fetched at once
 MOST_FAILURES = 2 * THREADS  # in a row, until a server counts as silent
 PART = 1 << 24  # bytes of one request to a repository
 CHANGED = "changed: the content is not the listed one (SHA-256)"
-_LEFT_OUT = ["bytes", "sample"]  # of the list, in the folder's manifest
 
 
 def read_list(tier: str, without: Iterable[str] = ()) -> pd.DataFrame:
@@ -303,6 +302,6 @@ def _write_manifest(table: pd.DataFrame, folder: Path, work: Path) -> None:
     hashes = table["sha256"].where(table["box"] == "", "")
     for i, path in table["path"][table["box"] != ""].items():
         hashes[i] = file_digest(folder / path) if (folder / path).is_file() else ""
-    rows = table.assign(sha256=hashes).drop(columns=_LEFT_OUT)
+    rows = table.assign(sha256=hashes).drop(columns=["bytes", "sample"])
     text = rows.to_csv(index=False, lineterminator="\n")
     _write(text.encode(), folder / MANIFEST, work)

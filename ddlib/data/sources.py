@@ -26,7 +26,6 @@ from ddlib.data.manifest import (
     Reason,
     build_manifest,
     check_manifest,
-    drop_shared_identities,
     exclude,
     read_table,
 )
@@ -167,6 +166,22 @@ def folder_warnings(table: pd.DataFrame) -> list[str]:
             f"{printable(mixed[0])}; an edited photograph may be meant, a wrong label may not"
         )
     return lines
+
+
+def drop_shared_identities(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Exclude training images of people who are also in valid or test, and valid ones in test.
+
+    The splits that a data set came with are kept otherwise, so its test images never change.
+    """
+    known = table[table["identity"].notna()]
+    order = known["split"].map(SPLITS.index)
+    last = order.groupby([known["source"], known["identity"]]).transform("max")
+    leak = known[order < last]
+    reasons = [
+        f"same person as images of the {SPLITS[place]} split ({identity})"
+        for place, identity in zip(last[leak.index], leak["identity"], strict=True)
+    ]
+    return table.drop(leak.index), exclude(leak["path"], Reason.SAME_PERSON, reasons)
 
 
 def find_sets(root) -> dict[str, tuple[Path, dict[str, int]]]:
