@@ -28,7 +28,6 @@ GIVEN = ("path", "label", "source", "split")
 OPTIONAL = ("identity", "crop_share", "sha256")  # what a table may state besides
 COLUMNS = (*GIVEN, "identity", "crop_share", *FACTS)
 NEEDED = COLUMNS[:-1]  # all but the perceptual hash, which simulated images lack
-_LABEL_WORDS = {label: label for label in LABELS}  # in any case
 _TEXT = (*GIVEN, "identity", "format", "sha256", "phash")
 
 
@@ -124,10 +123,9 @@ class Manifest:
         """
         if n < 0:
             raise ManifestError(f"cannot draw {n} images")
-        rank = np.argsort(
-            [hash_fraction(f"{seed}:{sha}") for sha in self.table["sha256"]], kind="stable"
-        )
-        return Manifest(self.root, self.table.iloc[np.sort(rank[:n])])
+        drawn = [hash_fraction(f"{seed}:{sha}") for sha in self.table["sha256"]]
+        chosen = np.argsort(drawn, kind="stable")[:n]
+        return Manifest(self.root, self.table.iloc[np.sort(chosen)])
 
     def concat(self, other: Manifest) -> Manifest:
         """Return the rows of both; they must share their root."""
@@ -179,18 +177,17 @@ class Manifest:
 
 def read_table(csv, required) -> pd.DataFrame:
     """Read a CSV of images; text stays text ("00012" is no number), empty fields are missing."""
-    text = dict.fromkeys(_TEXT, str)
+    name, text = os.fspath(csv), dict.fromkeys(_TEXT, str)
     try:
         table = pd.read_csv(csv, dtype=text, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ManifestError(
-            f"{os.fspath(csv)}: not readable as CSV ({error}); save it as comma-separated UTF-8"
-        ) from error
-    _require(table, required, os.fspath(csv))
-    if twice := [name for name in required if f"{name}.1" in table]:
-        raise ManifestError(f"{os.fspath(csv)} has two columns {twice[0]}; keep one")
+        advice = "save it as comma-separated UTF-8"
+        raise ManifestError(f"{name}: not readable as CSV ({error}); {advice}") from error
+    _require(table, required, name)
+    if twice := [column for column in required if f"{column}.1" in table]:
+        raise ManifestError(f"{name} has two columns {twice[0]}; keep one")
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for row names
-        raise ManifestError(f"{os.fspath(csv)}: its rows have more cells than its first line")
+        raise ManifestError(f"{name}: its rows have more cells than its first line")
     return table.dropna(how="all")  # a row of commas alone
 
 
@@ -282,8 +279,7 @@ def drop_duplicates(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def exclude(paths, kind: Reason, reason) -> pd.DataFrame:
     """Return a table of excluded files: path, kind, reason; one reason for all or one each."""
-    columns = {"path": list(paths), "kind": kind.value, "reason": reason}
-    return pd.DataFrame(columns, dtype=object)
+    return pd.DataFrame({"path": list(paths), "kind": kind.value, "reason": reason}, dtype=object)
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -312,7 +308,7 @@ def _checked_rows(files: pd.DataFrame, root: Path) -> pd.DataFrame:
     files = files.reset_index(drop=True).reindex(columns=columns)
     for column in files.columns.drop("path"):
         files[column] = files[column].astype(object).map(_stripped)
-    for column, words in {"label": _LABEL_WORDS, "split": SPLIT_WORDS}.items():
+    for column, words in {"label": {x: x for x in LABELS}, "split": SPLIT_WORDS}.items():
         files[column] = [words.get(str(word).lower(), word) for word in files[column]]
     # Windows writes a hash in capitals
     files["sha256"] = [x.lower() if isinstance(x, str) else x for x in files["sha256"]]
@@ -366,11 +362,7 @@ def _check_values(table: pd.DataFrame) -> None:
     for column, (allowed, good) in rules.items():
         wrong = table[~good.astype(bool)]
         if len(wrong):
-            rows = [
-                f"{path} ({value})"
-                for path, value in zip(wrong["path"], wrong[column], strict=True)
-            ]
-            raise ManifestError(f"{column} must be {allowed}; not so: {_first(rows)}")
+            raise ManifestError(f"{column} must be {allowed}; not so: {_named(wrong, column)}")
 
 
 def _is_inside(path) -> bool:
@@ -387,9 +379,8 @@ def _check_contradictions(table: pd.DataFrame, key: str, columns: list[str], adv
         values = table.groupby(key)[column].transform("nunique")
         mixed = table[values > 1].sort_values([key, "path"])
         if len(mixed):
-            rows = [f"{row.path} ({getattr(row, column)})" for row in mixed.itertuples()]
             raise ManifestError(
-                f"the same image has more than one {column}: {_first(rows)}; {advice}"
+                f"the same image has more than one {column}: {_named(mixed, column)}; {advice}"
             )
 
 
@@ -402,6 +393,8 @@ def _require(table: pd.DataFrame, names, what: str) -> None:
         )
 
 
-def _first(rows: list[str], most: int = 6) -> str:
+def _named(rows: pd.DataFrame, column: str, most: int = 6) -> str:
+    """Return "path (value)" of the first rows, and how many there are besides."""
+    pairs = zip(rows["path"][:most], rows[column][:most], strict=True)
     more = f" and {len(rows) - most} more" if len(rows) > most else ""
-    return ", ".join(map(printable, rows[:most])) + more
+    return ", ".join(printable(f"{path} ({value})") for path, value in pairs) + more

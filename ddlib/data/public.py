@@ -73,8 +73,12 @@ def terms(table: pd.DataFrame) -> pd.DataFrame:
 
 def missing(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Return the listed pictures that are not in the folder, or not with the listed content."""
-    there = ordered_parallel_map(lambda row: _is_there(folder, row), table.itertuples())
-    return table[[not found for found in there]]
+
+    def is_missing(row) -> bool:
+        path = folder / row.path
+        return not (path.is_file() and _is_listed(path.read_bytes(), row))
+
+    return table[list(ordered_parallel_map(is_missing, table.itertuples()))]
 
 
 def fetch_tier(
@@ -115,13 +119,12 @@ def fetch_tier(
     work = folder.with_name(f".{tier}.download")
     with file_lock(folder):
         wanted = missing(table, folder)
-        require_space(folder, 2 * int(wanted["bytes"].sum()))  # once packed, once as pictures
+        size = int(wanted["bytes"].sum())
+        require_space(folder, 2 * size)  # once packed, once as pictures
         work.mkdir(exist_ok=True)
         _write_manifest(table, folder, work)
         problems: dict[str, str] = dict.fromkeys(wanted["path"], "")
-        with tqdm(
-            total=int(wanted["bytes"].sum()), unit="B", unit_scale=True, desc=tier, disable=None
-        ) as bar:
+        with tqdm(total=size, unit="B", unit_scale=True, desc=tier, disable=None) as bar:
             for way in ways:
                 bring = _single_files if "{file}" in way else _repository_files
                 for rows, data, problem in bring(way, _by_file(wanted), work):
@@ -290,11 +293,6 @@ def _opened(data: bytes):
         return Image.open(io.BytesIO(data)).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-
-
-def _is_there(folder: Path, row) -> bool:
-    path = folder / row.path
-    return path.is_file() and _is_listed(path.read_bytes(), row)
 
 
 def _write_manifest(table: pd.DataFrame, folder: Path, work: Path) -> None:

@@ -127,10 +127,9 @@ def open_folder(root, progress: bool = False, strict: bool = True) -> Manifest:
     table, same_person = drop_shared_identities(manifest.table)
     table, near = drop_near_copies(table)
     others = set(found).difference(manifest.table["path"], manifest.excluded["path"])
+    unreadable = "the folder cannot be read; change its permissions"
     parts = [manifest.excluded, same_person, near, exclude(sorted(others), kind, reason)]
-    parts.append(
-        exclude(closed, Reason.BROKEN, "the folder cannot be read; change its permissions")
-    )
+    parts.append(exclude(closed, Reason.BROKEN, unreadable))
     excluded = pd.concat(parts, ignore_index=True)
     manifest = Manifest(root, table, excluded)
     if strict:
@@ -147,8 +146,7 @@ def folder_warnings(table: pd.DataFrame) -> list[str]:
     """Return warnings of classes that a split lacks and of labels that something contradicts."""
     lines, there = [], set(zip(table["split"], table["label"], strict=True))
     for split in SPLITS:
-        lacking = [label for label in LABELS if (split, label) not in there]
-        if lacking:
+        if lacking := [label for label in LABELS if (split, label) not in there]:
             lines.append(f"warning: the split {split!r} has no {' and no '.join(lacking)} images")
     against = [
         path

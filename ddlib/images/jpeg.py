@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -39,12 +39,7 @@ def jpeg_quality(luminance_table) -> float:
     Exact for the tables of the Independent JPEG Group's library (Pillow, most software); for other
     tables it is the quality whose standard table has the nearest steps (mean absolute difference).
     """
-    return _nearest_quality(tuple(np.ravel(luminance_table).tolist()))
-
-
-@lru_cache  # most files of a folder have one of a few tables
-def _nearest_quality(steps: tuple) -> float:
-    distance = np.abs(_standard_tables() - np.asarray(steps, float)).mean(axis=1)
+    distance = np.abs(_standard_tables() - np.ravel(luminance_table)).mean(axis=1)
     return float(100 - np.argmin(distance[::-1]))  # of equals the higher quality
 
 

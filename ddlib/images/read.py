@@ -265,31 +265,25 @@ def list_images(root) -> list[str]:
     but not to one that they lie in. A folder that cannot be read is listed itself, with a slash at
     its end, so that reading it fails and names it.
     """
-    root, found = os.fspath(root), []
-    inside = {root: {os.path.realpath(root)}}  # of a folder: the real folders on the way to it
+    root = os.fspath(root)
+    return sorted(_images_below(root, "", {os.path.realpath(root)}))
 
-    def below(folder: str) -> str:
-        return "" if folder == root else os.path.relpath(folder, root).replace(os.sep, "/") + "/"
 
-    def list_unreadable(error: OSError) -> None:
-        if error.filename == root:
-            raise error
-        found.append(below(error.filename))
-
-    for folder, folders, names in os.walk(root, onerror=list_unreadable, followlinks=True):
-        way, entered, front = inside.pop(folder), [], below(folder)
-        for name in folders:
-            path = os.path.join(folder, name)  # noqa: PTH118
-            if name[0] != "." and (real := os.path.realpath(path)) not in way:
-                inside[path] = way | {real}
-                entered.append(name)
-        folders[:] = entered
-        found += [
-            front + name
-            for name in names
-            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
-        ]
-    return sorted(found)
+def _images_below(folder: str, front: str, way: set[str]) -> Iterator[str]:
+    """Yield what `list_images` lists of a folder; `way` holds the real folders that it lies in."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = front + entry.name
+            if entry.name.startswith("."):
+                continue
+            if not os.path.isdir(entry.path):  # noqa: PTH112
+                if os.path.splitext(path)[1].lower() in SUFFIXES:  # noqa: PTH122
+                    yield path
+            elif (real := os.path.realpath(entry.path)) not in way:
+                try:
+                    yield from _images_below(entry.path, f"{path}/", way | {real})
+                except OSError:
+                    yield f"{path}/"
 
 
 def read_images(source) -> list[np.ndarray]:
