@@ -37,6 +37,13 @@ def chunk(name, data):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
+def png(width, height, bits, colour, rows):
+    """Build a PNG from raw rows, for modes that Pillow cannot write or sizes nobody would."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + pixels
+
+
 def with_chunk(png, name, data, place=33):
     """Insert a chunk; by default after the header."""
     return png[:place] + chunk(name, data) + png[place:]
@@ -244,9 +251,7 @@ def test_the_one_transparent_grey_of_a_16_bit_png_lies_over_white():
     data = with_chunk(saved(Image.fromarray(grey), "PNG"), b"tRNS", struct.pack(">H", 1000))
     assert decode_image(data)[::8, ::8, 0].tolist() == [[255, 4], [156, 255]]
     rows = b"".join(b"\0" + struct.pack(">HHH", 300, 0, 0) * 4 for _ in range(4))
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
-    colour = chunk(b"tRNS", struct.pack(">HHH", 300, 0, 0)) + chunk(b"IDAT", zlib.compress(rows))
-    data = b"\x89PNG\r\n\x1a\n" + header + colour + chunk(b"IEND", b"")
+    data = with_chunk(png(4, 4, 16, 2, rows), b"tRNS", struct.pack(">HHH", 300, 0, 0))
     with pytest.raises(ImageError, match=r"x\.png: a transparent colour of 16 bits"):
         decode_image(data, "x.png")
 

@@ -2,12 +2,11 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
-from test_hostile_files import TURNED, chunk, saved
+from test_hostile_files import TURNED, png, saved
 
 from ddlib.images.read import (
     ImageError,
@@ -24,13 +23,6 @@ def image(rng):
     """A smooth (40, 60, 3) image whose four corners differ."""
     y, x = np.mgrid[:40, :60]
     return np.stack([x * 4, y * 6, 255 - x * 2 - y * 3], -1).clip(0, 255).astype(np.uint8)
-
-
-def png(width, height, bits, colour, rows):
-    """Build a PNG from raw rows, for modes that Pillow cannot write or sizes nobody would."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + header + pixels
 
 
 class TestReading:
@@ -127,11 +119,6 @@ class TestRefusing:
 
 
 class TestPixels:
-    def test_header_of_a_jpeg(self, image):
-        data = saved(Image.fromarray(image), "JPEG", quality=83)
-        expected = {"width": 60, "height": 40, "format": "JPEG", "bytes": len(data)}
-        assert decode_with_facts(data)[1] == expected | {"jpeg_quality": 83}
-
     def test_nearest_takes_the_pixels_that_keras_s_loader_takes(self, rng):
         large = rng.integers(0, 256, (512, 768, 3), dtype=np.uint8)
         rows, columns = (np.arange(4) + 0.5) * 128, (np.arange(4) + 0.5) * 192

@@ -170,11 +170,9 @@ def _checked(mirror: str) -> str:
 
 def _by_file(table: pd.DataFrame) -> list[list]:
     """Return the rows of each file of a repository; several cut-outs share their figure."""
-    place = ["repository", "commit", "file"]
-    rows = table.sort_values(place, kind="stable").itertuples()
-    return [
-        list(own) for _, own in groupby(rows, lambda row: (row.repository, row.commit, row.file))
-    ]
+    rows = list(table.itertuples())
+    places = table.groupby(["repository", "commit", "file"]).indices
+    return [[rows[place] for place in places[file]] for file in sorted(places)]
 
 
 def _address(way: str, row) -> str:

@@ -79,9 +79,7 @@ def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
     return np.array(decode_with_facts(data, name)[0])
 
 
-def decode_with_facts(
-    data: bytes, name: str | os.PathLike = "image"
-) -> tuple[Image.Image, dict[str, int | float | str]]:
+def decode_with_facts(data: bytes, name="image") -> tuple[Image.Image, dict]:
     """Read an image from a file's bytes as a PIL image of mode RGB, with facts about the file.
 
     These are ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names the
@@ -152,13 +150,11 @@ def center_crop(image: np.ndarray, share: float = 1.0) -> np.ndarray:
 
 def read_bytes(path) -> bytes:
     """Return a file's bytes; raise ImageError if it is no regular file, empty or too large."""
-    name, data = os.fspath(path), b""
+    name = os.fspath(path)
     try:
         status = Path(path).stat()
         regular = stat.S_ISREG(status.st_mode)  # reading a pipe or a device might never end
-        if regular and status.st_size <= MAX_BYTES:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+        data = Path(path).read_bytes() if regular and status.st_size <= MAX_BYTES else b""
     except FileNotFoundError as error:
         raise ImageError(f"{name}: there is no such file; check the path") from error
     except (OSError, ValueError) as error:  # no permission, a failing disk, NUL in a name
@@ -166,7 +162,7 @@ def read_bytes(path) -> bytes:
         raise ImageError(f"{name}: cannot be read ({reason}); check the path") from error
     if not regular:
         raise ImageError(f"{name}: not a regular file but a folder, pipe or device; give a file")
-    if max(status.st_size, len(data)) > MAX_BYTES:
+    if status.st_size > MAX_BYTES:
         raise ImageError(
             f"{name}: {status.st_size} bytes are too many; up to {MAX_BYTES} are read; make it "
             "smaller or remove it"
