@@ -76,8 +76,8 @@ def load_images(manifest: Manifest, protocol: Protocol, cache: Cache | None = No
 
     def load_block(block: Manifest):
         shape = (len(block), protocol.image_size, protocol.image_size, 3)
-        key, chunks = block_key(block, protocol), partial(prepare_all, block, protocol)
-        return cache.array("images", key, shape, np.uint8, chunks)
+        chunks = partial(prepare_all, block, protocol)
+        return cache.array("images", block_key(block, protocol), shape, np.uint8, chunks)
 
     return gather_blocks(manifest, load_block)
 
