@@ -38,7 +38,7 @@ def test_an_array_is_made_once_for_each_key_and_reads_like_any_array(tmp_path):
 
     for key in ({"a": 1}, {"a": 1}, {"a": 2}, {"a": 1, "b": 0}, {"a": 1}):
         stored = Cache(tmp_path).array("x", key, plain.shape, "float16", chunks)
-        assert (len(stored), stored.shape, stored.dtype) == (10, (10, 3, 2), np.float16)
+        assert (stored.shape, stored.dtype) == ((10, 3, 2), np.float16)
         for rows in (slice(None), slice(2, 7), slice(0, 0), [3], [9, 0, 1, 5, 5], [-1]):
             assert np.array_equal(stored[rows], plain[rows])
     assert len(made) == 3

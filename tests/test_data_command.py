@@ -29,15 +29,11 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, picture):
     """Four reals and four fakes alike in form."""
-    rng = np.random.default_rng(0)
     for split in ("train", "test"):
-        for place in ("real/phone", "fake/stylegan"):
-            for i in range(2):
-                path = tmp_path / "images" / split / place / f"{i}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+        for name in ("real/phone/0", "real/phone/1", "fake/stylegan/0", "fake/stylegan/1"):
+            picture(tmp_path / "images" / split / f"{name}.png", (32, 32))
     return tmp_path / "images"
 
 

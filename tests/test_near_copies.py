@@ -1,6 +1,7 @@
 """Near-copies: found after saving and resizing, kept out of test, and strangers left alone."""
 
 import io
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -80,14 +81,10 @@ def test_the_nearest_is_found_as_by_counting_one_by_one():
 
 
 def test_near_copies_are_kept_out_of_test_and_told(tmp_path):
-    for number, (split, label) in enumerate(
-        (split, label) for split in ("train", "valid", "test") for label in ("real", "fake")
-    ):
-        folder = tmp_path / split / label
-        folder.mkdir(parents=True)
-        for picture in range(3):
-            image = scene(10 * number + picture)
-            Image.fromarray(image).save(folder / f"{picture}.png")
+    for number, (split, label) in enumerate(product(("train", "valid", "test"), ("real", "fake"))):
+        (tmp_path / split / label).mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(scene(10 * number + i)).save(tmp_path / split / label / f"{i}.png")
     twin = Image.open(tmp_path / "train" / "fake" / "1.png").resize((100, 100))
     twin.save(tmp_path / "test" / "fake" / "twin.jpg", quality=70)
     edited = np.array(Image.open(tmp_path / "test" / "real" / "0.png"))

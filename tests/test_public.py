@@ -58,13 +58,9 @@ def upstream(tmp_path_factory):
         row |= {"box": f"{left} {top} 25 20", "bytes": 1500, "sample": 0}
         rows.append(row | {"sha256": hashlib.sha256(cut.tobytes()).hexdigest()})
     (root / "bob+art" / "unlisted.txt").write_text("unlisted")
-    for name in ("ann+faces", "bob+art"):
-        commit_all(root / name)
-    commits = {name: git(root / name.replace("/", "+"), "rev-parse", "HEAD").strip()
-               for name in ("ann/faces", "bob/art")}  # fmt: skip
     table = pd.DataFrame(rows)
-    table["commit"] = table["repository"].map(commits)
-    return root, table
+    commits = {name: commit_all(root / name.replace("/", "+")) for name in set(table["repository"])}
+    return root, table.assign(commit=table["repository"].map(commits))
 
 
 def git(folder, *words):
@@ -76,6 +72,7 @@ def commit_all(folder):
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
     git(folder, "-c", "user.name=n", "-c", "user.email=e@x", "commit", "--quiet", "-m", "x")
+    return git(folder, "rev-parse", "HEAD").strip()
 
 
 @pytest.fixture

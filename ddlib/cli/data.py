@@ -231,7 +231,7 @@ def _report_excluded(excluded: pd.DataFrame, everything: bool) -> int:
     """Print what was excluded, kind by kind; return how many files need mending."""
     problems = 0
     for kind, rows in excluded.groupby("kind", sort=False):
-        needs_mending = Reason(kind).needs_mending
+        needs_mending = kind == Reason.BROKEN
         problems += len(rows) if needs_mending else 0
         click.echo(f"{'problem' if needs_mending else 'note'}: {len(rows)} excluded ({kind})")
         shown = rows if everything or needs_mending else rows.head(SHOWN)

@@ -189,9 +189,6 @@ class StoredArray:
             raise CacheError(f"{path} is damaged ({error}); run `ddlib cache clear`") from error
         self.shape, self.dtype, self._start = header.shape, header.dtype, header.offset
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, rows) -> np.ndarray:
         """Return rows (slice or int array) as an array in memory."""
         return np.array(np.memmap(self._file, self.dtype, "r", self._start, self.shape)[rows])

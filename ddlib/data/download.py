@@ -44,13 +44,11 @@ def fetch_archive(url: str, folder, sha256: str | None = None) -> Path:
     folder = Path(folder)
     work = folder.with_name(f".{folder.name}.download")
     shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
-    known = sha256 and sha256.lower()
-    downloads = pooch.create(
-        work, "", registry={"archive": known}, urls={"archive": url}, retry_if_failed=RETRIES
-    )
-    downloader = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(), chunk_size=1 << 20, timeout=TIMEOUT
-    )
+    known = {"archive": sha256 and sha256.lower()}
+    urls = {"archive": url}
+    downloads = pooch.create(work, "", registry=known, urls=urls, retry_if_failed=RETRIES)
+    watched = sys.stderr.isatty()
+    downloader = pooch.HTTPDownloader(progressbar=watched, chunk_size=1 << 20, timeout=TIMEOUT)
     try:
         archive = downloads.fetch("archive", downloader=downloader)
         if zipfile.is_zipfile(archive):

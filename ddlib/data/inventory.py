@@ -18,14 +18,7 @@ import pandas as pd
 
 from ddlib._io import atomic_write, ordered_parallel_map, ordered_process_map, read_json
 from ddlib.images.phash import perceptual_hash
-from ddlib.images.read import (
-    MIN_SIDE,
-    ImageError,
-    decode_opened,
-    open_image,
-    probe_opened,
-    read_bytes,
-)
+from ddlib.images.read import MIN_SIDE, ImageError, decode_with_facts, read_bytes
 from ddlib.protocol import INVENTORY
 
 FACTS = ("width", "height", "format", "bytes", "jpeg_quality", "sha256", "phash")
@@ -56,16 +49,18 @@ def read_facts(root, paths, cache=None, progress=False) -> pd.DataFrame:
     from tqdm import tqdm
 
     root = Path(root)
+    place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    kept = None if cache is None else Path(cache) / f"v{INVENTORY}-{place}.json"
     keys = [_key(root, path) for path in paths]
-    known = {tuple(row[name] for name in _KEY): row for row in _load(root, cache)}
+    known = {tuple(row[name] for name in _KEY): row for row in _load(kept)}
     new = [key for key in keys if key not in known]
     in_order = ordered_process_map if len(new) >= MANY else ordered_parallel_map
     fresh = in_order(partial(_read_one, root), new)
     fresh = tqdm(fresh, "reading images", len(new), unit="file", disable=not progress)
     known |= dict(zip(new, fresh, strict=True))
-    if new and cache is not None:
+    if new and kept is not None:
         newest = {row["path"]: row for row in known.values()}
-        _save(list(newest.values()), root, cache)
+        _save(list(newest.values()), kept)
     table = pd.DataFrame([known[key] for key in keys], columns=_COLUMNS)
     return table[["path", *FACTS, "problem"]]
 
@@ -83,43 +78,31 @@ def _read_one(root: Path, key: tuple) -> dict:
     row = dict.fromkeys(_COLUMNS) | dict(zip(_KEY, key, strict=True))
     try:
         data = read_bytes(path)
-        row |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        with open_image(data, path) as opened:
-            row |= probe_opened(opened, data)
-            picture = decode_opened(opened, data, path)
-        row |= {"height": picture.height, "width": picture.width}
-        row["phash"] = perceptual_hash(picture)
+        picture, facts = decode_with_facts(data, path)
     except ImageError as error:
-        row["problem"] = str(error).removeprefix(f"{path}: ")
-        return row
-    if min(row["width"], row["height"]) < MIN_SIDE:
-        size = f"{row['width']} x {row['height']}"
+        return row | {"problem": str(error).removeprefix(f"{path}: ")}
+    row |= facts
+    row |= {"sha256": hashlib.sha256(data).hexdigest(), "phash": perceptual_hash(picture)}
+    if min(picture.size) < MIN_SIDE:
+        size = f"{picture.width} x {picture.height}"
         row["problem"] = f"{size} pixels is too small; sides of at least {MIN_SIDE} are used"
     return row
 
 
-def _file(root: Path, cache) -> Path:
-    place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    return Path(cache) / f"v{INVENTORY}-{place}.json"
-
-
-def _load(root: Path, cache) -> list[dict]:
+def _load(kept: Path | None) -> list[dict]:
     """Return what earlier calls found; a damaged file counts as none."""
-    if cache is None:
-        return []
     try:
-        return read_json(_file(root, cache))
+        return [] if kept is None else read_json(kept)
     except (OSError, ValueError):
         return []
 
 
-def _save(rows: list[dict], root: Path, cache) -> None:
-    target = _file(root, cache)
+def _save(rows: list[dict], kept: Path) -> None:
     try:
-        with atomic_write(target) as unfinished:
+        with atomic_write(kept) as unfinished:
             unfinished.write_text(json.dumps(rows), encoding="utf-8")
     except OSError as error:  # only time is lost
         warnings.warn(
-            f"{target.parent} cannot be written ({error.strerror}); images are read anew next time",
+            f"{kept.parent} cannot be written ({error.strerror}); images are read anew next time",
             stacklevel=3,
         )

@@ -28,7 +28,6 @@ GIVEN = ("path", "label", "source", "split")
 OPTIONAL = ("identity", "crop_share", "sha256")  # what a table may state besides
 COLUMNS = (*GIVEN, "identity", "crop_share", *FACTS)
 NEEDED = COLUMNS[:-1]  # all but the perceptual hash, which simulated images lack
-_LABEL_WORDS = {label: label for label in LABELS}  # in any case
 _TEXT = (*GIVEN, "identity", "format", "sha256", "phash")
 
 
@@ -43,18 +42,13 @@ class MissingImagesError(ManifestError):
 class Reason(StrEnum):
     """Why a file is not part of a manifest."""
 
-    BROKEN = "broken"  # missing, damaged, too small, or not the listed content
+    BROKEN = "broken"  # missing, damaged, too small, or not the listed content: look at it
     LISTED_TWICE = "listed twice"
     DUPLICATE = "duplicate"  # the same content in the same split
     NEAR_COPY = "near-copy"  # a test image that shows the same as one of train or valid
     SAME_PERSON = "same person"  # a training image of somebody in valid or test
     NOT_LISTED = "not listed"  # in the folder, but not in its manifest.csv
     UNKNOWN_LAYOUT = "unknown layout"
-
-    @property
-    def needs_mending(self) -> bool:
-        """Whether somebody should look at the file; the other reasons are ordinary."""
-        return self is Reason.BROKEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +123,9 @@ class Manifest:
         """
         if n < 0:
             raise ManifestError(f"cannot draw {n} images")
-        rank = np.argsort(
-            [hash_fraction(f"{seed}:{sha}") for sha in self.table["sha256"]], kind="stable"
-        )
-        return Manifest(self.root, self.table.iloc[np.sort(rank[:n])])
+        drawn = [hash_fraction(f"{seed}:{sha}") for sha in self.table["sha256"]]
+        chosen = np.argsort(drawn, kind="stable")[:n]
+        return Manifest(self.root, self.table.iloc[np.sort(chosen)])
 
     def concat(self, other: Manifest) -> Manifest:
         """Return the rows of both; they must share their root."""
@@ -184,18 +177,17 @@ class Manifest:
 
 def read_table(csv, required) -> pd.DataFrame:
     """Read a CSV of images; text stays text ("00012" is no number), empty fields are missing."""
-    text = dict.fromkeys(_TEXT, str)
+    name, text = os.fspath(csv), dict.fromkeys(_TEXT, str)
     try:
         table = pd.read_csv(csv, dtype=text, keep_default_na=False, na_values=[""])
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ManifestError(
-            f"{os.fspath(csv)}: not readable as CSV ({error}); save it as comma-separated UTF-8"
-        ) from error
-    _require(table, required, os.fspath(csv))
-    if twice := [name for name in required if f"{name}.1" in table]:
-        raise ManifestError(f"{os.fspath(csv)} has two columns {twice[0]}; keep one")
+        advice = "save it as comma-separated UTF-8"
+        raise ManifestError(f"{name}: not readable as CSV ({error}); {advice}") from error
+    _require(table, required, name)
+    if twice := [column for column in required if f"{column}.1" in table]:
+        raise ManifestError(f"{name} has two columns {twice[0]}; keep one")
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first cells for row names
-        raise ManifestError(f"{os.fspath(csv)}: its rows have more cells than its first line")
+        raise ManifestError(f"{name}: its rows have more cells than its first line")
     return table.dropna(how="all")  # a row of commas alone
 
 
@@ -233,20 +225,17 @@ def build_manifest(files, root, cache=None, progress=False) -> Manifest:
     problem = facts["problem"].astype(object)
     no_text = [path != path.encode("utf-8", "replace").decode() for path in files["path"]]
     problem[no_text] = "its name is not UTF-8, so that no table could hold it; rename it"
-    if "sha256" in files:
-        changed = files["sha256"].notna() & (files["sha256"] != facts["sha256"]) & problem.isna()
-        problem[changed] = "content differs from the listed sha256; fetch it again or list it anew"
+    changed = files["sha256"].notna() & (files["sha256"] != facts["sha256"]) & problem.isna()
+    problem[changed] = "content differs from the listed sha256; fetch it again or list it anew"
     broken = exclude(files["path"][problem.notna()], Reason.BROKEN, list(problem.dropna()))
-    table = files.drop(columns=["sha256", "phash"], errors="ignore").join(
-        facts.drop(columns="path")
-    )
+    table = files[[*GIVEN, "identity", "crop_share"]].join(facts.drop(columns="path"))
     table, drawn_twice = _fill_splits(table[problem.isna()])
     table, duplicates = drop_duplicates(table)
     excluded = pd.concat([again, broken, drawn_twice, duplicates], ignore_index=True)
     return Manifest(Path(root), table, excluded)
 
 
-def draw_splits(table: pd.DataFrame, seed: int = 0) -> pd.Series:
+def draw_splits(table: pd.DataFrame) -> pd.Series:
     """Return a split for each row: stratified by label, images of one identity together.
 
     Of each label a fifth of the identities becomes test and a tenth valid, at least one of each
@@ -257,7 +246,6 @@ def draw_splits(table: pd.DataFrame, seed: int = 0) -> pd.Series:
     ----------
     table : pandas.DataFrame
         With label, identity and sha256.
-    seed : int
 
     Returns
     -------
@@ -267,7 +255,7 @@ def draw_splits(table: pd.DataFrame, seed: int = 0) -> pd.Series:
     groups = pd.DataFrame({"name": identity, "label": table["label"]}).drop_duplicates("name")
     chosen = {}
     for _, names in groups.groupby("label")["name"]:
-        names = sorted(names, key=lambda name: hash_fraction(f"{seed}:{name}"))
+        names = sorted(names, key=lambda name: hash_fraction(f"0:{name}"))  # as by a seed of 0
         n = len(names)
         for split, share in SPLIT_SHARES.items():
             count = max(int(n >= 3), round(n * share))
@@ -289,26 +277,9 @@ def drop_duplicates(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table[~again], exclude(table["path"][again], Reason.DUPLICATE, reasons)
 
 
-def drop_shared_identities(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Exclude training images of people who are also in valid or test, and valid ones in test.
-
-    The splits that a data set came with are kept otherwise, so its test images never change.
-    """
-    known = table[table["identity"].notna()]
-    order = known["split"].map(SPLITS.index)
-    last = order.groupby([known["source"], known["identity"]]).transform("max")
-    leak = known[order < last]
-    reasons = [
-        f"same person as images of the {SPLITS[place]} split ({identity})"
-        for place, identity in zip(last[leak.index], leak["identity"], strict=True)
-    ]
-    return table.drop(leak.index), exclude(leak["path"], Reason.SAME_PERSON, reasons)
-
-
 def exclude(paths, kind: Reason, reason) -> pd.DataFrame:
     """Return a table of excluded files: path, kind, reason; one reason for all or one each."""
-    columns = {"path": list(paths), "kind": kind.value, "reason": reason}
-    return pd.DataFrame(columns, dtype=object)
+    return pd.DataFrame({"path": list(paths), "kind": kind.value, "reason": reason}, dtype=object)
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -320,9 +291,9 @@ def check_manifest(manifest: Manifest) -> None:
         On an unknown label or split, a crop_share of 0 or above 1, a path outside the root, or the
         same image in two splits or under two labels; the message names the files.
     """
-    _check_values(manifest.table)
-    advice = "remove all but one of each"
-    _check_contradictions(manifest.table, "sha256", ["split", "label"], advice)
+    table = manifest.table
+    _check_values(table)
+    _check_contradictions(table, "sha256", ["split", "label"], "remove all but one of each")
 
 
 def hash_fraction(text: str) -> float:
@@ -333,22 +304,19 @@ def hash_fraction(text: str) -> float:
 def _checked_rows(files: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Return the listed rows with every column filled and every path in one spelling."""
     _require(files, GIVEN, f"the files of {root}")
-    files = files.reset_index(drop=True)
-    files = files.assign(
-        identity=files.get("identity", np.nan), crop_share=files.get("crop_share", np.nan)
-    )
+    columns = list(dict.fromkeys([*files.columns, *OPTIONAL]))
+    files = files.reset_index(drop=True).reindex(columns=columns)
     for column in files.columns.drop("path"):
         files[column] = files[column].astype(object).map(_stripped)
-    for column, words in {"label": _LABEL_WORDS, "split": SPLIT_WORDS}.items():
+    for column, words in {"label": {x: x for x in LABELS}, "split": SPLIT_WORDS}.items():
         files[column] = [words.get(str(word).lower(), word) for word in files[column]]
-    if "sha256" in files:
-        # Windows writes it in capitals
-        files["sha256"] = [x.lower() if isinstance(x, str) else x for x in files["sha256"]]
+    # Windows writes a hash in capitals
+    files["sha256"] = [x.lower() if isinstance(x, str) else x for x in files["sha256"]]
     default = {"split": "train", "crop_share": 1.0}
     _check_values(files.fillna(default))
     files["crop_share"] = pd.to_numeric(files["crop_share"])
     spelled = _one_spelling(files["path"], root)
-    stated = [name for name in (*GIVEN[1:], *OPTIONAL) if name in files]
+    stated = [*GIVEN[1:], *OPTIONAL]
     _check_contradictions(files.assign(file=spelled), "file", stated, "list each file once")
     # what another row of the same file states
     files[stated] = files[stated].fillna(files.groupby(spelled)[stated].transform("first"))
@@ -394,11 +362,7 @@ def _check_values(table: pd.DataFrame) -> None:
     for column, (allowed, good) in rules.items():
         wrong = table[~good.astype(bool)]
         if len(wrong):
-            rows = [
-                f"{path} ({value})"
-                for path, value in zip(wrong["path"], wrong[column], strict=True)
-            ]
-            raise ManifestError(f"{column} must be {allowed}; not so: {_first(rows)}")
+            raise ManifestError(f"{column} must be {allowed}; not so: {_named(wrong, column)}")
 
 
 def _is_inside(path) -> bool:
@@ -415,9 +379,8 @@ def _check_contradictions(table: pd.DataFrame, key: str, columns: list[str], adv
         values = table.groupby(key)[column].transform("nunique")
         mixed = table[values > 1].sort_values([key, "path"])
         if len(mixed):
-            rows = [f"{row.path} ({getattr(row, column)})" for row in mixed.itertuples()]
             raise ManifestError(
-                f"the same image has more than one {column}: {_first(rows)}; {advice}"
+                f"the same image has more than one {column}: {_named(mixed, column)}; {advice}"
             )
 
 
@@ -430,6 +393,8 @@ def _require(table: pd.DataFrame, names, what: str) -> None:
         )
 
 
-def _first(rows: list[str], most: int = 6) -> str:
+def _named(rows: pd.DataFrame, column: str, most: int = 6) -> str:
+    """Return "path (value)" of the first rows, and how many there are besides."""
+    pairs = zip(rows["path"][:most], rows[column][:most], strict=True)
     more = f" and {len(rows) - most} more" if len(rows) > most else ""
-    return ", ".join(map(printable, rows[:most])) + more
+    return ", ".join(printable(f"{path} ({value})") for path, value in pairs) + more

@@ -36,17 +36,15 @@ def near_copies(hashes, others, most_bits: int = MOST_BITS) -> tuple[np.ndarray,
     positions, bits : (N,) int arrays
         -1 in both where nothing is near.
     """
-    (mine, own), (theirs, words) = _words(hashes), _words(others)
+    (mine, own), (theirs, signs) = _signs(hashes), _signs(others)
     positions, bits = np.full(len(hashes), -1), np.full(len(hashes), -1)
     if not len(theirs):
         return positions, bits
     for start in range(0, len(mine), _BLOCK):
         here, block = mine[start : start + _BLOCK], own[start : start + _BLOCK]
-        apart = np.zeros((len(block), len(words)), np.uint16)
-        for word in range(words.shape[1]):
-            apart += np.bitwise_count(block[:, None, word] ^ words[None, :, word])
-        nearest = apart.argmin(axis=1)
-        fewest = apart[np.arange(len(block)), nearest]
+        alike = block @ signs.T  # equal bits less unequal ones, exact in float32
+        nearest = alike.argmax(axis=1)
+        fewest = (signs.shape[1] - alike.max(axis=1)) / 2
         near = fewest <= most_bits
         positions[here[near]], bits[here[near]] = theirs[nearest[near]], fewest[near]
     return positions, bits
@@ -80,9 +78,9 @@ def mixed_labels(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _words(hashes) -> tuple[np.ndarray, np.ndarray]:
-    """Return where there is a hash (N,), and the hashes as numbers of 64 bits (N, words)."""
+def _signs(hashes) -> tuple[np.ndarray, np.ndarray]:
+    """Return where there is a hash (N,), and the bits of each hash as -1 and 1 (N, bits)."""
     there = [place for place, text in enumerate(hashes) if isinstance(text, str)]
-    size = -(-BITS // 64) * 8
-    data = b"".join(bytes.fromhex(hashes[place]).ljust(size, b"\0") for place in there)
-    return np.array(there, int), np.frombuffer(data, np.uint64).reshape(len(there), size // 8)
+    data = np.frombuffer(bytes.fromhex("".join(hashes[place] for place in there)), np.uint8)
+    bits = np.unpackbits(data).reshape(len(there), -(-BITS // 8) * 8)
+    return np.array(there, int), bits.astype(np.float32) * 2 - 1

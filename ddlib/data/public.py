@@ -33,7 +33,6 @@ THREADS = 8  # single files that are fetched at once
 MOST_FAILURES = 2 * THREADS  # in a row, until a server counts as silent
 PART = 1 << 24  # bytes of one request to a repository
 CHANGED = "changed: the content is not the listed one (SHA-256)"
-_LEFT_OUT = ["bytes", "sample"]  # of the list, in the folder's manifest
 
 
 def read_list(tier: str, without: Iterable[str] = ()) -> pd.DataFrame:
@@ -74,8 +73,12 @@ def terms(table: pd.DataFrame) -> pd.DataFrame:
 
 def missing(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Return the listed pictures that are not in the folder, or not with the listed content."""
-    there = ordered_parallel_map(lambda row: _is_there(folder, row), table.itertuples())
-    return table[[not found for found in there]]
+
+    def is_missing(row) -> bool:
+        path = folder / row.path
+        return not (path.is_file() and _is_listed(path.read_bytes(), row))
+
+    return table[list(ordered_parallel_map(is_missing, table.itertuples()))]
 
 
 def fetch_tier(
@@ -116,13 +119,12 @@ def fetch_tier(
     work = folder.with_name(f".{tier}.download")
     with file_lock(folder):
         wanted = missing(table, folder)
-        require_space(folder, 2 * int(wanted["bytes"].sum()))  # once packed, once as pictures
+        size = int(wanted["bytes"].sum())
+        require_space(folder, 2 * size)  # once packed, once as pictures
         work.mkdir(exist_ok=True)
         _write_manifest(table, folder, work)
         problems: dict[str, str] = dict.fromkeys(wanted["path"], "")
-        with tqdm(
-            total=int(wanted["bytes"].sum()), unit="B", unit_scale=True, desc=tier, disable=None
-        ) as bar:
+        with tqdm(total=size, unit="B", unit_scale=True, desc=tier, disable=None) as bar:
             for way in ways:
                 bring = _single_files if "{file}" in way else _repository_files
                 for rows, data, problem in bring(way, _by_file(wanted), work):
@@ -168,11 +170,9 @@ def _checked(mirror: str) -> str:
 
 def _by_file(table: pd.DataFrame) -> list[list]:
     """Return the rows of each file of a repository; several cut-outs share their figure."""
-    place = ["repository", "commit", "file"]
-    rows = table.sort_values(place, kind="stable").itertuples()
-    return [
-        list(own) for _, own in groupby(rows, lambda row: (row.repository, row.commit, row.file))
-    ]
+    rows = list(table.itertuples())
+    places = table.groupby(["repository", "commit", "file"]).indices
+    return [[rows[place] for place in places[file]] for file in sorted(places)]
 
 
 def _address(way: str, row) -> str:
@@ -293,16 +293,11 @@ def _opened(data: bytes):
         return None
 
 
-def _is_there(folder: Path, row) -> bool:
-    path = folder / row.path
-    return path.is_file() and _is_listed(path.read_bytes(), row)
-
-
 def _write_manifest(table: pd.DataFrame, folder: Path, work: Path) -> None:
     """List the folder's pictures as `open_folder` reads them; a cut-out has its file's hash."""
     hashes = table["sha256"].where(table["box"] == "", "")
     for i, path in table["path"][table["box"] != ""].items():
         hashes[i] = file_digest(folder / path) if (folder / path).is_file() else ""
-    rows = table.assign(sha256=hashes).drop(columns=_LEFT_OUT)
+    rows = table.assign(sha256=hashes).drop(columns=["bytes", "sample"])
     text = rows.to_csv(index=False, lineterminator="\n")
     _write(text.encode(), folder / MANIFEST, work)

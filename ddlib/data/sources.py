@@ -26,7 +26,6 @@ from ddlib.data.manifest import (
     Reason,
     build_manifest,
     check_manifest,
-    drop_shared_identities,
     exclude,
     read_table,
 )
@@ -128,10 +127,9 @@ def open_folder(root, progress: bool = False, strict: bool = True) -> Manifest:
     table, same_person = drop_shared_identities(manifest.table)
     table, near = drop_near_copies(table)
     others = set(found).difference(manifest.table["path"], manifest.excluded["path"])
+    unreadable = "the folder cannot be read; change its permissions"
     parts = [manifest.excluded, same_person, near, exclude(sorted(others), kind, reason)]
-    parts.append(
-        exclude(closed, Reason.BROKEN, "the folder cannot be read; change its permissions")
-    )
+    parts.append(exclude(closed, Reason.BROKEN, unreadable))
     excluded = pd.concat(parts, ignore_index=True)
     manifest = Manifest(root, table, excluded)
     if strict:
@@ -148,8 +146,7 @@ def folder_warnings(table: pd.DataFrame) -> list[str]:
     """Return warnings of classes that a split lacks and of labels that something contradicts."""
     lines, there = [], set(zip(table["split"], table["label"], strict=True))
     for split in SPLITS:
-        lacking = [label for label in LABELS if (split, label) not in there]
-        if lacking:
+        if lacking := [label for label in LABELS if (split, label) not in there]:
             lines.append(f"warning: the split {split!r} has no {' and no '.join(lacking)} images")
     against = [
         path
@@ -167,6 +164,22 @@ def folder_warnings(table: pd.DataFrame) -> list[str]:
             f"{printable(mixed[0])}; an edited photograph may be meant, a wrong label may not"
         )
     return lines
+
+
+def drop_shared_identities(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Exclude training images of people who are also in valid or test, and valid ones in test.
+
+    The splits that a data set came with are kept otherwise, so its test images never change.
+    """
+    known = table[table["identity"].notna()]
+    order = known["split"].map(SPLITS.index)
+    last = order.groupby([known["source"], known["identity"]]).transform("max")
+    leak = known[order < last]
+    reasons = [
+        f"same person as images of the {SPLITS[place]} split ({identity})"
+        for place, identity in zip(last[leak.index], leak["identity"], strict=True)
+    ]
+    return table.drop(leak.index), exclude(leak["path"], Reason.SAME_PERSON, reasons)
 
 
 def find_sets(root) -> dict[str, tuple[Path, dict[str, int]]]:

@@ -115,15 +115,12 @@ def _mix(manifest: Manifest, protocol: Protocol, split: str) -> Manifest:
         )
     if not protocol.uses_sd:
         return reals.concat(fakes)
-    sd_fakes, sd_reals = (
-        groups["Stable Diffusion fakes"],
-        here.select(set(SD_REALS) - set(real), label="real"),
-    )
+    sd_fakes = groups["Stable Diffusion fakes"]
+    sd_reals = here.select(set(SD_REALS) - set(real), label="real")
     if protocol.balance_generators:
         n = min(len(fakes), len(sd_fakes))
-        fakes, sd_fakes, sd_reals = (
-            part.sample(n, protocol.seed) for part in (fakes, sd_fakes, sd_reals)
-        )
+        parts = fakes, sd_fakes, sd_reals
+        fakes, sd_fakes, sd_reals = (part.sample(n, protocol.seed) for part in parts)
         reals = reals.sample(n if len(sd_reals) else 2 * n, protocol.seed)
     mixed = reals.concat(fakes).concat(sd_fakes).concat(sd_reals)
     if protocol.balance_generators:

@@ -28,11 +28,9 @@ from ddlib.images.read import (
     MIN_SIDE,
     ImageError,
     center_crop,
-    decode_opened,
+    decode_with_facts,
     list_images,
     list_sources,
-    open_image,
-    probe_opened,
     read_bytes,
     resize,
 )
@@ -124,14 +122,12 @@ def predict_files(
 
 
 def _read(source) -> tuple[np.ndarray, dict]:
-    """Return an image and its facts, as `probe_opened` gives them, of a file or an array."""
+    """Return an image and its facts, as `decode_with_facts` gives them, of a file or an array."""
     if isinstance(source, np.ndarray):
         height, width = source.shape[:2]
         return source, {"width": width, "height": height, "format": None, "jpeg_quality": nan}
-    data = read_bytes(source)
-    with open_image(data, source) as opened:
-        facts = probe_opened(opened, data)
-        return np.array(decode_opened(opened, data, source)), facts
+    image, facts = decode_with_facts(read_bytes(source), source)
+    return np.array(image), facts
 
 
 def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Prediction:

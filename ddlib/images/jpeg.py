@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 import io
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image
-
-# The luminance table of the JPEG standard (ITU-T T.81, table K.1), row by row.
-_LUMINANCE = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-).ravel()
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -53,12 +39,7 @@ def jpeg_quality(luminance_table) -> float:
     Exact for the tables of the Independent JPEG Group's library (Pillow, most software); for other
     tables it is the quality whose standard table has the nearest steps (mean absolute difference).
     """
-    return _nearest_quality(tuple(np.ravel(luminance_table).tolist()))
-
-
-@lru_cache  # most files of a folder have one of a few tables
-def _nearest_quality(steps: tuple) -> float:
-    distance = np.abs(_standard_tables() - np.asarray(steps, float)).mean(axis=1)
+    distance = np.abs(_standard_tables() - np.ravel(luminance_table)).mean(axis=1)
     return float(100 - np.argmin(distance[::-1]))  # of equals the higher quality
 
 
@@ -74,7 +55,7 @@ def check_image(image: np.ndarray) -> None:
 
 @cache
 def _standard_tables() -> np.ndarray:
-    """Return the IJG library's luminance tables of qualities 1 to 100, shape (100, 64)."""
-    quality = np.arange(1, 101)
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return np.clip((_LUMINANCE * scale[:, None] + 50) // 100, 1, 255)
+    """Return the luminance tables that Pillow writes for qualities 1 to 100, shape (100, 64)."""
+    grey = np.full((8, 8, 3), 128, np.uint8)
+    files = (io.BytesIO(encode_jpeg(grey, quality)) for quality in range(1, 101))
+    return np.array([Image.open(file).quantization[0] for file in files])

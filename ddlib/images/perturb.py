@@ -8,7 +8,6 @@ makes several at random, for training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,47 +19,21 @@ from ddlib.protocol import check_choice
 _FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 
 
-def _jpeg(image, quality, seed=0):
-    return recompress(image, int(quality))
-
-
-def _blur(image, sigma, seed=0):
-    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)))
-
-
-def _resize(image, scale, seed=0, down=_FILTERS[0], up=_FILTERS[0]):
-    height, width = image.shape[:2]
-    small = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(image).resize(small, down).resize((width, height), up))
-
-
-def _crop(image, share, seed=0):
-    height, width = (max(1, round(side * share)) for side in image.shape[:2])
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return image[top : top + height, left : left + width]
-
-
-def _noise(image, sigma, seed=0):
-    noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
-    return np.rint(image + sigma * noise).clip(0, 255).astype(np.uint8)
-
-
 @dataclass(frozen=True)
 class Perturbation:
-    """A kind of change: the function, usual strengths, and the range of the strength."""
+    """A kind of change: usual strengths, and the range of the strength."""
 
-    change: Callable[[np.ndarray, float, int], np.ndarray]
     strengths: tuple[float, ...]  # from mild to harsh
     lowest: float
     highest: float
 
 
 PERTURBATIONS = {
-    "jpeg": Perturbation(_jpeg, (95, 90, 80, 70, 60, 50, 40, 30), 1, 100),  # quality
-    "blur": Perturbation(_blur, (0.5, 1, 2), 0, 100),  # sigma of a Gaussian in pixels
-    "resize": Perturbation(_resize, (0.75, 0.5, 0.25), 0.01, 1),  # share of each side
-    "crop": Perturbation(_crop, (0.9, 0.75, 0.5), 0.01, 1),  # share of each side
-    "noise": Perturbation(_noise, (2, 5, 10), 0, 255),  # sigma in grey levels
+    "jpeg": Perturbation((95, 90, 80, 70, 60, 50, 40, 30), 1, 100),  # quality
+    "blur": Perturbation((0.5, 1, 2), 0, 100),  # sigma of a Gaussian in pixels
+    "resize": Perturbation((0.75, 0.5, 0.25), 0.01, 1),  # share of each side
+    "crop": Perturbation((0.9, 0.75, 0.5), 0.01, 1),  # share of each side
+    "noise": Perturbation((2, 5, 10), 0, 255),  # sigma in grey levels
 }
 DEFAULT_PERTURBATIONS = tuple(
     (name, s) for name, kind in PERTURBATIONS.items() for s in kind.strengths
@@ -85,7 +58,18 @@ def perturb(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.
     if not lowest <= strength <= highest:  # true for NaN as well
         raise ValueError(f"{kind} {strength} is out of range; give {lowest} to {highest}")
     check_image(image)
-    return PERTURBATIONS[kind].change(image, strength, seed)
+    if kind == "jpeg":
+        return recompress(image, int(strength))
+    if kind == "blur":
+        return _blur(image, strength)
+    if kind == "resize":
+        return _resize(image, strength)
+    if kind == "noise":
+        noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
+        return np.rint(image + strength * noise).clip(0, 255).astype(np.uint8)
+    height, width = (max(1, round(side * strength)) for side in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
 
 
 @dataclass(frozen=True)
@@ -115,11 +99,11 @@ def augment(image: np.ndarray, plan: Augmentation, rng: np.random.Generator) -> 
         box = (left, top, left + kept, top + kept)
         image = np.asarray(Image.fromarray(image).resize((side, side), _filter(rng), box=box))
     if rng.random() < plan.resize:
-        image = _resize(image, rng.uniform(plan.smallest, 1), 0, _filter(rng), _filter(rng))
+        image = _resize(image, rng.uniform(plan.smallest, 1), _filter(rng), _filter(rng))
     if rng.random() < plan.blur:
         image = _blur(image, rng.uniform(0, plan.largest_sigma))
     if rng.random() < plan.jpeg:
-        image = _jpeg(image, rng.integers(plan.lowest_quality, plan.highest_quality + 1))
+        image = recompress(image, rng.integers(plan.lowest_quality, plan.highest_quality + 1))
     return image
 
 
@@ -128,6 +112,17 @@ def random_window(image: np.ndarray, side: int, rng: np.random.Generator) -> np.
     top, left = (rng.integers(0, length - side + 1) for length in image.shape[:2])
     window = image[top : top + side, left : left + side]
     return window[:, ::-1] if rng.random() < 0.5 else window
+
+
+def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)))
+
+
+def _resize(image: np.ndarray, scale: float, down=_FILTERS[0], up=_FILTERS[0]) -> np.ndarray:
+    """Reduce each side to `scale` of it and enlarge the image back."""
+    height, width = image.shape[:2]
+    small = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(image).resize(small, down).resize((width, height), up))
 
 
 def _filter(rng: np.random.Generator):

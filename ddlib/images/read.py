@@ -76,49 +76,34 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 def decode_image(data: bytes, name: str | os.PathLike = "image") -> np.ndarray:
     """Read an image from a file's bytes as `read_image` does; errors call it `name`."""
-    with open_image(data, name) as picture:
-        return np.array(decode_opened(picture, data, name))
+    return np.array(decode_with_facts(data, name)[0])
 
 
-def decode_opened(picture: Image.Image, data: bytes, name: str | os.PathLike) -> Image.Image:
-    """Read all of an image that `open_image` gave, as a PIL image of mode RGB."""
-    width, height = picture.size
-    with _one_large if width * height > LARGE else nullcontext():
+def decode_with_facts(data: bytes, name="image") -> tuple[Image.Image, dict]:
+    """Read an image from a file's bytes as a PIL image of mode RGB, with facts about the file.
+
+    These are ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names the
+    content, ``bytes``, and ``jpeg_quality`` 1 to 100 (NaN unless JPEG).
+    """
+    name = os.fspath(name)
+    with _open(data, name) as picture:
+        width, height = picture.size
         try:
-            if picture.format in ("JPEG", "MPO"):
-                load_jpeg(picture, data)
-            picture.load()
-            return _to_rgb(_upright(picture), os.fspath(name))  # its pixels outlive the open file
+            with _one_large if width * height > LARGE else nullcontext():
+                if picture.format in ("JPEG", "MPO"):
+                    load_jpeg(picture, data)
+                picture.load()
+                image = _to_rgb(picture, name)  # its pixels outlive the open file
         except ImageError:
             raise
         except Exception as error:  # decoders raise errors of many kinds
             raise ImageError(
-                f"{os.fspath(name)}: the file is damaged or cut short ({error}); "
-                "fetch it again or remove it"
+                f"{name}: the file is damaged or cut short ({error}); fetch it again or remove it"
             ) from error
-
-
-def probe_opened(picture: Image.Image, data: bytes) -> dict:
-    """Return what the header of an image that `open_image` gave says.
-
-    Returns
-    -------
-    dict
-        ``width`` and ``height`` in pixels after EXIF rotation, ``format`` as Pillow names the
-        content, ``bytes``, and ``jpeg_quality`` 1 to 100 (NaN unless JPEG).
-    """
-    width, height = picture.size
-    if _orientation(picture) >= 5:  # those that swap the sides
-        width, height = height, width
-    tables = getattr(picture, "quantization", None)
-    quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
-    return {
-        "width": width,
-        "height": height,
-        "format": picture.format,
-        "bytes": len(data),
-        "jpeg_quality": quality,
-    }
+        tables = getattr(picture, "quantization", None)
+        quality = jpeg_quality(tables[0]) if tables and 0 in tables else float("nan")
+        facts = {"width": image.width, "height": image.height, "format": picture.format}
+        return image, facts | {"bytes": len(data), "jpeg_quality": quality}
 
 
 def resize(image: np.ndarray, size: int, method: str = "antialias") -> np.ndarray:
@@ -165,13 +150,11 @@ def center_crop(image: np.ndarray, share: float = 1.0) -> np.ndarray:
 
 def read_bytes(path) -> bytes:
     """Return a file's bytes; raise ImageError if it is no regular file, empty or too large."""
-    name, data = os.fspath(path), b""
+    name = os.fspath(path)
     try:
         status = Path(path).stat()
         regular = stat.S_ISREG(status.st_mode)  # reading a pipe or a device might never end
-        if regular and status.st_size <= MAX_BYTES:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+        data = Path(path).read_bytes() if regular and status.st_size <= MAX_BYTES else b""
     except FileNotFoundError as error:
         raise ImageError(f"{name}: there is no such file; check the path") from error
     except (OSError, ValueError) as error:  # no permission, a failing disk, NUL in a name
@@ -179,7 +162,7 @@ def read_bytes(path) -> bytes:
         raise ImageError(f"{name}: cannot be read ({reason}); check the path") from error
     if not regular:
         raise ImageError(f"{name}: not a regular file but a folder, pipe or device; give a file")
-    if max(status.st_size, len(data)) > MAX_BYTES:
+    if status.st_size > MAX_BYTES:
         raise ImageError(
             f"{name}: {status.st_size} bytes are too many; up to {MAX_BYTES} are read; make it "
             "smaller or remove it"
@@ -189,9 +172,8 @@ def read_bytes(path) -> bytes:
     return data
 
 
-def open_image(data: bytes, name: str | os.PathLike = "image") -> Image.Image:
+def _open(data: bytes, name: str) -> Image.Image:
     """Open one of `FORMATS` by its content; nothing that an earlier file registered has a say."""
-    name = os.fspath(name)
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # other libraries set it for the whole process
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -234,25 +216,21 @@ def _formats(data: bytes) -> tuple[str, ...]:
     return ("HEIF",)
 
 
-def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; one that cannot be read is 1, as viewers take it."""
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF says; an orientation that cannot be read counts for none."""
     # Pillow turns a TIFF itself, and would decode a PNG without EXIF to look for it.
     if picture.format == "TIFF" or (picture.format == "PNG" and "exif" not in picture.info):
-        return 1
+        return picture
     picture.info.pop("xmp", None)  # where Pillow would look as well; few programs do
     try:
-        orientation = picture.getexif().get(_ORIENTATION)
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
     except Exception:  # Pillow raises errors of many kinds for EXIF that is damaged
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    orientation = _orientation(picture)
-    return picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
+        return picture
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
+    picture = _upright(picture)
     if picture.mode in ("F", "I"):
         kind = "floating-point" if picture.mode == "F" else "32-bit"
         raise ImageError(f"{name}: {kind} pixels have no known range; save it with 8 bits")
@@ -283,31 +261,25 @@ def list_images(root) -> list[str]:
     but not to one that they lie in. A folder that cannot be read is listed itself, with a slash at
     its end, so that reading it fails and names it.
     """
-    root, found = os.fspath(root), []
-    inside = {root: {os.path.realpath(root)}}  # of a folder: the real folders on the way to it
+    root = os.fspath(root)
+    return sorted(_images_below(root, "", {os.path.realpath(root)}))
 
-    def below(folder: str) -> str:
-        return "" if folder == root else os.path.relpath(folder, root).replace(os.sep, "/") + "/"
 
-    def list_unreadable(error: OSError) -> None:
-        if error.filename == root:
-            raise error
-        found.append(below(error.filename))
-
-    for folder, folders, names in os.walk(root, onerror=list_unreadable, followlinks=True):
-        way, entered, front = inside.pop(folder), [], below(folder)
-        for name in folders:
-            path = os.path.join(folder, name)  # noqa: PTH118
-            if name[0] != "." and (real := os.path.realpath(path)) not in way:
-                inside[path] = way | {real}
-                entered.append(name)
-        folders[:] = entered
-        found += [
-            front + name
-            for name in names
-            if name[0] != "." and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
-        ]
-    return sorted(found)
+def _images_below(folder: str, front: str, way: set[str]) -> Iterator[str]:
+    """Yield what `list_images` lists of a folder; `way` holds the real folders that it lies in."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = front + entry.name
+            if entry.name.startswith("."):
+                continue
+            if not os.path.isdir(entry.path):  # noqa: PTH112
+                if os.path.splitext(path)[1].lower() in SUFFIXES:  # noqa: PTH122
+                    yield path
+            elif (real := os.path.realpath(entry.path)) not in way:
+                try:
+                    yield from _images_below(entry.path, f"{path}/", way | {real})
+                except OSError:
+                    yield f"{path}/"
 
 
 def read_images(source) -> list[np.ndarray]:
@@ -335,7 +307,7 @@ def _each_source(source) -> Iterator[Path | np.ndarray]:
         path = Path(source)
         yield from [path / name for name in list_images(path)] if path.is_dir() else [path]
     elif isinstance(source, Image.Image):
-        yield np.array(_to_rgb(_upright(source.copy()), "PIL image"))
+        yield np.array(_to_rgb(source.copy(), "PIL image"))
     elif isinstance(source, (list, tuple)):
         for each in source:
             yield from _each_source(each)

@@ -9,7 +9,6 @@ how a detector behaves; it is no evidence about real generators.
 from __future__ import annotations
 
 import glob
-import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ddlib._io import cpu_count, file_digest, file_lock, ordered_process_map, write_json
+from ddlib._io import cpu_count, file_digest, file_lock, ordered_process_map, read_json, write_json
 from ddlib.data.manifest import Manifest
 from ddlib.data.simulate.cats import cat
 from ddlib.data.simulate.generators import camera, gan_decoder, sd_decoder, vq_decoder
@@ -55,12 +54,7 @@ FACE_COLUMNS = ["face_x0", "face_y0", "face_x1", "face_y1"]
 
 
 def make_simulated(
-    root,
-    counts=None,
-    seed: int = 0,
-    confounded: bool = False,
-    small: bool = False,
-    workers: int | None = None,
+    root, counts=None, seed: int = 0, confounded: bool = False, small: bool = False, workers=None
 ) -> Manifest:
     """Make the simulated data set under `root`, or reuse it if it is already there.
 
@@ -139,10 +133,8 @@ def make_picture(row: dict, seed: int, root: Path) -> dict:
     picture = Image.fromarray(DECODERS[row["source"]](rng, scene.image))
     quality = int(rng.integers(JPEG_QUALITIES[0], JPEG_QUALITIES[1] + 1))
     jpeg, path = row["format"] == "JPEG", root / row["path"]
-    if jpeg:
-        picture.save(path, quality=quality, subsampling="4:2:0")
-    else:
-        picture.save(path, compress_level=1)
+    options = {"quality": quality, "subsampling": "4:2:0"} if jpeg else {"compress_level": 1}
+    picture.save(path, **options)
     row = row | {"bytes": path.stat().st_size, "jpeg_quality": float(quality if jpeg else "nan")}
     row |= {"sha256": file_digest(path)}
     return row | dict(zip(FACE_COLUMNS, scene.face_box, strict=True))
@@ -189,7 +181,7 @@ def _make(root: Path, settings: dict, workers: int) -> None:
 def _settings_of(root: Path):
     """Return the settings that a finished set was made with, or None."""
     try:
-        return json.loads((root / MARKER).read_text(encoding="utf-8"))
+        return read_json(root / MARKER)
     except (OSError, ValueError):
         return None
 

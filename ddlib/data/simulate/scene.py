@@ -99,11 +99,8 @@ class Canvas:
         px = (x * self.scale + self.shift[0] + 1) * half
         py = (y * self.scale + self.shift[1] + 1) * half
         r = radius * self.scale * half + 2
-
-        def clip(a):
-            return int(np.clip(a, 0, self.size))
-
-        return slice(clip(py - r), clip(py + r)), slice(clip(px - r), clip(px + r))
+        ends = np.clip([py - r, py + r, px - r, px + r], 0, self.size).astype(int)
+        return slice(*ends[:2]), slice(*ends[2:])
 
     def paint(self, mask, colour, where=(slice(None), slice(None))):
         """Blend ``colour`` (3,) or (h, w, 3) over the picture where ``mask`` (h, w) is 1."""
