@@ -77,10 +77,9 @@ def converted(kind):
 
 def keras_logits(images):
     """Return the logits (N,) of the Keras detector."""
-    from ddlib.models.inference import logit_model
+    from ddlib.models import inference
 
-    given = np.asarray(images, "float32")
-    return logit_model(detector())(given, training=False).numpy()[:, 0].astype(np.float64)
+    return inference.keras_logits(detector(), [images])
 
 
 def write(folder, name="simulated", protocol=PROTOCOL, **fields):
