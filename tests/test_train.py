@@ -8,19 +8,10 @@ from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.ela import ela_map
-from ddlib.models.features import (
-    bottleneck_features,
-    split_backbone,
-)
+from ddlib.models.features import bottleneck_features, split_backbone
 from ddlib.models.fused_norm import with_fused_norms
 from ddlib.models.joined import train_on_both
-from ddlib.models.train import (
-    EpochLog,
-    build_from_protocol,
-    fit,
-    learning_rate,
-    train_detector,
-)
+from ddlib.models.train import EpochLog, build_from_protocol, fit, learning_rate, train_detector
 from ddlib.protocol import preset
 
 TINY = preset(

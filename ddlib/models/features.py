@@ -40,11 +40,7 @@ def split_backbone(detector: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def bottleneck_features(
-    prefix: keras.Model,
-    manifest: Manifest,
-    protocol: Protocol,
-    cache: Cache,
-    mirror: bool = False,
+    prefix: keras.Model, manifest: Manifest, protocol: Protocol, cache: Cache, mirror: bool = False
 ) -> Rows:
     """Return the frozen prefix's output for a manifest's images, in its order, from the cache.
 

@@ -180,10 +180,7 @@ def _record(model) -> tuple:
         return output
 
     if isinstance(model, keras.Sequential):
-        inputs = output = keras.Input(model.inputs[0].shape[1:])
-        for layer in model.layers:
-            output = call(layer, output)
-        return inputs, calls, output
+        model = keras.Model(model.inputs, model.outputs)  # a graph of the same layers
     inputs = keras.tree.map_structure(
         lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), model.input
     )
