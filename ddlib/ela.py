@@ -7,8 +7,6 @@ image, so a bright spot alone proves nothing.
 Part of the difference is colour, which JPEG averages over 2 x 2 pixels (4:2:0 subsampling).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ddlib.images.jpeg import recompress

@@ -11,8 +11,6 @@ be all zero, "nothing here speaks for this class". All layers come from one forw
 pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

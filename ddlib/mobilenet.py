@@ -6,8 +6,6 @@ convolution and 13 depthwise-separable blocks, with the layer names, order and w
 average pooling, one dense layer, one logit and a sigmoid.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -170,7 +170,6 @@ def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
     ValueError
         If a name, a condition or a field is unknown, or a value is out of range.
     """
-    check_choice("name", name, PROTOCOLS)
     check_choice("condition", condition, CONDITIONS)
     known = [field.name for field in fields(Protocol)]
     if unknown := sorted(set(changes) - set(known)):

@@ -1,6 +1,7 @@
 """What several tests share: small pictures, and the real images where they exist."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,10 +93,10 @@ def small_recipe():
     from ddlib.images.perturb import Augmentation
     from ddlib.models.finetuning import recipe
 
-    return recipe(
+    gentle = Augmentation(resize=0, zoom=0, blur=0, jpeg=0.5, lowest_quality=80)
+    found = recipe(
         0.25,
         epochs=1,
-        augmentation=Augmentation(resize=0, zoom=0, blur=0, jpeg=0.5, lowest_quality=80),
         window=48,
         image_size=64,
         weights=None,
@@ -103,3 +104,4 @@ def small_recipe():
         dense_units=16,
         dropout=0.0,
     )
+    return replace(found, augmentation=gentle)

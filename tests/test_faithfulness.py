@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from scipy.special import expit as sigmoid
 
 from ddlib.explain.faithfulness import (
     blur,
@@ -102,10 +103,6 @@ def test_cascade_reports_each_step(rng):
     assert (table["low"] <= table["similarity"]).all()
     assert (table["similarity"] <= table["high"]).all()
     assert table["similarity"].max() < 0.999
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def test_deletion_falls_as_soon_as_the_evidence_is_gone(corner_model, corner_images, corner_heats):

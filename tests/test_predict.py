@@ -20,7 +20,7 @@ from PIL import Image
 from ddlib.__main__ import COMMANDS, main
 from ddlib.cli.predict import read_list
 from ddlib.deploy import predict
-from ddlib.deploy.detector import DetectorError, open_detector
+from ddlib.deploy.detector import open_detector
 from ddlib.deploy.predict import find_face_square, find_files, fine_detail
 from ddlib.gradcam import GradCAM
 from ddlib.images import faces
@@ -108,10 +108,6 @@ class TestPython:
         assert found.explain("real").target == "real"
         saved = explanation.save(tmp_path / "cam.png")
         np.testing.assert_array_equal(np.asarray(Image.open(saved)), explanation.overlay)
-
-    def test_an_explanation_needs_the_keras_model(self, folder, toy):
-        with pytest.raises(DetectorError, match="has no .keras file"):
-            open_detector(toy).predict(folder / "é0.png").explain()
 
 
 def test_a_folder_is_scored_in_order_and_one_bad_file_is_one_row(folder, toy):

@@ -8,19 +8,10 @@ from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.ela import ela_map
-from ddlib.models.features import (
-    bottleneck_features,
-    split_backbone,
-)
+from ddlib.models.features import bottleneck_features, split_backbone
 from ddlib.models.fused_norm import with_fused_norms
 from ddlib.models.joined import train_on_both
-from ddlib.models.train import (
-    EpochLog,
-    build_from_protocol,
-    fit,
-    learning_rate,
-    train_detector,
-)
+from ddlib.models.train import EpochLog, build_from_protocol, fit, learning_rate, train_detector
 from ddlib.protocol import preset
 
 TINY = preset(
@@ -119,9 +110,10 @@ def test_one_head_learns_from_pictures_and_their_maps(sets, cache):
     held_out = sets[1]
     pictures = load_images(held_out, protocol.without_ela(), cache).take(slice(None))
     maps = np.stack([ela_map(picture, protocol.ela_quality) for picture in pictures])
+    start = [build_from_protocol(p) for p in (protocol.without_ela(), protocol)]
     views = [
-        view.prefix(x.astype("float32"))
-        for view, x in zip(trained.views, (pictures, maps), strict=True)
+        split_backbone(model)[0](x.astype("float32"))
+        for model, x in zip(start, (pictures, maps), strict=True)
     ]
     scores = np.ravel(trained.detector(np.concatenate(views, axis=-1), training=False))
     logits = trained.logits(held_out, cache)
@@ -132,7 +124,6 @@ def test_one_head_learns_from_pictures_and_their_maps(sets, cache):
         silenced = [np.zeros_like(x) if place == view else x for place, x in enumerate(views)]
         other = np.ravel(trained.detector(np.concatenate(silenced, axis=-1), training=False))
         assert not np.array_equal(other, scores)
-    start = [build_from_protocol(p) for p in (protocol.without_ela(), protocol)]
     for name, before in zip(("picture", "ela_map"), start, strict=True):
         after = trained.detector.get_layer(name).get_weights()
         trunk = before.get_weights()[-len(after) - 4 : -4]  # without the head's four

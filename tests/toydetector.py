@@ -67,6 +67,17 @@ def copy():
     return model
 
 
+def with_statistics():
+    """Return a copy with statistics of its own in every batch normalisation."""
+    model, rng = copy(), np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.endswith("_bn"):
+            gamma, beta, mean, variance = layer.get_weights()
+            gamma = rng.uniform(0.7, 1.4, gamma.shape) * rng.choice([-1, 1], gamma.shape)
+            layer.set_weights([gamma, rng.normal(0, 0.2, beta.shape), mean + 0.1, 1.3 * variance])
+    return model
+
+
 @cache
 def converted(kind):
     """Return the detector as LiteRT bytes."""
@@ -77,10 +88,9 @@ def converted(kind):
 
 def keras_logits(images):
     """Return the logits (N,) of the Keras detector."""
-    from ddlib.models.inference import logit_model
+    from ddlib.models import inference
 
-    given = np.asarray(images, "float32")
-    return logit_model(detector())(given, training=False).numpy()[:, 0].astype(np.float64)
+    return inference.keras_logits(detector(), [images])
 
 
 def write(folder, name="simulated", protocol=PROTOCOL, **fields):

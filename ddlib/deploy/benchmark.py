@@ -4,8 +4,6 @@ Times are the shortest of several rounds in which the models take turns: whateve
 does makes a round longer, never shorter. Random pixels are used; they cost what images cost.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 
@@ -14,12 +12,11 @@ import pandas as pd
 
 from ddlib.data.batches import evenly_spaced
 from ddlib.deploy.detector import Detector
-from ddlib.deploy.export import keras_logits
-from ddlib.deploy.scorer import Scorer
+from ddlib.deploy.scorer import Scorer, image_chunks
 from ddlib.metrics.roc_auc import auc
 from ddlib.metrics.score_table import agreement
 from ddlib.models.complexity import cost
-from ddlib.models.inference import converted, runtime
+from ddlib.models.inference import converted, keras_logits, runtime
 
 MEGABYTE = 1e6
 KERAS_IMAGES = 200  # that Keras itself scores; it takes several times as long
@@ -45,7 +42,7 @@ def export_table(found: Detector, contents: dict[str, bytes], images, labels) ->
         values of `ddlib.metrics.score_table.agreement`, and the columns of `latency`.
     """
     few, chosen = evenly_spaced(images, KERAS_IMAGES)
-    logits = {"keras": keras_logits(found.keras_model(), chosen)}
+    logits = {"keras": keras_logits(found.keras_model(), image_chunks(chosen, 8))}
     logits |= {kind: Scorer(content).logits(images) for kind, content in contents.items()}
     scores, rows = {kind: found.scores(values) for kind, values in logits.items()}, []
     for kind, values in scores.items():

@@ -5,9 +5,8 @@ Every machine needs this very ddlib, and sees the same files at the same paths. 
 Ray runs on this machine alone, listens on 127.0.0.1 only, and ends with the block.
 """
 
-from __future__ import annotations
-
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -74,9 +73,13 @@ def connect(
     """
     if address is None:
         os.environ.update(LOCAL)
-        place = {"address": "local", "num_cpus": workers or cpu_count()}
-        place |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        place |= {"object_store_memory": LOCAL_MEMORY}
+        place = {
+            "address": "local",
+            "num_cpus": workers or cpu_count(),
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+            "object_store_memory": LOCAL_MEMORY,
+        }
     else:
         check_address(address)
         place = {"address": address}
@@ -157,7 +160,10 @@ def score_files(
     with connect(address, workers, log) as ray:
         import pyarrow
 
-        quiet(ray)
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # advice
         most = workers or int(ray.cluster_resources()["CPU"])
         blocks = -(-len(files) // BLOCK)
         names = pyarrow.table({"file": [os.fsencode(file) for file in files]})  # any bytes
@@ -235,13 +241,3 @@ def errors_named(ray) -> Iterator[None]:
     except ray.exceptions.RayError as error:
         cause = error.__cause__ or getattr(error, "cause", None) or error
         raise ClusterError(str(cause)) from error
-
-
-def quiet(ray) -> None:
-    """Keep the order of blocks, and Ray's own bars and advice off the terminal."""
-    import logging
-
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)

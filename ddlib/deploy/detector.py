@@ -6,8 +6,7 @@ Those that come with the package lie in ``ddlib/deploy/checkpoints``. No model i
 hash is checked, and nothing is unpickled.
 """
 
-from __future__ import annotations
-
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -15,17 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ddlib._io import file_digest
 from ddlib.deploy.model_card import Card
-from ddlib.deploy.scorer import ModelError, Scorer
+from ddlib.deploy.scorer import DetectorError, Scorer
+from ddlib.images.read import list_sources
 from ddlib.metrics.calibration import probability
-from ddlib.models.checkpoint import check_hash, load_keras
 
 SHIPPED = Path(__file__).parent / "checkpoints"
 FILES = "a detector is a .keras or .tflite file with its .json card beside it"
-
-
-class DetectorError(ValueError):
-    """A detector that is not there, not whole or not what its card says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +59,12 @@ class Detector:
         >>> answer.verdict in ("real", "unsure", "fake")
         True
         """
-        from ddlib.deploy.predict import predict
+        from ddlib.deploy.predict import predict_files
 
-        return predict(source, self, face)
+        is_folder = isinstance(source, (str, os.PathLike)) and os.path.isdir(source)  # noqa: PTH112
+        several = isinstance(source, (list, tuple)) or is_folder or getattr(source, "ndim", 3) == 4
+        rows = list(predict_files(list_sources(source), self, self.scorer(), face))
+        return rows if several else rows[0]
 
     def scores(self, logits) -> np.ndarray:
         """Return calibrated P(fake) for logits: sigmoid(logit / temperature), float64."""
@@ -78,10 +77,7 @@ class Detector:
         that is damaged or takes images of another size than the card says is a DetectorError.
         """
         if workers not in self._scorers:
-            try:
-                scorer = Scorer(self.litert_model(), workers)
-            except ModelError as error:
-                raise DetectorError(str(error)) from error
+            scorer = Scorer(self.litert_model(), workers)
             self._scorers[workers] = self._check_size(scorer, scorer.image_size)
         return self._scorers[workers]
 
@@ -95,9 +91,11 @@ class Detector:
 
     def keras_model(self):
         """Return the Keras model, loaded in safe mode: code inside a file is not run."""
+        import keras
+
         path = self._file(".keras", self.card.sha256)
         try:
-            model = load_keras(path)
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises whatever its parts raise
             raise DetectorError(f"{path} cannot be read as a Keras model: {error}") from error
         return self._check_size(model, model.input_shape[1])
@@ -113,10 +111,11 @@ class Detector:
         path = self.folder / f"{self.name}{suffix}"
         if not sha256 or not path.is_file():
             raise DetectorError(f"detector {self.name} has no {suffix} file in {self.folder}")
-        try:
-            check_hash(path, sha256)
-        except ValueError as error:
-            raise DetectorError(str(error)) from error
+        if file_digest(path) != sha256:
+            raise DetectorError(
+                f"{path} is not the file that {self.name}.json describes: hashes differ. It was "
+                "damaged or changed: install or train it again"
+            )
         return path
 
     def _check_size(self, model, side):

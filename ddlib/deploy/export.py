@@ -5,8 +5,6 @@ logit and not the score: sigmoid(logit / temperature) is one line anywhere, whil
 score would leave no room between 0.996 and 1.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +17,11 @@ from ddlib.data.loader import prepare_file
 from ddlib.data.sources import MANIFEST, open_folder
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.quantisation import FLOAT, quantised_copy
-from ddlib.deploy.scorer import ModelError, Scorer, image_chunks
+from ddlib.deploy.scorer import DetectorError, Scorer, image_chunks
 from ddlib.images.read import list_images
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import agreement
-from ddlib.models.inference import compiled, converted, logit_model, runtime
+from ddlib.models.inference import converted, keras_logits, logit_model, runtime
 from ddlib.models.layer_outputs import LayerOutputs
 from ddlib.protocol import Protocol, check_choice
 
@@ -77,7 +75,7 @@ def _check_scores(model, content: bytes, kind: str, images: np.ndarray) -> None:
     expected = LayerOutputs(model).scores_of(model.predict(images, batch_size=8, verbose=0))
     try:
         found = probability(Scorer(content).logits(images))
-    except ModelError as error:
+    except DetectorError as error:
         raise ValueError(f"model {model.name!r} as {kind} is of no use: {error}") from error
     difference = np.abs(found - expected).mean()
     if not difference <= MOST_DIFFERENCE[kind]:
@@ -147,15 +145,9 @@ def prepared_images(folder: Path, protocol: Protocol, count: int) -> np.ndarray:
     return np.stack([prepare_file(folder / files[i][0], protocol, files[i][1]) for i in chosen])
 
 
-def keras_logits(model, images) -> np.ndarray:
-    """Return the logits (N,) float64 of prepared images as Keras itself computes them."""
-    to_logit = compiled(logit_model(model))
-    parts = [to_logit(chunk)[:, 0] for chunk in image_chunks(images, 8)]
-    return np.concatenate(parts).astype(np.float64)
-
-
 def compare_with_keras(exported: Detector, original: Detector, images) -> dict:
     """Return the agreement of an exported detector with its Keras model on prepared images."""
     scores = exported.scores(exported.scorer().logits(images))
-    reference = original.scores(keras_logits(original.keras_model(), images))
+    logits = keras_logits(original.keras_model(), image_chunks(images, 8))
+    reference = original.scores(logits)
     return agreement(scores, reference, threshold=original.threshold)

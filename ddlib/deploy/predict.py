@@ -4,8 +4,6 @@ An image unlike those that the detector was measured on gets a score all the sam
 where that score is worth less. A score is evidence, not proof.
 """
 
-from __future__ import annotations
-
 import glob
 import io
 import os
@@ -21,7 +19,7 @@ from PIL import Image
 from ddlib._io import atomic_write, ordered_parallel_map
 from ddlib.data.loader import prepare
 from ddlib.deploy.detector import Detector
-from ddlib.deploy.scorer import ModelError, Scorer
+from ddlib.deploy.scorer import DetectorError, Scorer
 from ddlib.images.faces import find_face
 from ddlib.images.overlay import overlay
 from ddlib.images.read import (
@@ -30,7 +28,6 @@ from ddlib.images.read import (
     center_crop,
     decode_with_facts,
     list_images,
-    list_sources,
     read_bytes,
     resize,
 )
@@ -44,6 +41,27 @@ MIN_FINE_DETAIL = 0.515
 MAX_ASPECT = 2.0  # an image so many times as long as wide loses most of itself to the square
 FACE_MARGIN = 1.8  # side of the square, in sides of the face's box: about what portrait sets show
 _SEARCH = 640  # pixels: faces are looked for in an image made no larger than this
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where the evidence for a class lies in a prepared image."""
+
+    target: str  # "fake" or "real"
+    heat: np.ndarray  # (S, S) float32 in [0, 1]
+    overlay: np.ndarray  # (S, S, 3) uint8, the map over the image
+
+    def save(self, path) -> Path:
+        """Write the overlay as an image file; the suffix of its name says which kind."""
+        image = io.BytesIO()  # into a file on a full disk, Pillow writes a part without an error
+        image.name = os.fspath(path)  # Pillow chooses the format by it
+        Image.fromarray(self.overlay).save(image)
+        with atomic_write(Path(path)) as unfinished:
+            unfinished.write_bytes(image.getvalue())
+        return Path(path)
+
+    def _repr_png_(self):
+        return Image.fromarray(self.overlay)._repr_png_()
 
 
 @dataclass(frozen=True)
@@ -84,35 +102,6 @@ class Prediction:
         return Explanation(target, heat, overlay(image, heat))
 
 
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """Where the evidence for a class lies in a prepared image."""
-
-    target: str  # "fake" or "real"
-    heat: np.ndarray  # (S, S) float32 in [0, 1]
-    overlay: np.ndarray  # (S, S, 3) uint8, the map over the image
-
-    def save(self, path) -> Path:
-        """Write the overlay as an image file; the suffix of its name says which kind."""
-        image = io.BytesIO()  # into a file on a full disk, Pillow writes a part without an error
-        image.name = os.fspath(path)  # Pillow chooses the format by it
-        Image.fromarray(self.overlay).save(image)
-        with atomic_write(Path(path)) as unfinished:
-            unfinished.write_bytes(image.getvalue())
-        return Path(path)
-
-    def _repr_png_(self):
-        return Image.fromarray(self.overlay)._repr_png_()
-
-
-def predict(source, detector: Detector, face: bool = False):
-    """Do as `ddlib.deploy.detector.Detector.predict` does."""
-    is_folder = isinstance(source, (str, os.PathLike)) and os.path.isdir(source)  # noqa: PTH112
-    several = isinstance(source, (list, tuple)) or is_folder or getattr(source, "ndim", 3) == 4
-    rows = list(predict_files(list_sources(source), detector, detector.scorer(), face))
-    return rows if several else rows[0]
-
-
 def predict_files(
     files: Iterable, detector: Detector, scorer: Scorer, face: bool = False
 ) -> Iterator[Prediction]:
@@ -149,7 +138,7 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
     prepared = prepare(resized, protocol)  # the rest of it: cut and size are right already
     try:
         score = float(detector.scores(scorer.logit(prepared)))
-    except ModelError as error:  # of this image the model makes NaN or infinity
+    except DetectorError as error:  # of this image the model makes NaN or infinity
         return Prediction(name, error=str(error), warnings=warnings, **shape)
     return Prediction(
         file=name,

@@ -12,8 +12,6 @@ in floating point, as does the little that follows the pooling. The dense layer 
 applied to each place before the mean is taken, so that its rounding errors average out.
 """
 
-from __future__ import annotations
-
 import keras
 import numpy as np
 

@@ -5,8 +5,6 @@ folder, which takes its name when it is complete, so that no card ever lies besi
 another release.
 """
 
-from __future__ import annotations
-
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -106,13 +104,6 @@ def write_release(model, content: bytes, card: Card, target: Path) -> Path:
     staging = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(staging, ignore_errors=True)  # of a release that was interrupted
     staging.mkdir(parents=True)
-    _write_files(model, content, card, staging)
-    shutil.rmtree(target, ignore_errors=True)
-    staging.rename(target)
-    return target / f"{card.name}.keras"
-
-
-def _write_files(model, content: bytes, card: Card, staging: Path) -> None:
     keras_file, lite_file = staging / f"{card.name}.keras", staging / f"{card.name}.tflite"
     model.save(keras_file)
     _deflate(keras_file)
@@ -120,6 +111,9 @@ def _write_files(model, content: bytes, card: Card, staging: Path) -> None:
     card = replace(card, sha256=file_digest(keras_file), tflite_sha256=file_digest(lite_file))
     card.write(staging / f"{card.name}.json")
     (staging / f"{card.name}.md").write_text(card.to_markdown(), encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    staging.rename(target)
+    return target / f"{card.name}.keras"
 
 
 def round_weights(model) -> None:

@@ -6,15 +6,13 @@ many verdicts are right, and how many flip. Both classes can lose as many as the
 accuracy hides the flips.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from math import nan
 
 import numpy as np
 import pandas as pd
 
-from ddlib._io import digest, ordered_parallel_map
+from ddlib._io import ordered_parallel_map
 from ddlib.data.loader import prepare
 from ddlib.data.manifest import Manifest
 from ddlib.deploy.detector import Detector
@@ -66,22 +64,22 @@ def perturbed_logits(
     """
     if not len(manifest):
         raise ValueError("the manifest is empty: there is no image to perturb")
-    scorers = {name: detector.scorer() for name, detector in detectors.items()}
-    protocols = {name: detector.protocol for name, detector in detectors.items()}
-    alike = {name: digest(protocol.preparation()) for name, protocol in protocols.items()}
+    scorers = [(detector.scorer(), detector.protocol) for detector in detectors.values()]
 
     def logits_of(file) -> list[list[float]]:
         path, crop_share, sha256 = file
-        image, prepared = read_image(path), {}
-        for name, protocol in protocols.items():
-            if alike[name] not in prepared:
+        image, prepared, rows = read_image(path), {}, []
+        for scorer, protocol in scorers:
+            way = tuple(protocol.preparation().values())
+            if way not in prepared:
                 whole = center_crop(image, crop_share) if protocol.square == "crop" else image
                 seed = int(sha256[:8], 16)  # an image has its own noise, in whatever set it is
                 forms = [whole, *(perturb(whole, *change, seed) for change in perturbations)]
-                prepared[alike[name]] = [prepare(form, protocol) for form in forms]
-        return [[scorers[n].logit(form) for form in prepared[alike[n]]] for n in scorers]
+                prepared[way] = [prepare(form, protocol) for form in forms]
+            rows.append([scorer.logit(form) for form in prepared[way]])
+        return rows
 
-    table, workers = manifest.table, next(iter(scorers.values())).workers
+    table, workers = manifest.table, scorers[0][0].workers
     files = zip(manifest.paths, table["crop_share"], table["sha256"], strict=True)
     logits = np.array(list(ordered_parallel_map(logits_of, files, workers)))
     return {name: logits[:, i] for i, name in enumerate(detectors)}

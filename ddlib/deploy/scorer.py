@@ -1,7 +1,5 @@
 """Score many prepared images fast, without TensorFlow: LiteRT on the processor."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +12,8 @@ from ddlib.models.inference import Interpreters
 _CHUNK = 16  # images that a worker takes at once
 
 
-class ModelError(ValueError):
-    """A model that is none of ours or gives no number; the message names it and what to do."""
+class DetectorError(ValueError):
+    """A detector that is not there, not whole, not what its card says, or that gives no number."""
 
 
 class Scorer:
@@ -35,7 +33,7 @@ class Scorer:
 
     Raises
     ------
-    ModelError
+    DetectorError
         If the model cannot be read, or does not map one (S, S, 3) uint8 image to one number.
     """
 
@@ -46,18 +44,17 @@ class Scorer:
         try:
             self._interpreters = Interpreters(model if in_memory else Path(model).read_bytes())
         except (ValueError, RuntimeError) as error:
-            raise ModelError(
+            raise DetectorError(
                 f"{self.name} cannot be read as a LiteRT model ({error}); "
                 "write it anew with `ddlib export`"
             ) from error
-        with self._interpreters.borrow() as first:
-            given, answers = first.get_input_details(), first.get_output_details()
+        given, answers = self._interpreters.inputs, self._interpreters.outputs
         shape, dtype = tuple(given[0]["shape"].tolist()), np.dtype(given[0]["dtype"])
         side = shape[1] if len(shape) == 4 else 0
         answer = answers[0]["shape"].tolist(), answers[0]["dtype"]
         expected = (1, side, side, 3), np.uint8, ([1, 1], np.float32)
         if len(given) != 1 or len(answers) != 1 or (shape, dtype, answer) != expected:
-            raise ModelError(
+            raise DetectorError(
                 f"{self.name} takes {shape} of {dtype}; a detector takes one image (1, S, S, 3) of "
                 "uint8 and gives one float32 (1, 1): export it with ddlib"
             )
@@ -86,7 +83,7 @@ class Scorer:
         logits = np.asarray(self._interpreters.run(images), np.float64).reshape(len(images))
         if not np.isfinite(logits).all():
             wrong = logits[~np.isfinite(logits)][0]
-            raise ModelError(
+            raise DetectorError(
                 f"{self.name} gives {wrong} for an image: its weights are damaged, or its training "
                 "diverged; train or export it again"
             )

@@ -1,7 +1,5 @@
 """What the explanation experiments of the notebooks need: face regions, planted evidence."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ddlib.data.simulate.dataset import face_boxes

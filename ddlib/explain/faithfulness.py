@@ -8,8 +8,6 @@
 Whether the heat lies on the face or on planted evidence is measured in `localisation`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

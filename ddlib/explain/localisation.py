@@ -8,8 +8,6 @@ Regions are boxes (N, 4) as (x0, y0, x1, y1) in pixels with x1 and y1 excluded; 
 the images' size (`ddlib.images.overlay.upsample`).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """What an interrupted training needs to go on where it was, kept in a folder after each epoch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

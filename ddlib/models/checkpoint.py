@@ -1,7 +1,5 @@
 """A detector on disk: the Keras file and a JSON file beside it that says what made it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +22,6 @@ def save_detector(detector, path: Path, protocol: Protocol, provenance: dict | N
         }
         write_json(path.with_suffix(".json"), facts)
     return path
-
-
-def check_hash(path: Path, sha256: str) -> None:
-    """Raise ValueError unless a file has this hash."""
-    if file_digest(path) != sha256:
-        raise ValueError(
-            f"{path} is not the file that {path.stem}.json describes: hashes differ. It was "
-            "damaged or changed: install or train it again"
-        )
-
-
-def load_keras(path: Path):
-    """Load a Keras model without running code that may be stored in it."""
-    import keras
-
-    return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
 def weights_digest(model) -> str:

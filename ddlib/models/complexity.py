@@ -5,8 +5,6 @@ Howard et al. 2017) count these. Only convolutions and dense layers are counted,
 scaling, activations and batch normalisation (which folds into the convolution) are not.
 """
 
-from __future__ import annotations
-
 from math import prod
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Bottleneck features: the frozen part of a detector, run once for each image and kept."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 
@@ -13,11 +11,11 @@ from ddlib.data.cache import Cache, Rows
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.models.checkpoint import weights_digest
-from ddlib.models.inference import CHUNK, compiled, has_gpu, interpreters, logit_model
+from ddlib.models.inference import CHUNK, compiled, has_gpu, interpreters
 from ddlib.protocol import FEATURES, Protocol
 
 STEP = 6 / 255  # of features in eight bits: the output of a ReLU6 lies in [0, 6]
-_BATCH = 64  # images a forward pass of TensorFlow; larger is not faster on two cores
+BATCH = 64  # images a forward pass of TensorFlow; larger is not faster on two cores
 
 
 def split_backbone(detector: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -42,11 +40,7 @@ def split_backbone(detector: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def bottleneck_features(
-    prefix: keras.Model,
-    manifest: Manifest,
-    protocol: Protocol,
-    cache: Cache,
-    mirror: bool = False,
+    prefix: keras.Model, manifest: Manifest, protocol: Protocol, cache: Cache, mirror: bool = False
 ) -> Rows:
     """Return the frozen prefix's output for a manifest's images, in its order, from the cache.
 
@@ -78,18 +72,11 @@ def bottleneck_features(
     return gather_blocks(manifest, load_block, STEP if feature_dtype == "uint8" else None)
 
 
-def score_features(tail: keras.Model, features: Rows) -> np.ndarray:
-    """Return the logits (N,) float64 that a detector's tail gives to bottleneck features."""
-    to_logit = compiled(logit_model(tail))
-    logits = [to_logit(batch)[:, 0] for batch in features.chunks(_BATCH)]
-    return np.concatenate(logits).astype("float64")
-
-
 def _outputs(prefix: keras.Model, images: Rows, mirror: bool, dtype: str) -> Iterator[np.ndarray]:
     # LiteRT rounds otherwise than TensorFlow, in the last bits, and Adam's first steps enlarge
     # that; who asks for float32 wants plain training repeated.
     use_tensorflow = dtype == "float32" or has_gpu()
-    batches = images.chunks(_BATCH if use_tensorflow else CHUNK)
+    batches = images.chunks(BATCH if use_tensorflow else CHUNK)
     if mirror:
         batches = (batch[:, :, ::-1] for batch in batches)
     if use_tensorflow:

@@ -6,8 +6,6 @@ smaller than the images that the detector scores; global pooling allows that, an
 pixels costs half of one of 256.
 """
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +28,6 @@ from ddlib.models.train import Trained, build_from_protocol, fit
 from ddlib.protocol import TRAIN, Protocol, preset
 
 ALL_LAYERS = 1000  # more than there are: every layer is trained
-AUGMENTATION = Augmentation()
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Recipe:
     """How a detector to take away is trained."""
 
     protocol: Protocol
-    augmentation: Augmentation | None = AUGMENTATION
+    augmentation: Augmentation = Augmentation()
     window: int = 192  # pixels; side of the training windows
 
     def to_dict(self) -> dict:
@@ -46,14 +43,8 @@ class Recipe:
         return asdict(self) | {"protocol": self.protocol.to_dict()}
 
 
-def recipe(
-    alpha: float,
-    epochs: int = 12,
-    augmentation: Augmentation | None = AUGMENTATION,
-    window: int = 192,
-    **changes,
-) -> Recipe:
-    """Return the recipe of the shipped detectors for a width and a number of epochs.
+def recipe(alpha: float, window: int = 192, **changes) -> Recipe:
+    """Return the recipe of the shipped detectors for a width.
 
     `window` is the side of the training windows in pixels; `changes` are fields of the protocol to
     set otherwise.
@@ -62,14 +53,14 @@ def recipe(
         "clean",
         "gan+sd",
         alpha=alpha,
-        epochs=epochs,
+        epochs=12,
         trainable_layers=ALL_LAYERS,
         label_smoothing=0.0,
         dropout=0.2,
         dense_units=256,
         batch_norm_momentum=0.95,
     )
-    return Recipe(replace(protocol, **changes), augmentation, window)
+    return Recipe(replace(protocol, **changes), window=window)
 
 
 def finetune(
@@ -118,9 +109,7 @@ def augmented_batches(images, labels: np.ndarray, recipe: Recipe, first_epoch: i
     def window_of(task) -> np.ndarray:
         row, epoch = task
         rng = np.random.default_rng([protocol.seed, epoch, row])
-        image = images.take(slice(row, row + 1))[0]
-        if recipe.augmentation is not None:
-            image = augment(image, recipe.augmentation, rng)
+        image = augment(images.take(slice(row, row + 1))[0], recipe.augmentation, rng)
         if protocol.jpeg_quality is not None:  # as every image that the detector will score
             image = recompress(image, protocol.jpeg_quality)
         return random_window(image, recipe.window, rng)

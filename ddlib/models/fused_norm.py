@@ -4,8 +4,6 @@ Keras writes a batch normalisation and its gradient as many small operations, wh
 a training step of a small network on two processors. The mathematics here is the same.
 """
 
-from __future__ import annotations
-
 import keras
 import tensorflow as tf
 

@@ -5,8 +5,6 @@ activations: it is several times as fast as TensorFlow. Each worker has an inter
 thread, so that nothing waits and the numbers do not depend on the number of processors.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
@@ -45,9 +43,23 @@ def logit_model(model) -> LogitModel:
     return LogitModel(model)
 
 
+def keras_logits(model, batches: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the logits (N,) float64 of batches (n, ...) as Keras itself computes them."""
+    to_logit = compiled(logit_model(model))
+    return np.concatenate([to_logit(batch)[:, 0] for batch in batches]).astype("float64")
+
+
 def fastest(model) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the model's forward pass by what runs it fastest: a GPU if there is one, or LiteRT."""
-    return compiled(model) if has_gpu() else forward(model)
+    """Return the forward pass, of (N, ...) arrays, by a GPU if there is one, or by LiteRT."""
+    if has_gpu():
+        return compiled(model)
+    pool = interpreters(model)
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        size = min(CHUNK, -(-len(batch) // cpu_count()))
+        return np.concatenate(list(pool.stream(np.split(batch, range(size, len(batch), size)))))
+
+    return run
 
 
 @lru_cache(maxsize=8)  # tracing takes a second
@@ -60,58 +72,35 @@ def compiled(model) -> Callable[[np.ndarray], np.ndarray]:
     return lambda batch: traced(np.ascontiguousarray(batch, "float32")).numpy()
 
 
-def forward(model) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a Keras model's forward pass by LiteRT as a function of (N, ...) arrays."""
-    pool = interpreters(model)
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        size = min(CHUNK, -(-len(batch) // cpu_count()))
-        return np.concatenate(list(pool.stream(np.split(batch, range(size, len(batch), size)))))
-
-    return run
-
-
-@lru_cache(maxsize=4)  # converting takes seconds
-def interpreters(model) -> Interpreters:
-    """Return interpreters of a Keras model with one input of a fixed size and one output."""
-    return Interpreters(converted(model))
-
-
 class Interpreters:
     """Interpreters of one LiteRT model, each used by one thread at a time.
 
     `content` is what is in a ``.tflite`` file; LiteRT raises a ValueError or a RuntimeError if it
-    cannot run it.
+    cannot run it. Its attributes `inputs` and `outputs` are LiteRT's facts about the tensors.
     """
 
     def __init__(self, content: bytes):
         self._content, self._idle = content, queue.LifoQueue()
         with silenced():  # the runtime announces itself once
-            self._idle.put(self._open())
-
-    @contextlib.contextmanager
-    def borrow(self) -> Iterator:
-        """Give an idle interpreter for the block; a new one is opened if all are in use."""
-        try:
-            interpreter = self._idle.get_nowait()
-        except queue.Empty:
-            interpreter = self._open()
-        try:
-            yield interpreter
-        finally:
-            self._idle.put(interpreter)
+            first = self._open()
+        self.inputs, self.outputs = first.get_input_details(), first.get_output_details()
+        self._idle.put(first)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the model's outputs (N, ...) for N inputs, one after the other."""
-        with self.borrow() as interpreter:
-            given = interpreter.get_input_details()[0]
-            answer = interpreter.get_output_details()[0]["index"]
-            outputs = []
-            for image in np.ascontiguousarray(images, given["dtype"]):
-                interpreter.set_tensor(given["index"], image[None])
+        try:
+            interpreter = self._idle.get_nowait()
+        except queue.Empty:  # all are in use
+            interpreter = self._open()
+        outputs = []
+        try:
+            for image in np.ascontiguousarray(images, self.inputs[0]["dtype"]):
+                interpreter.set_tensor(self.inputs[0]["index"], image[None])
                 interpreter.invoke()
-                outputs.append(interpreter.get_tensor(answer)[0])
-            return np.array(outputs)
+                outputs.append(interpreter.get_tensor(self.outputs[0]["index"])[0])
+        finally:
+            self._idle.put(interpreter)
+        return np.array(outputs)
 
     def stream(self, batches: Iterable[np.ndarray], dtype="float32") -> Iterator[np.ndarray]:
         """Yield the outputs for batches (n, ...) in order; each processor has its own batch."""
@@ -121,6 +110,12 @@ class Interpreters:
         interpreter = runtime()(model_content=self._content, num_threads=1)
         interpreter.allocate_tensors()
         return interpreter
+
+
+@lru_cache(maxsize=4)  # converting takes seconds
+def interpreters(model) -> Interpreters:
+    """Return interpreters of a Keras model with one input of a fixed size and one output."""
+    return Interpreters(converted(model))
 
 
 def converted(model, from_uint8: bool = False, optimise: Callable | None = None) -> bytes:

@@ -4,11 +4,8 @@ Each view has a backbone of its own with the protocol's trained layers. What bot
 pooling is laid side by side, and one head learns from all of it.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -17,7 +14,7 @@ from keras import layers
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.models.checkpoint import weights_digest
-from ddlib.models.features import bottleneck_features, score_features, split_backbone
+from ddlib.models.features import bottleneck_features, split_backbone
 from ddlib.models.inference import use_threads
 from ddlib.models.train import Trained, build_from_protocol, fit_on_features
 from ddlib.protocol import Protocol
@@ -36,28 +33,9 @@ class SideBySide(Rows):
         """Return the rows at `indices` (int array or slice) as one array in memory."""
         return np.concatenate([view.take(indices) for view in self.views], axis=-1)
 
-    def select(self, indices: np.ndarray) -> SideBySide:
+    def select(self, indices: np.ndarray) -> Rows:
         """Return the rows at `indices`, still where they are stored."""
         return SideBySide([view.select(indices) for view in self.views])
-
-
-@dataclass
-class View:
-    """One way to look at an image: how it is prepared, and the frozen layers that see it."""
-
-    protocol: Protocol
-    prefix: keras.Model
-
-
-@dataclass
-class TrainedOnBoth(Trained):
-    """A head trained on two views; `detector` takes the views' bottleneck features."""
-
-    views: tuple[View, ...] = ()
-
-    def logits(self, manifest: Manifest, cache: Cache) -> np.ndarray:
-        """Return the logits (N,) float64 of a manifest's images."""
-        return score_features(self.detector, _features(self.views, manifest, cache))
 
 
 def train_on_both(
@@ -67,28 +45,29 @@ def train_on_both(
     cache: Cache | None = None,
     log: Callable[[str], None] = print,
     pool: Manifest | None = None,
-) -> TrainedOnBoth:
+) -> Trained:
     """Train on pictures and their ELA maps, as `ddlib.models.train.train_detector` does on one.
 
-    `protocol` is that of a condition with ELA; for the pictures all else is the same.
+    `protocol` is that of a condition with ELA; for the pictures all else is the same. The detector
+    takes the bottleneck features of both.
     """
     start = time.perf_counter()
     use_threads(protocol.threads)
-    cache = cache or Cache()
-    views, trunks = [], []
+    views, trunks = [], []  # how each is prepared, and the frozen layers that see it
     for name, way in (("picture", protocol.without_ela()), ("ela_map", protocol)):
         prefix, tail = split_backbone(build_from_protocol(way))
-        views.append(View(way, prefix))
+        views.append((prefix, way))
         trunks.append(_up_to_the_pool(tail, name))
     model = _one_head(trunks, protocol)
     start_digest = weights_digest(model)
 
-    def features(manifest: Manifest, mirror: bool = False) -> SideBySide:
-        return _features(views, manifest, cache, mirror)
+    def features(manifest: Manifest, cache: Cache, mirror: bool = False) -> SideBySide:
+        found = [bottleneck_features(prefix, manifest, way, cache, mirror) for prefix, way in views]
+        return SideBySide(found)
 
-    history = fit_on_features(model, features, training, validation, protocol, log, pool)
+    history = fit_on_features(model, features, training, validation, protocol, cache, log, pool)
     seconds = time.perf_counter() - start
-    return TrainedOnBoth(model, protocol, history, start_digest, seconds, views=tuple(views))
+    return Trained(model, protocol, history, start_digest, seconds, model, features)
 
 
 def _up_to_the_pool(tail: keras.Model, name: str) -> keras.Model:
@@ -112,8 +91,3 @@ def _one_head(trunks: list[keras.Model], protocol: Protocol) -> keras.Model:
     x = layers.Dropout(protocol.dropout, seed=protocol.seed)(x)
     x = layers.Dense(1, name="logit")(x)
     return keras.Model(side_by_side, layers.Activation("sigmoid")(x), name="joined")
-
-
-def _features(views, manifest: Manifest, cache: Cache, mirror: bool = False) -> SideBySide:
-    found = [bottleneck_features(v.prefix, manifest, v.protocol, cache, mirror) for v in views]
-    return SideBySide(found)

@@ -5,8 +5,6 @@ image and once for its mirror image, the outputs (bottleneck features) are kept 
 only the tail is trained. The mathematics is that of training the whole detector.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +19,9 @@ from ddlib.data.manifest import Manifest
 from ddlib.mobilenet import build_detector
 from ddlib.models.backup import Backup
 from ddlib.models.checkpoint import weights_digest
-from ddlib.models.features import bottleneck_features, score_features, split_backbone
+from ddlib.models.features import BATCH, bottleneck_features, split_backbone
 from ddlib.models.fused_norm import with_fused_norms
-from ddlib.models.inference import graphs_as_written, use_threads
+from ddlib.models.inference import graphs_as_written, keras_logits, use_threads
 from ddlib.protocol import Protocol
 
 
@@ -36,7 +34,8 @@ class Trained:
     history: pd.DataFrame  # a row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, seconds
     start_digest: str  # of the weights before training
     seconds: float
-    parts: tuple[keras.Model, ...] = ()  # prefix and tail, as `split_backbone` cuts the detector
+    tail: keras.Model | None = None  # the layers that were trained, where the others were frozen
+    features: Callable[..., Rows] | None = None  # (manifest, cache, mirror) -> what `tail` takes
 
     def keras_model(self) -> keras.Model:
         """Return the detector, as `GradCAM` asks for it."""
@@ -49,8 +48,7 @@ class Trained:
 
     def logits(self, manifest: Manifest, cache: Cache) -> np.ndarray:
         """Return the logits (N,) float64 of a manifest's images, from bottleneck features."""
-        prefix, tail = self.parts
-        return score_features(tail, bottleneck_features(prefix, manifest, self.protocol, cache))
+        return keras_logits(self.tail, self.features(manifest, cache).chunks(BATCH))
 
 
 def train_detector(
@@ -71,17 +69,16 @@ def train_detector(
     """
     start = time.perf_counter()
     use_threads(protocol.threads)
-    cache = cache or Cache()
     detector = build_from_protocol(protocol)
     start_digest = weights_digest(detector)
     prefix, tail = split_backbone(detector)
 
-    def features(manifest: Manifest, mirror: bool = False) -> Rows:
+    def features(manifest: Manifest, cache: Cache, mirror: bool = False) -> Rows:
         return bottleneck_features(prefix, manifest, protocol, cache, mirror)
 
-    history = fit_on_features(tail, features, training, validation, protocol, log, pool)
+    history = fit_on_features(tail, features, training, validation, protocol, cache, log, pool)
     seconds = time.perf_counter() - start
-    return Trained(detector, protocol, history, start_digest, seconds, (prefix, tail))
+    return Trained(detector, protocol, history, start_digest, seconds, tail, features)
 
 
 def fit_on_features(
@@ -90,20 +87,20 @@ def fit_on_features(
     training: Manifest,
     validation: Manifest,
     protocol: Protocol,
+    cache: Cache | None,
     log: Callable[[str], None],
     pool: Manifest | None,
 ) -> pd.DataFrame:
     """Fit what follows the frozen layers, as `fit` does, and return the history.
 
-    ``features(manifest, mirror)`` gives what the frozen layers put out; the other parameters are
-    those of `train_detector`.
+    `tail` and `features` are those of `Trained`, the other parameters those of `train_detector`.
     """
-    pool = training if pool is None else pool
+    cache, pool = cache or Cache(), training if pool is None else pool
     places = pool.positions(training)
-    mirrored = features(pool, mirror=True).select(places) if protocol.flip else None
-    plain = features(pool).select(places)
+    mirrored = features(pool, cache, mirror=True).select(places) if protocol.flip else None
+    plain = features(pool, cache).select(places)
     data = training_batches(plain, mirrored, training.labels, protocol)
-    check = validation_batches(features(validation), validation.labels, protocol)
+    check = validation_batches(features(validation, cache), validation.labels, protocol)
     return fit(tail, data, check, protocol, log)
 
 
@@ -113,18 +110,17 @@ def recompute_batch_norm(trained: Trained, training: Manifest, cache: Cache, poo
     In a short training the running statistics lag behind the weights; here the weights stay and
     only the statistics are computed, batch by batch, from the training images without mirroring.
     """
-    prefix, tail = trained.parts
-    features = bottleneck_features(prefix, pool, trained.protocol, cache)
-    features = features.select(pool.positions(training))
-    kind = keras.layers.BatchNormalization
-    layers = [layer for layer in tail.layers if isinstance(layer, kind) and layer.trainable]
+    features = trained.features(pool, cache).select(pool.positions(training))
+    norms = [x for x in trained.tail.layers if isinstance(x, keras.layers.BatchNormalization)]
+    layers = [layer for layer in norms if layer.trainable]
     momenta = [layer.momentum for layer in layers]
     order = np.random.default_rng(trained.protocol.seed).permutation(len(training))
     size = trained.protocol.batch_size
     for number, start in enumerate(range(0, len(order), size)):
         for layer in layers:
             layer.momentum = number / (number + 1)  # the mean of all batches so far
-        tail(features.take(order[start : start + size]).astype("float32"), training=True)
+        batch = features.take(order[start : start + size]).astype("float32")
+        trained.tail(batch, training=True)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
 

@@ -28,7 +28,8 @@ from ddlib.data.sources import open_folder
 from ddlib.data.subsets import GAN_SETS, training_manifest
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
-from ddlib.models.features import bottleneck_features, score_features, split_backbone
+from ddlib.models.features import bottleneck_features, split_backbone
+from ddlib.models.inference import keras_logits
 from ddlib.models.provenance import provenance
 from ddlib.models.train import build_from_protocol, learning_rate
 from ddlib.protocol import VERSIONS, Protocol, preset
@@ -77,7 +78,7 @@ def held_out_logits(pictures: Manifest, protocol: Protocol, cache: Cache) -> np.
         seen, unseen = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
         data = training_batches(some(plain, seen), some(mirrored, seen), labels[seen], protocol)
         fit_to_the_end(tail, data, protocol)
-        logits[unseen] = score_features(tail, some(plain, unseen))
+        logits[unseen] = keras_logits(tail, some(plain, unseen).chunks(64))
     return logits
 
 
