@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import atomic_write, file_lock, read_json, write_json
+from ddlib._io import file_lock, read_json, write_csv, write_json
 from ddlib.data.manifest import Manifest
 from ddlib.metrics.false_accusations import utkface_labels
 from ddlib.metrics.roc_auc import auc
@@ -50,17 +50,12 @@ def evaluate_run(
     for name, chosen in test_sets.items():
         measured = score_table(chosen.labels, run.scores_of(chosen)["score"].to_numpy())
         row = {"test_set": name, "result_id": f"{run.protocol.run_name}-{name}-{run.key[:8]}"}
-        if has_both_classes(chosen):
+        if chosen.table["label"].nunique() == 2:
             baseline = metadata_baseline(chosen)
             reaches = metadata_reaches_model(measured["auc"], baseline)
             row |= {"metadata_auc": baseline["auc"], "metadata_auc_reaches_model": reaches}
         rows.append(shared | row | measured)
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
-
-
-def has_both_classes(chosen: Manifest) -> bool:
-    """Return whether a manifest holds both classes."""
-    return chosen.table["label"].nunique() == 2
 
 
 def save_results(folder: Path, rows: pd.DataFrame, facts: dict) -> None:
@@ -82,8 +77,7 @@ def save_results(folder: Path, rows: pd.DataFrame, facts: dict) -> None:
         table = table.sort_values(
             list(order), key=lambda column: column.map(order[column.name].index), kind="stable"
         )
-        with atomic_write(folder / "results.csv") as unfinished:
-            table.to_csv(unfinished, index=False)
+        write_csv(folder / "results.csv", table)
 
 
 def load_results(folder: Path) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, digest, file_digest, file_lock, read_json, write_json
+from ddlib._io import digest, file_digest, file_lock, read_json, write_csv, write_json
 from ddlib.data import subsets
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
@@ -230,8 +230,7 @@ class Study:
             The figure, or without one the table, so that a cell may end with the call.
         """
         if table is not None:
-            with atomic_write(self.folder / "tables" / f"{name}.csv") as unfinished:
-                table.to_csv(unfinished, index=False)
+            write_csv(self.folder / "tables" / f"{name}.csv", table)
         if figure is not None:
             from ddlib.viz.style import save_chart
 
@@ -249,8 +248,8 @@ class Study:
         trained = train_detector(training, validation, run.protocol, self.cache, log=self.log)
         start = time.perf_counter()
         logits = trained.logits(scored, self.cache)
-        table = scored.table[["path", "label", "source", "split"]]
-        scores = table.assign(logit=logits, score=probability(logits))
+        scores = scored.table[["path", "label", "source", "split"]]
+        scores = scores.assign(logit=logits, score=probability(logits))
         facts = {
             "key": run.key,
             "tier": self.tier,
@@ -266,14 +265,9 @@ class Study:
             "provenance": provenance(),
         }
         save_detector(trained.detector, run.folder / "detector.keras", run.protocol, facts)
-        tables = {
-            run.folder / "history.csv": trained.history,
-            run.folder / "scores.csv": scores,
-            self.folder / PICTURES: pictures_table(scored),
-        }
-        for path, table in tables.items():
-            with atomic_write(path) as unfinished:
-                table.to_csv(unfinished, index=False)
+        write_csv(run.folder / "history.csv", trained.history)
+        write_csv(run.folder / "scores.csv", scores)
+        write_csv(self.folder / PICTURES, pictures_table(scored))
         write_json(run.folder / FINISHED, facts)
         run.detector = trained.detector  # need not be loaded again
 
@@ -314,7 +308,7 @@ def open_study(
     """
     data = find_data(data)
     tier = tier_name(data, small)
-    folder = (runs_folder() if runs is None else Path(runs)).resolve() / tier
+    folder = run_folder(data, runs, small).resolve()
     fixed = SMALL_CHANGES if small else {}
     if data == SIMULATED:
         if not (folder / "images").exists():
@@ -363,6 +357,11 @@ def find_data(data: str | Path) -> str:
 def runs_folder() -> Path:
     """Return where results go by default: in the checkout, without one in the current folder."""
     return (checkout() or Path.cwd()) / "runs"
+
+
+def run_folder(data: str | Path, runs: str | Path | None = None, small: bool = False) -> Path:
+    """Return ``runs/<tier>``, the folder of what is made from some data."""
+    return Path(runs or runs_folder()) / tier_name(data, small)
 
 
 def tier_name(data: str | Path, small: bool = False) -> str:

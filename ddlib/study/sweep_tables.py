@@ -7,14 +7,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write
+from ddlib._io import write_csv
 from ddlib.data import subsets
 from ddlib.data.manifest import Manifest
 from ddlib.metrics.calibration import probability
@@ -26,21 +24,11 @@ from ddlib.metrics.repeats import (
     variance_components,
 )
 from ddlib.metrics.roc_auc import auc
-from ddlib.protocol import FAKE, Protocol
+from ddlib.protocol import FAKE, REAL, Protocol
 from ddlib.study.ela_sweep import ela_table
 from ddlib.study.reference import judge_difference, reference_table
-from ddlib.study.sweep import PLANS, Job, read_job, write_job
+from ddlib.study.sweep import PLANS, Job, read_logits, write_logits
 
-SWEEP_TABLES = (
-    "sweep",
-    "curve",
-    "curve_fits",
-    "seed",
-    "seed_differences",
-    "seed_variance",
-    "mixes",
-    "ela",
-)
 RESAMPLES = 200  # of seeds and test images, for the intervals of a learning curve
 STUDY_SIZE = 100_000  # training images of the study's baseline
 STUDY_TEST = {"gan": 20_000, "sd": 1_200, "sd21": 200}  # its test images
@@ -71,13 +59,17 @@ class Sweeps:
         called = self.jobs[key][1][logits][self.rows[test_set]] >= 0
         return called == (self.labels[test_set] == FAKE)
 
+    def scores(self, key: str, places: np.ndarray) -> np.ndarray:
+        """Return P(fake) of the images at some places of the manifest, (N,) float64."""
+        return probability(self.jobs[key][1]["logits"][places].astype(np.float64))
+
     def measured(self) -> pd.DataFrame:
         """Return a row for each training and test set: what was trained, and its shares and AUC."""
         rows = []
         for key, (facts, arrays) in self.jobs.items():
             job, protocol = facts["job"], Protocol.from_dict(facts["job"]["protocol"])
             pool = Job(protocol, fakes=tuple(job["fakes"])).images(self.manifest, "valid")
-            places = self.manifest.positions(pool)
+            valid_scores = self.scores(key, self.manifest.positions(pool))
             shared = {
                 "plan": facts["plan"],
                 "protocol": protocol.name,
@@ -95,20 +87,17 @@ class Sweeps:
                 "peak_mb": facts["provenance"]["peak_memory_mb"],
                 "commit": facts["provenance"]["commit"],
                 "date": facts["provenance"]["date"][:10],
-                "valid_auc": auc(pool.labels, probability(_double(arrays, places)))[0],
+                "valid_auc": auc(pool.labels, valid_scores)[0],
             }
             for name, labels in self.labels.items():
                 right = self.right(key, name)
-                shares = {
-                    f"recall_{label}": right[labels == value].mean()
-                    for label, value in (("real", 1 - FAKE), ("fake", FAKE))
-                    if (labels == value).any()
-                }
-                row = {"test_set": name, "n_images": len(labels)} | shares
+                recalls = pd.Series(right).groupby(labels).mean().reindex([REAL, FAKE])
+                row = {"test_set": name, "n_images": len(labels)}
+                row |= {"recall_real": recalls[REAL], "recall_fake": recalls[FAKE]}
                 row |= dict.fromkeys(("accuracy", "auc", "accuracy_recomputed"), np.nan)
-                if len(shares) == 2:
+                if recalls.notna().all():
                     row["accuracy"] = right.mean()
-                    row["auc"] = auc(labels, probability(_double(arrays, self.rows[name])))[0]
+                    row["auc"] = auc(labels, self.scores(key, self.rows[name]))[0]
                     if "logits_recomputed" in arrays:
                         again = self.right(key, name, "logits_recomputed")
                         row["accuracy_recomputed"] = again.mean()
@@ -116,28 +105,23 @@ class Sweeps:
         return pd.DataFrame(rows)
 
 
-def _double(arrays: dict, places: np.ndarray) -> np.ndarray:
-    return arrays["logits"][places].astype(np.float64)
-
-
 def collect(folder: Path, tables: Path, name: str) -> Path:
     """Write the finished trainings of a run's folder as ``sweeps_<name>.npz`` and return it."""
     arrays, facts = {}, {}
     for path in sorted(Path(folder, "sweeps").glob("*/*.npz")):
         key = f"{path.parent.name}/{path.stem}"
-        facts[key], logits = read_job(path)
+        facts[key], logits = read_logits(path)
         arrays |= {f"{key}/{kind}": values for kind, values in logits.items()}
     target = Path(tables) / f"sweeps_{name}.npz"
-    with atomic_write(target) as unfinished, unfinished.open("wb") as file:
-        np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
+    write_logits(target, facts, arrays)
     return target
 
 
 def load_sweeps(tables: Path, name: str, manifest: Manifest) -> Sweeps:
     """Read what `collect` wrote; `manifest` is that of ``pictures_<name>.csv``."""
-    order = {plan: place for place, plan in enumerate(PLANS)}
-    jobs = sorted(_read_collected(tables, name), key=lambda job: order[job[1]["plan"]])
-    return Sweeps(manifest, {key: (facts, arrays) for key, facts, arrays in jobs})
+    jobs, order = _read_collected(tables, name), list(PLANS)
+    ordered = sorted(jobs, key=lambda key: order.index(jobs[key][0]["plan"]))
+    return Sweeps(manifest, {key: jobs[key] for key in ordered})
 
 
 def restore_sweeps(tables: Path, name: str, folder: Path) -> list[Path]:
@@ -146,24 +130,22 @@ def restore_sweeps(tables: Path, name: str, folder: Path) -> list[Path]:
     A sweep goes on from there on a machine that lacks its files. What the folder has stays.
     """
     written = []
-    for key, facts, arrays in _read_collected(tables, name):
+    for key, (facts, arrays) in _read_collected(tables, name).items():
         path = Path(folder, "sweeps", f"{key}.npz")
         if not path.exists():
-            write_job(path, facts, arrays)
+            write_logits(path, facts, arrays)
             written.append(path)
     return written
 
 
-def _read_collected(tables: Path, name: str) -> Iterator[tuple[str, dict, dict]]:
-    """Yield key, facts and logits of each training in ``sweeps_<name>.npz``."""
-    with np.load(Path(tables) / f"sweeps_{name}.npz") as file:
-        for key, facts in json.loads(str(file["facts"])).items():
-            kinds = ("logits", "logits_recomputed")
-            yield (
-                key,
-                facts,
-                {kind: file[f"{key}/{kind}"] for kind in kinds if f"{key}/{kind}" in file},
-            )
+def _read_collected(tables: Path, name: str) -> dict[str, tuple[dict, dict]]:
+    """Return facts and logits of each training in ``sweeps_<name>.npz`` by its key."""
+    facts, arrays = read_logits(Path(tables) / f"sweeps_{name}.npz")
+    jobs = {key: (own, {}) for key, own in facts.items()}
+    for path, values in arrays.items():
+        key, kind = path.rsplit("/", 1)
+        jobs[key][1][kind] = values
+    return jobs
 
 
 def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
@@ -181,19 +163,16 @@ def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
     made = sweep_tables(sweeps, pd.read_csv(tables / f"results_{name}.csv"))
     for kind, table in made.items():
         if len(table):
-            written.append(tables / f"{kind}_{name}.csv")
-            with atomic_write(written[-1]) as unfinished:
-                table.to_csv(unfinished, index=False)
-    charts = {}
-    if len(made["curve"]):
-        charts["curve"] = learning_curve(
-            made["curve"], made["curve_fits"], "Baseline, width 0.75: error on GAN faces"
-        )
-    if made["curve"].get("accuracy_recomputed", pd.Series(dtype=float)).notna().any():
-        title = "GAN faces, the study's protocol: statistics of batch normalisation"
-        charts["batch_norm"] = batch_norm_statistics(made["curve"], title)
-    if len(made["seed"]) and "study" in made["seed"]:
-        own = made["seed"][made["seed"]["plan"] == "seeds"]
+            written.append(write_csv(tables / f"{kind}_{name}.csv", table))
+    curve, seed, charts = made["curve"], made["seed"], {}
+    if len(curve):
+        title = "Baseline, width 0.75: error on GAN faces"
+        charts["curve"] = learning_curve(curve, made["curve_fits"], title)
+        if curve["accuracy_recomputed"].notna().any():
+            title = "GAN faces, the study's protocol: statistics of batch normalisation"
+            charts["batch_norm"] = batch_norm_statistics(curve, title)
+    if "study" in seed:
+        own = seed[seed["plan"] == "seeds"]
         charts["seed"] = new_runs(own, "One new run of ours, and the study's")
     for kind, figure in charts.items():
         written.append(save_chart(figure, Path(figures) / f"10_{name}_{kind}.png"))
@@ -201,29 +180,24 @@ def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
 
 
 def sweep_tables(sweeps: Sweeps, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the `SWEEP_TABLES` by name; `results`, ``results_<name>.csv``, holds seed 0."""
+    """Return all tables by name; `results`, ``results_<name>.csv``, holds seed 0."""
     measured = sweeps.measured()
     seeds = with_seed_zero(measured, results)
-    made = (
-        measured,
-        curve_table(sweeps, measured),
-        fit_table(sweeps),
-        seed_table(seeds),
-        difference_table(seeds),
-        variance_table(measured),
-        mix_table(measured),
-        ela_table(sweeps),
-    )
-    return dict(zip(SWEEP_TABLES, made, strict=True))
+    return {
+        "sweep": measured,
+        "curve": curve_table(sweeps, measured),
+        "curve_fits": fit_table(sweeps),
+        "seed": seed_table(seeds),
+        "seed_differences": difference_table(seeds),
+        "seed_variance": variance_table(measured),
+        "mixes": mix_table(measured),
+        "ela": ela_table(sweeps),
+    }
 
 
 def with_seed_zero(measured: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of "seeds" and "small-seeds"; seed 0 of "seeds" is that of the results."""
-    first = results.assign(
-        plan="seeds",
-        n=0,
-        n_images=results["n_real"] + results["n_fake"],
-    )
+    first = results.assign(plan="seeds", n=0, n_images=results["n_real"] + results["n_fake"])
     own = measured[measured["plan"].isin(["seeds", "small-seeds"])]
     return pd.concat([first.reindex(columns=own.columns), own], ignore_index=True)
 
@@ -234,22 +208,22 @@ def seed_table(seeds: pd.DataFrame) -> pd.DataFrame:
     rows = []
     columns = ["plan", "protocol", "condition", "test_set"]
     for key, part in seeds.groupby(columns, sort=False):
+        plan, _, condition, test_set = key
+        n = int(part["n_images"].iloc[0])
         for measure in ("accuracy", "recall_real", "recall_fake", "auc"):
             values = part[measure].dropna()
             if len(values) < 2:
                 continue
             mean, low, high = mean_over_seeds(values)
-            n = int(part["n_images"].iloc[0])
             row = dict(zip(columns, key, strict=True))
             row |= {"measure": measure, "seeds": len(values), "n_images": n, "mean": mean}
-            low, high = max(0.0, low), min(1.0, high)  # they are shares
-            row |= {"mean_low": low, "mean_high": high, "sd": values.std(ddof=1)}
-            row |= {"smallest": values.min(), "largest": values.max()}
+            row |= {"mean_low": max(0.0, low), "mean_high": min(1.0, high)}  # they are shares
+            row |= {"sd": values.std(), "smallest": values.min(), "largest": values.max()}
             if measure != "auc":
-                theirs = STUDY_TEST.get(key[3])
+                theirs = STUDY_TEST.get(test_set)
                 row["new_run_low"], row["new_run_high"] = new_run_interval(values, n, theirs)
-            number = study.get((key[3], key[2], measure))
-            if number is not None and key[0] == "seeds":
+            number = study.get((test_set, condition, measure))
+            if number is not None and plan == "seeds":
                 inside = row["new_run_low"] <= number <= row["new_run_high"]
                 row |= {"study": number, "verdict": "inside" if inside else "outside"}
             rows.append(row)
@@ -262,32 +236,18 @@ def difference_table(seeds: pd.DataFrame) -> pd.DataFrame:
     for plan, part in seeds.groupby("plan", sort=False):
         for a, b, test_set, measure in COMPARED:
             own = part[part["test_set"] == test_set]
-            values = [
-                own[(own["condition"] == condition) & (own["protocol"] == protocol)]
-                .set_index("seed")[measure]
-                .rename(side)
-                for side, (condition, protocol) in zip("ab", (a, b), strict=True)
-            ]
-            both = pd.concat(values, axis=1).dropna()
-            if len(both) < 2:
+            models = dict(list(own.set_index("seed").groupby(["condition", "protocol"])[measure]))
+            if a not in models or b not in models:
                 continue
-            change = both["a"] - both["b"]
+            change = (models[a] - models[b]).dropna()  # of the seeds that both have
+            if len(change) < 2:
+                continue
             mean, low, high = mean_over_seeds(change)
-            rows.append(
-                {
-                    "plan": plan,
-                    "a": f"{a[1]} {a[0]}",
-                    "b": f"{b[1]} {b[0]}",
-                    "test_set": test_set,
-                    "measure": measure,
-                    "seeds": len(both),
-                    "a_better_in": int((change > 0).sum()),
-                    "difference": mean,
-                    "low": low,
-                    "high": high,
-                    "verdict": judge_difference(mean, low, high, [int(own["n_images"].iloc[0])]),
-                }
-            )
+            row = {"plan": plan, "a": f"{a[1]} {a[0]}", "b": f"{b[1]} {b[0]}"}
+            row |= {"test_set": test_set, "measure": measure, "seeds": len(change)}
+            row |= {"a_better_in": int((change > 0).sum()), "difference": mean}
+            verdict = judge_difference(mean, low, high, [int(own["n_images"].iloc[0])])
+            rows.append(row | {"low": low, "high": high, "verdict": verdict})
     return pd.DataFrame(rows)
 
 
@@ -304,7 +264,7 @@ def curve_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
             row |= {"epochs": part["epochs"].iloc[0], "accuracy": part["accuracy"].mean()}
             row |= {"accuracy_low": low, "accuracy_high": high, "auc": part["auc"].mean()}
             row["accuracy_recomputed"] = part["accuracy_recomputed"].mean()
-            rows.append(row | {"sd_over_seeds": part["accuracy"].std(ddof=1)})
+            rows.append(row | {"sd_over_seeds": part["accuracy"].std()})
     return pd.DataFrame(rows)
 
 
@@ -338,12 +298,10 @@ def fit_table(sweeps: Sweeps) -> pd.DataFrame:
                     row[f"accuracy_{label}_low"], row[f"accuracy_{label}_high"] = ends
                 row["measured_largest"] = 1 - errors[-1]
                 own.append(row)
-        inside = [
-            row["accuracy_study_size_low"] <= study <= row["accuracy_study_size_high"]
-            for row in own
-        ]
-        verdict = "inside" if all(inside) else "outside" if not any(inside) else None
-        rows += [row | {"study": study, "verdict": verdict or "cannot be told"} for row in own]
+        ends = [(row["accuracy_study_size_low"], row["accuracy_study_size_high"]) for row in own]
+        inside = {low <= study <= high for low, high in ends}
+        verdict = "cannot be told" if len(inside) > 1 else "inside" if True in inside else "outside"
+        rows += [row | {"study": study, "verdict": verdict} for row in own]
     return pd.DataFrame(rows)
 
 

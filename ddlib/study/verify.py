@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, read_json
+from ddlib._io import atomic_write, read_json, write_csv
 from ddlib.data import subsets
 from ddlib.data.manifest import COLUMNS, Manifest
 from ddlib.metrics.calibration import probability
@@ -50,7 +50,7 @@ class PublishedRun:
 
 
 def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
-    """Write the pictures of a run's folder and the logits of its published models; return both."""
+    """Write the pictures of a run's folder, its models' logits and false accusations."""
     results, facts = load_results(folder), read_json(Path(folder) / "results.json")
     logits = {}
     for protocol, _ in _published_runs(results, facts):
@@ -61,13 +61,10 @@ def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
         shutil.copyfile(Path(folder) / PICTURES, unfinished)
     with atomic_write(matrix) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, **logits)
-    accused = tables / f"false_accusations_{name}.csv"
-    table = published_accusations(tables, name)
-    if not len(table):
-        return [pictures, matrix]
-    with atomic_write(accused) as unfinished:
-        table.to_csv(unfinished, index=False)
-    return [pictures, matrix, accused]
+    written, accused = [pictures, matrix], published_accusations(tables, name)
+    if len(accused):
+        written.append(write_csv(tables / f"false_accusations_{name}.csv", accused))
+    return written
 
 
 def published_pictures(tables: Path, name: str) -> Manifest:
@@ -120,24 +117,22 @@ def _published_runs(results: pd.DataFrame, facts: dict) -> list[tuple[Protocol, 
 
 def rebuilt_tables(tables: Path, name: str) -> dict[str, pd.DataFrame]:
     """Return every table that the committed scores give, by the name of its file."""
-    found = {f"results_{name}.csv": rebuild(tables, name)}
-    if len(accused := published_accusations(tables, name)):
-        found[f"false_accusations_{name}.csv"] = accused
+    found = {"results": rebuild(tables, name)}
+    found["false_accusations"] = published_accusations(tables, name)
     if (Path(tables) / f"sweeps_{name}.npz").is_file():
         results = pd.read_csv(Path(tables) / f"results_{name}.csv")
         sweeps = load_sweeps(tables, name, published_pictures(tables, name))
-        parts = sweep_tables(sweeps, results).items()
-        found |= {f"{kind}_{name}.csv": table for kind, table in parts if len(table)}
-    return found
+        found |= sweep_tables(sweeps, results)
+    return {f"{kind}_{name}.csv": table for kind, table in found.items() if len(table)}
 
 
-def differences(tables: Path, name: str) -> list[str]:
-    """Return a line for each committed number that the committed scores do not give."""
+def differences(tables: Path, rebuilt: dict[str, pd.DataFrame]) -> list[str]:
+    """Return a line for each committed number that the `rebuilt_tables` do not give."""
     lines = []
-    for file, rebuilt in rebuilt_tables(tables, name).items():
+    for file, table in rebuilt.items():
         committed = pd.read_csv(Path(tables) / file)
         keys = [column for column in KEYS if column in committed]
-        old, new = (table.set_index(keys, drop=False) for table in (committed, rebuilt))
+        old, new = (both.set_index(keys, drop=False) for both in (committed, table))
         alone = old.index.symmetric_difference(new.index)
         lines += [f"{file}: {_words(cell)} is in one of the two only" for cell in alone]
         common = old.index.intersection(new.index)
@@ -155,7 +150,7 @@ def _words(cell) -> str:
 
 def _differ(old: pd.Series, new: pd.Series) -> np.ndarray:
     """Return where two columns differ, (N,) bool."""
-    if all(pd.api.types.is_numeric_dtype(values) for values in (old, new)):
+    if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
         same = (old.astype(float) - new.astype(float)).abs() <= TOLERANCE
     else:
         same = old.astype(str) == new.astype(str)
