@@ -1,7 +1,5 @@
 """Does Error Level Analysis help? Networks on pictures, on ELA maps and on both, over seeds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

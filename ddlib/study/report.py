@@ -1,7 +1,5 @@
 """The report: our results beside the study's, as text, as one HTML file, as committed copies."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from ddlib.metrics.format import display_name, format_table, to_markdown, with_i
 from ddlib.metrics.intervals import difference
 from ddlib.models.provenance import repository_path
 from ddlib.study import reference
-from ddlib.study.results import COLUMNS, is_simulated, load_results
+from ddlib.study.results import COLUMNS, PICTURES, is_simulated, load_results
 from ddlib.study.study import published
 from ddlib.study.sweep_tables import publish_sweeps
 from ddlib.study.verify import differences, publish_scores, rebuilt_tables
@@ -21,7 +19,8 @@ NOTEBOOK = "07_reproduction_report"
 PLAN_SIZES = {"seeds": "all images, width 1.0", "small-seeds": "1,600 images, width 0.75"}
 REAL = "large"  # the name under which results on real images are committed
 LEARNED_RULE = (
-    f"did not learn: the 95 % interval of the AUC on validation images reaches {reference.LEARNED_FROM}"
+    "did not learn: the 95 % interval of the AUC on validation images reaches "
+    f"{reference.LEARNED_FROM}"
 )
 SIMULATED_RULE = "same shape: the study's number and ours are both high, or both low"
 REAL_RULE = (
@@ -186,33 +185,26 @@ def publish(folder: Path, figures: Path, name: str) -> list[Path]:
     folder, tables = Path(folder), Path(figures) / "tables"
     copies = {folder / "results.csv": tables / f"results_{name}.csv"}
     copies[folder / "results.json"] = tables / f"results_{name}.json"
+    copies[folder / PICTURES] = tables / f"pictures_{name}.csv"
     for path in sorted((folder / "tables").glob("*.csv")):
         copies[path] = tables / f"{name}_{path.name}"
     for chart in sorted(published(folder)):
         number, rest = chart.split("_", 1)
         copies[folder / "figures" / f"{chart}.png"] = Path(figures) / f"{number}_{name}_{rest}.png"
+    markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
+    # charts of notebook 10 stay: they are of sweeps, which may lie in another folder of runs
+    for number in {path.stem[:2] for path in markers} - {"10"}:
+        charts = Path(figures).glob(f"{number}_{name}_*.png")
+        for old in {*charts, *tables.glob(f"{name}_{number}_*.csv")} - {*copies.values()}:
+            old.unlink()
     for source, target in copies.items():
         with atomic_write(target) as unfinished:
             shutil.copyfile(source, unfinished)
-    written = publish_scores(folder, tables, name)
+    written = [*copies.values(), *publish_scores(folder, tables, name)]
     if (folder / "sweeps").is_dir():
         written += publish_sweeps(folder, figures, name)
-    markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
     facts = {path.stem: read_json(path) for path in markers}
-    _remove_stale(figures, name, {path.stem[:2] for path in markers}, {*copies.values(), *written})
-    return [*copies.values(), *written, write_json(tables / f"{name}_notebooks.json", facts)]
-
-
-def _remove_stale(figures: Path, name: str, numbers: set[str], kept: set[Path]) -> None:
-    """Remove earlier copies from notebooks of these numbers that are not among those to keep.
-
-    Those of notebook 10 stay: they are of sweeps, which may lie in another folder of runs.
-    """
-    for number in numbers - {"10"}:
-        charts = Path(figures).glob(f"{number}_{name}_*.png")
-        tables = (Path(figures) / "tables").glob(f"{name}_{number}_*.csv")
-        for path in {*charts, *tables} - kept:
-            path.unlink()
+    return [*written, write_json(tables / f"{name}_notebooks.json", facts)]
 
 
 def committed_results() -> pd.DataFrame:

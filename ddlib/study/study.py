@@ -4,8 +4,6 @@ Every notebook starts with `open_study`. What the study trains is kept under ``r
 with a key of everything that decides it, and read back when the same is asked for again.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import time
@@ -28,14 +26,7 @@ from ddlib.data.sources import open_folder
 from ddlib.metrics.calibration import probability
 from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, preset
-from ddlib.study.results import (
-    PICTURES,
-    SIMULATED,
-    evaluate_run,
-    is_simulated,
-    pictures_table,
-    save_results,
-)
+from ddlib.study.results import SIMULATED, evaluate_run, is_simulated, save_pictures, save_results
 
 # What the simulated tier changes in every protocol: small enough to train from nothing in seconds.
 # The first block is frozen: fixed high-pass filters, then random weights.
@@ -51,7 +42,6 @@ SIMULATED_CHANGES = {
     "batch_norm_momentum": 0.9,
     "batch_size": 32,
 }
-SMALL_CHANGES = {"epochs": 2}
 SMALL_SAMPLE = 600  # images of a folder in the small form
 FINISHED = "finished.json"  # of a trained condition, written last
 PUBLISHED = "published.json"  # the names of the figures that may be committed
@@ -267,7 +257,7 @@ class Study:
         save_detector(trained.detector, run.folder / "detector.keras", run.protocol, facts)
         write_csv(run.folder / "history.csv", trained.history)
         write_csv(run.folder / "scores.csv", scores)
-        write_csv(self.folder / PICTURES, pictures_table(scored))
+        save_pictures(self.folder, scored)
         write_json(run.folder / FINISHED, facts)
         run.detector = trained.detector  # need not be loaded again
 
@@ -286,7 +276,6 @@ def open_study(
     alpha: float | None = None,
     small: bool = False,
     log: Callable[[str], None] = print,
-    **changes,
 ) -> Study:
     """Open the study on simulated images or on a folder of images.
 
@@ -303,13 +292,11 @@ def open_study(
         Fewer images and epochs: the check that everything runs, not a result.
     log : callable
         Gets progress lines.
-    **changes
-        Protocol fields to set in every condition.
     """
     data = find_data(data)
     tier = tier_name(data, small)
     folder = run_folder(data, runs, small).resolve()
-    fixed = SMALL_CHANGES if small else {}
+    fixed = {"epochs": 2} if small else {}
     if data == SIMULATED:
         if not (folder / "images").exists():
             log("making the simulated images, which takes up to a minute")
@@ -318,11 +305,10 @@ def open_study(
     else:
         manifest = open_folder(data)
         if small:
-            sample = manifest.sample(min(SMALL_SAMPLE, len(manifest)), seed=0)
-            manifest = replace(sample, excluded=manifest.excluded)
+            manifest = replace(manifest.sample(SMALL_SAMPLE), excluded=manifest.excluded)
     if alpha is not None:
         fixed = fixed | {"alpha": float(alpha)}
-    study = Study(tier, manifest, folder, fixed | changes, log)
+    study = Study(tier, manifest, folder, fixed, log)
     log(f"{tier}: {len(manifest)} images, {len(manifest.excluded)} excluded; results in {folder}")
     return study
 
@@ -354,14 +340,12 @@ def find_data(data: str | Path) -> str:
     raise ValueError(f"no folder {data!r}; {told}, or take {SIMULATED!r}")
 
 
-def runs_folder() -> Path:
-    """Return where results go by default: in the checkout, without one in the current folder."""
-    return (checkout() or Path.cwd()) / "runs"
-
-
 def run_folder(data: str | Path, runs: str | Path | None = None, small: bool = False) -> Path:
-    """Return ``runs/<tier>``, the folder of what is made from some data."""
-    return Path(runs or runs_folder()) / tier_name(data, small)
+    """Return ``runs/<tier>``, the folder of what is made from some data.
+
+    By default ``runs`` lies in the checkout, without one in the current folder.
+    """
+    return Path(runs or (checkout() or Path.cwd()) / "runs") / tier_name(data, small)
 
 
 def tier_name(data: str | Path, small: bool = False) -> str:

@@ -5,8 +5,6 @@ splits valid and test. So a sweep that was stopped goes on where it was, and its
 any order, on any machine.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -211,5 +209,5 @@ def write_logits(path: Path, facts: dict, arrays: dict[str, np.ndarray]) -> None
 def read_logits(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """Return what `write_logits` wrote: facts, and logits in the order of the pictures."""
     with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files if name != "facts"}
-        return json.loads(str(file["facts"])), arrays
+        arrays = dict(file)
+    return json.loads(str(arrays.pop("facts"))), arrays

@@ -5,8 +5,6 @@
 (and, for seed 0, from the published scores), so that `ddlib report --verify` can do so again.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +13,8 @@ import pandas as pd
 from ddlib._io import write_csv
 from ddlib.data import subsets
 from ddlib.data.manifest import Manifest
+from ddlib.metrics import repeats
 from ddlib.metrics.calibration import probability
-from ddlib.metrics.repeats import (
-    fit_power_law,
-    mean_over_seeds,
-    new_run_interval,
-    power_law,
-    variance_components,
-)
 from ddlib.metrics.roc_auc import auc
 from ddlib.protocol import FAKE, REAL, Protocol
 from ddlib.study.ela_sweep import ela_table
@@ -214,14 +206,14 @@ def seed_table(seeds: pd.DataFrame) -> pd.DataFrame:
             values = part[measure].dropna()
             if len(values) < 2:
                 continue
-            mean, low, high = mean_over_seeds(values)
+            mean, low, high = repeats.mean_over_seeds(values)
             row = dict(zip(columns, key, strict=True))
             row |= {"measure": measure, "seeds": len(values), "n_images": n, "mean": mean}
             row |= {"mean_low": max(0.0, low), "mean_high": min(1.0, high)}  # they are shares
             row |= {"sd": values.std(), "smallest": values.min(), "largest": values.max()}
             if measure != "auc":
-                theirs = STUDY_TEST.get(test_set)
-                row["new_run_low"], row["new_run_high"] = new_run_interval(values, n, theirs)
+                low, high = repeats.new_run_interval(values, n, STUDY_TEST.get(test_set))
+                row |= {"new_run_low": low, "new_run_high": high}
             number = study.get((test_set, condition, measure))
             if number is not None and plan == "seeds":
                 inside = row["new_run_low"] <= number <= row["new_run_high"]
@@ -242,7 +234,7 @@ def difference_table(seeds: pd.DataFrame) -> pd.DataFrame:
             change = (models[a] - models[b]).dropna()  # of the seeds that both have
             if len(change) < 2:
                 continue
-            mean, low, high = mean_over_seeds(change)
+            mean, low, high = repeats.mean_over_seeds(change)
             row = {"plan": plan, "a": f"{a[1]} {a[0]}", "b": f"{b[1]} {b[0]}"}
             row |= {"test_set": test_set, "measure": measure, "seeds": len(change)}
             row |= {"a_better_in": int((change > 0).sum()), "difference": mean}
@@ -287,14 +279,14 @@ def fit_table(sweeps: Sweeps) -> pd.DataFrame:
             if seen.sum() < 4:
                 continue
             for floor in (False, True):
-                fitted = fit_power_law(sizes[seen], errors[seen], floor)
-                many = fit_power_law(sizes[seen], drawn[:, seen], floor).T
+                fitted = repeats.fit_power_law(sizes[seen], errors[seen], floor)
+                many = repeats.fit_power_law(sizes[seen], drawn[:, seen], floor).T
                 row = {"plan": plan, "protocol": protocol, "fitted_up_to": most, "floor": floor}
                 row |= dict(zip("abc", fitted, strict=True))
                 for n in (sizes.max(), STUDY_SIZE):
-                    ends = np.quantile(1 - power_law(n, *many), [0.025, 0.975])
+                    ends = np.quantile(1 - repeats.power_law(n, *many), [0.025, 0.975])
                     label = "largest" if n == sizes.max() else "study_size"
-                    row[f"accuracy_{label}"] = float(1 - power_law(n, *fitted))
+                    row[f"accuracy_{label}"] = float(1 - repeats.power_law(n, *fitted))
                     row[f"accuracy_{label}_low"], row[f"accuracy_{label}_high"] = ends
                 row["measured_largest"] = 1 - errors[-1]
                 own.append(row)
@@ -335,7 +327,7 @@ def variance_table(measured: pd.DataFrame) -> pd.DataFrame:
     shares = shares.dropna(axis="columns")  # seeds that are not finished
     if min(shares.shape) < 2:
         return pd.DataFrame()
-    parts = variance_components(shares.to_numpy(), int(own["n_images"].iloc[0]))
+    parts = repeats.variance_components(shares.to_numpy(), int(own["n_images"].iloc[0]))
     table = pd.DataFrame({"source": list(parts), "variance": list(parts.values())})
     table["sd"] = np.sqrt(table["variance"])
     table["share"] = table["variance"] / table["variance"].sum()
@@ -350,7 +342,7 @@ def mix_table(measured: pd.DataFrame) -> pd.DataFrame:
     for (fakes, test_set), part in own.groupby(["fakes", "test_set"], sort=False):
         if len(part) < 2:
             continue
-        mean, low, high = mean_over_seeds(part["recall_fake"])
+        mean, low, high = repeats.mean_over_seeds(part["recall_fake"])
         trained = "stylegan" if test_set == "gan" else test_set
         row = {"fakes": fakes, "test_set": test_set, "seeds": len(part)}
         row |= {"left_out": trained not in fakes.split("+"), "recall_fake": mean}

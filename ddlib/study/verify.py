@@ -6,9 +6,6 @@ the logits that every published model gives them, in half precision. Every numbe
 is computed from these two again and compared.
 """
 
-from __future__ import annotations
-
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +19,7 @@ from ddlib.data.manifest import COLUMNS, Manifest
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.false_accusations import false_accusations
 from ddlib.protocol import Protocol
-from ddlib.study.results import PICTURES, evaluate_run, load_results
+from ddlib.study.results import evaluate_run, load_results
 from ddlib.study.sweep_tables import load_sweeps, sweep_tables
 
 TOLERANCE = 1e-9  # of a rebuilt number; other versions of scipy may round otherwise
@@ -39,29 +36,25 @@ class PublishedRun:
     facts: dict
     scores: pd.Series  # P(fake) by path
 
-    @property
-    def key(self) -> str:
-        """The digest of all that decided it."""
-        return self.facts["key"]
-
     def scores_of(self, chosen: Manifest) -> pd.DataFrame:
         """Return the scores of the images of a manifest, in its order."""
         return pd.DataFrame({"score": self.scores.loc[chosen.table["path"]].to_numpy()})
 
 
 def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
-    """Write the pictures of a run's folder, its models' logits and false accusations."""
+    """Write the logits of a run's published models, and their false accusations.
+
+    ``results_<name>.csv`` and ``pictures_<name>.csv`` must lie there already.
+    """
     results, facts = load_results(folder), read_json(Path(folder) / "results.json")
     logits = {}
     for protocol, _ in _published_runs(results, facts):
         scores = pd.read_csv(Path(folder) / "models" / protocol.run_name / "scores.csv")
         logits[protocol.run_name] = scores["logit"].to_numpy(np.float16)
-    pictures, matrix = tables / f"pictures_{name}.csv", tables / f"scores_{name}.npz"
-    with atomic_write(pictures) as unfinished:
-        shutil.copyfile(Path(folder) / PICTURES, unfinished)
-    with atomic_write(matrix) as unfinished, unfinished.open("wb") as file:
+    written = [tables / f"scores_{name}.npz"]
+    with atomic_write(written[0]) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, **logits)
-    written, accused = [pictures, matrix], published_accusations(tables, name)
+    accused = published_accusations(tables, name)
     if len(accused):
         written.append(write_csv(tables / f"false_accusations_{name}.csv", accused))
     return written
