@@ -1,7 +1,5 @@
 """The command line: ``ddlib COMMAND`` or ``python -m ddlib COMMAND``."""
 
-from __future__ import annotations
-
 import ast
 import sys
 from importlib import import_module

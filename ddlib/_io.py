@@ -62,6 +62,13 @@ def write_json(path: Path, values) -> Path:
     return Path(path)
 
 
+def write_csv(path: Path, table) -> Path:
+    """Write a table of pandas as CSV without its index, atomically."""
+    with atomic_write(path) as unfinished:
+        table.to_csv(unfinished, index=False)
+    return Path(path)
+
+
 def read_json(path: Path):
     """Read a JSON file; an error names the file."""
     try:

@@ -87,7 +87,7 @@ def measured_run(folder, manifest, tier="simulated"):
     from ddlib.data import subsets
     from ddlib.metrics.calibration import probability
     from ddlib.protocol import preset
-    from ddlib.study.results import PICTURES, evaluate_run, pictures_table, save_results
+    from ddlib.study.results import evaluate_run, save_pictures, save_results
     from ddlib.study.verify import PublishedRun
 
     rng, scored = np.random.default_rng(0), manifest.select(split=["valid", "test"])
@@ -106,7 +106,7 @@ def measured_run(folder, manifest, tier="simulated"):
         save_results(
             folder, evaluate_run(run, tier, subsets.test_sets(manifest), validation), facts
         )
-    pictures_table(scored).to_csv(folder / PICTURES, index=False)
+    save_pictures(folder, scored)
     (folder / "notebooks").mkdir(exist_ok=True)
     write_json(folder / "notebooks" / "03_sd.json", {"key": "k"})
     return folder

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -24,7 +25,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 COMES_ALONG = {"nbformat", "nbconvert", "ipykernel", "ipython", "traitlets"}
 # may be absent: where only `pip install .` was run, and what an extra with a lock of its own brings
 OPTIONAL = {"cv2": ["opencv-python-headless"], "pyarrow": ["ray"]}
-SYSTEMS = (("linux", "posix"), ("darwin", "posix"), ("win32", "nt"))
+SYSTEMS = (("linux", "posix", "Linux"), ("darwin", "posix", "Darwin"), ("win32", "nt", "Windows"))
 
 
 def asked():
@@ -37,16 +38,9 @@ def asked():
 
 def locked(python, system):
     """Return name -> version of what the lock installs on one Python and system."""
-    platform, name = system
-    machine = {
-        "python_version": python,
-        "python_full_version": f"{python}.9",
-        "sys_platform": platform,
-        "os_name": name,
-        "platform_system": {"linux": "Linux", "darwin": "Darwin", "win32": "Windows"}[platform],
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-    }
+    versions = {"python_version": python, "python_full_version": f"{python}.9"}
+    machine = default_environment() | versions
+    machine |= dict(zip(("sys_platform", "os_name", "platform_system"), system, strict=True))
     lines = [line.rstrip(" \\") for line in LOCK.splitlines() if re.match(r"[\w.-]+==", line)]
     found = {}
     for requirement in map(Requirement, lines):
@@ -83,10 +77,9 @@ def test_every_locked_package_has_hashes_and_no_address(path):
 def test_an_extra_with_a_lock_of_its_own_agrees_with_requirements_lock():
     pin = re.compile(r"^([\w.-]+)==(\S+)( ; .*)? \\$", re.MULTILINE)
     lean = {(name, marker): version for name, version, marker in pin.findall(LOCK)}
+    extras = PROJECT["project"]["optional-dependencies"]
     for path in ROOT.glob("requirements-*.lock"):
-        assert (
-            path.stem.removeprefix("requirements-") in PROJECT["project"]["optional-dependencies"]
-        )
+        assert path.stem.removeprefix("requirements-") in extras
         for name, version, marker in pin.findall(path.read_text(encoding="utf-8")):
             assert lean.get((name, marker), version) == version, f"{path.name}: {name}"
 
@@ -112,14 +105,11 @@ def test_every_package_that_ddlib_imports_is_asked_for():
     names = {canonicalize_name(requirement.name) for requirement in requirements}
     for path in sorted((ROOT / "ddlib").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and not node.level:
-                modules = [node.module]
-            else:
-                aliases = node.names if isinstance(node, ast.Import) else []
-                modules = [alias.name for alias in aliases]
-            for module in {module.split(".")[0] for module in modules}:
-                if module in sys.stdlib_module_names or module == "ddlib":
-                    continue
+            modules = [node.module] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            tops = {module.split(".")[0] for module in modules}
+            for module in tops - {"ddlib"} - sys.stdlib_module_names:
                 owners = {canonicalize_name(name) for name in distributions.get(module, [module])}
                 assert owners & (names | COMES_ALONG), f"{path.name} imports {module}, undeclared"
 

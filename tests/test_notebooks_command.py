@@ -23,12 +23,14 @@ def call(*words):
     return CliRunner().invoke(main, ["notebooks", *map(str, words)])
 
 
-def test_all_notebooks_are_copied_and_copied_again(tmp_path):
+def test_all_notebooks_are_copied_and_copied_again_and_other_files_stay(tmp_path):
     lab = tmp_path / "new" / "lab"
-    for _ in range(2):
-        told = call(lab)
-        assert told.exit_code == 0 and f"{len(NOTEBOOKS)} notebooks in {lab}" in told.output
-        assert copied(lab) == NOTEBOOKS
+    told = call(lab)
+    assert told.exit_code == 0 and f"{len(NOTEBOOKS)} notebooks in {lab}" in told.output
+    assert copied(lab) == NOTEBOOKS
+    (lab / "mine.ipynb").write_text("mine")
+    assert call(lab).exit_code == 0
+    assert copied(lab) == NOTEBOOKS | {"mine.ipynb": b"mine"}
 
 
 def test_changed_ones_are_named_and_nothing_is_copied(tmp_path):
@@ -40,12 +42,6 @@ def test_changed_ones_are_named_and_nothing_is_copied(tmp_path):
     assert copied(tmp_path) == {names[3]: b"my notes"}
     assert call(tmp_path, "--force").exit_code == 0
     assert copied(tmp_path) == NOTEBOOKS
-
-
-def test_other_files_of_the_folder_stay(tmp_path):
-    (tmp_path / "mine.ipynb").write_text("mine")
-    assert call(tmp_path).exit_code == 0
-    assert copied(tmp_path) == NOTEBOOKS | {"mine.ipynb": b"mine"}
 
 
 @pytest.fixture(scope="module")

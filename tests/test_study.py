@@ -20,10 +20,8 @@ CHANGES |= {"batch_size": 8, "epochs": 1, "dropout": 0.0}
 
 @pytest.fixture(scope="module")
 def study(tiny, short_mobilenet, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    cache = Cache(tmp_path_factory.mktemp("cache"))
-    lines = []
-    made = Study("tiny", tiny, folder, CHANGES, lines.append, cache)
+    folder, lines = tmp_path_factory.mktemp("runs"), []
+    made = Study("tiny", tiny, folder / "tiny", CHANGES, lines.append, Cache(folder / "cache"))
     made.lines = lines
     return made
 
@@ -132,9 +130,7 @@ def test_save_writes_tables_and_figures_and_which_may_be_committed(study):
     assert published(study.folder) == set()
 
 
-def test_tier_names_are_plain_words_and_simulated_is_taken():
-    assert tier_name("My Faces (v2)") == "my-faces-v2"
-    assert tier_name("simulated") == "simulated"
+def test_a_folder_named_simulated_is_no_simulated_tier():
     assert tier_name("elsewhere/simulated") == "simulated-folder"
 
 

@@ -1,6 +1,5 @@
 """Sweeps: what each job trains on, that it goes on where it was, and what the tables say."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +10,15 @@ from click.testing import CliRunner
 from handmade import measured_run
 
 from ddlib.__main__ import main
+from ddlib.data.cache import Cache
 from ddlib.data.manifest import MissingImagesError
-from ddlib.metrics.repeats import (
-    fit_power_law,
-    mean_over_seeds,
-    new_run_interval,
-    power_law,
-    variance_components,
-)
+from ddlib.metrics import repeats
 from ddlib.protocol import preset
 from ddlib.study.ela_sweep import ela_table
 from ddlib.study.reference import judge_difference
 from ddlib.study.report import publish
-from ddlib.study.sweep import Job, job_file, plan_jobs, read_job, run_job
+from ddlib.study.study import Study
+from ddlib.study.sweep import Job, job_file, plan_jobs, read_logits, run_job, write_logits
 from ddlib.study.sweep_tables import (
     Sweeps,
     collect,
@@ -31,14 +26,15 @@ from ddlib.study.sweep_tables import (
     restore_sweeps,
     sweep_tables,
 )
-from ddlib.study.verify import differences, published_pictures
+from ddlib.study.verify import differences, published_pictures, rebuilt_tables
 
 
 # ------------------------------------------------------------------ statistics
 def test_mean_over_seeds_is_student_s_interval():
     # 0.90, 0.92, 0.94: sd 0.02, t(2) = 4.303, 4.303 * 0.02 / sqrt(3) = 0.0497
-    assert mean_over_seeds([0.90, 0.92, 0.94]) == pytest.approx((0.92, 0.8703, 0.9697), abs=1e-4)
-    assert np.isnan(mean_over_seeds([0.9])[1])
+    found = repeats.mean_over_seeds([0.90, 0.92, 0.94])
+    assert found == pytest.approx((0.92, 0.8703, 0.9697), abs=1e-4)
+    assert np.isnan(repeats.mean_over_seeds([0.9])[1])
 
 
 def test_a_new_run_falls_into_its_interval_as_often_as_promised():
@@ -48,14 +44,14 @@ def test_a_new_run_falls_into_its_interval_as_often_as_promised():
         level = 0.9 + rng.normal(0, 0.02, 6)  # of five known runs and the new one
         right = rng.random(400)  # the known runs see the same images
         known = [(right < p).mean() for p in level[:5]]
-        low, high = new_run_interval(known, n=400)
+        low, high = repeats.new_run_interval(known, n=400)
         inside += low <= rng.binomial(400, level[5]) / 400 <= high
     assert 0.92 <= inside / 1000 <= 0.985
 
 
 def test_a_new_run_may_find_some_where_two_runs_found_none():
     # p = 1.921 / 57.84 = 0.0332; 1.96 * sqrt(0.0332 * 0.9668 * 2 / 54) = 0.0676
-    assert new_run_interval([0.0, 0.0], n=54) == pytest.approx((0.0, 0.0676), abs=2e-4)
+    assert repeats.new_run_interval([0.0, 0.0], n=54) == pytest.approx((0.0, 0.0676), abs=2e-4)
 
 
 def test_variance_components_are_told_apart():
@@ -63,7 +59,7 @@ def test_variance_components_are_told_apart():
     found = []
     for _ in range(200):
         shares = 0.8 + rng.normal(0, 0.03, (5, 1)) + rng.normal(0, 0.01, (1, 4))
-        found.append(variance_components(shares + rng.normal(0, 0.005, (5, 4)), n=1000))
+        found.append(repeats.variance_components(shares + rng.normal(0, 0.005, (5, 4)), n=1000))
     mean = pd.DataFrame(found).mean()
     assert mean["training set"] == pytest.approx(0.03**2, rel=0.25)
     assert mean["seed"] == pytest.approx(0.01**2, rel=0.35)
@@ -74,23 +70,17 @@ def test_variance_components_are_told_apart():
 @pytest.mark.parametrize("truth", [(0.12, 0.4, 0.0), (0.08, 0.7, 0.03)])
 def test_a_power_law_is_found_again(truth):
     n = np.array([100, 200, 400, 800, 1600, 3150, 6300])
-    error = power_law(n, *truth)
-    assert fit_power_law(n, error, floor=True) == pytest.approx(truth, abs=2e-3)
+    error = repeats.power_law(n, *truth)
+    assert repeats.fit_power_law(n, error, floor=True) == pytest.approx(truth, abs=2e-3)
     if truth[2] == 0:
-        assert fit_power_law(n, error, floor=False) == pytest.approx(truth, abs=1e-4)
+        assert repeats.fit_power_law(n, error, floor=False) == pytest.approx(truth, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("numbers", "verdict"),
-    [
-        ((0.1, 0.05, 0.15), "higher"),
-        ((-0.1, -0.15, -0.05), "lower"),
-        ((0.1, -0.01, 0.2), "no difference shown"),
-        ((0.01, 0.005, 0.015), "too small to matter (below 2 points)"),
-    ],
-)
-def test_a_difference_over_seeds_is_claimed_only_where_it_is_shown(numbers, verdict):
-    assert judge_difference(*numbers, [100]) == verdict
+def test_a_difference_over_seeds_is_claimed_only_where_it_is_shown():
+    assert judge_difference(0.1, 0.05, 0.15, [100]) == "higher"
+    assert judge_difference(-0.1, -0.15, -0.05, [100]) == "lower"
+    assert judge_difference(0.1, -0.01, 0.2, [100]) == "no difference shown"
+    assert judge_difference(0.01, 0.005, 0.015, [100]).startswith("too small to matter (below 2 ")
 
 
 # ------------------------------------------------------------------ jobs
@@ -120,9 +110,6 @@ def test_a_size_that_is_not_there_is_named(tiny):
 
 @pytest.fixture(scope="module")
 def tiny_study(tiny, short_mobilenet, tmp_path_factory):
-    from ddlib.data.cache import Cache
-    from ddlib.study.study import Study
-
     folder = tmp_path_factory.mktemp("sweep")
     changes = {"image_size": 64, "alpha": 0.25, "weights": None, "trainable_layers": 6}
     changes |= {"dense_units": 8, "epochs": 1}
@@ -132,13 +119,11 @@ def tiny_study(tiny, short_mobilenet, tmp_path_factory):
 def test_a_job_is_trained_once_and_again_when_it_changes(tiny_study):
     job = Job(tiny_study.protocol("gan", "paper", epochs=1), 8)
     path = run_job(tiny_study, "curve", job)
-    facts, logits = read_job(path)
+    facts, logits = read_logits(path)
     scored = tiny_study.manifest.select(split=["valid", "test"])
     assert set(logits) == {"logits", "logits_recomputed"}
-    assert logits["logits"].shape == (len(scored),) and facts["n_training"] == {
-        "real": 4,
-        "fake": 4,
-    }
+    assert logits["logits"].shape == (len(scored),)
+    assert facts["n_training"] == {"real": 4, "fake": 4}
     written = path.stat().st_mtime_ns
     assert run_job(tiny_study, "curve", job).stat().st_mtime_ns == written
     changed = Job(tiny_study.protocol("gan", "paper", epochs=1, dropout=0.1), 8)
@@ -172,32 +157,21 @@ def made_up_jobs(manifest, sizes=(100, 200, 400, 800), seeds=3):
     scored = manifest.select(split=["valid", "test"])
     sign = np.where(scored.labels == 1, 1, -1)
     jobs = {}
-    for plan, condition, protocol in (
-        ("curve", "gan", "clean"),
-        ("seeds", "gan", "clean"),
-        ("seeds", "gan+sd", "clean"),
-    ):
+    for plan, condition in (("curve", "gan"), ("seeds", "gan"), ("seeds", "gan+sd")):
         for seed in range(1, seeds + 1):
             for n in sizes if plan == "curve" else (None,):
                 error = 0.3 * ((n or 1600) / 100) ** -0.5
                 logits = np.where(rng.random(len(sign)) < error, -sign, sign).astype(np.float16)
-                job = Job(preset(protocol, condition, seed=seed), n, seed)
+                job = Job(preset("clean", condition, seed=seed), n, seed)
                 valid = scored.positions(job.images(scored, "valid"))
-                right = [
-                    (sign[valid] * logits[valid] > 0)[sign[valid] == side].mean()
-                    for side in (-1, 1)
-                ]
-                facts = {
-                    "plan": plan,
-                    "history": {"val_accuracy": [float(np.mean(right))]},
-                    "job": {"n": n, "subset": seed, "fakes": []}
-                    | {"protocol": job.protocol.to_dict()},
-                    "n_training": {"real": 8, "fake": 8},
-                    "best_epoch": 1,
-                    "seconds_training": 1.0,
-                    "provenance": {"commit": "abc", "date": "2026-01-01T00:00:00"}
-                    | {"peak_memory_mb": 900},
-                }
+                right = sign[valid] * logits[valid] > 0
+                counted = np.mean([right[sign[valid] == side].mean() for side in (-1, 1)])
+                facts = {"plan": plan, "job": {"n": n, "subset": seed, "fakes": []}}
+                facts["job"]["protocol"] = job.protocol.to_dict()
+                facts |= {"n_training": {"real": 8, "fake": 8}, "best_epoch": 1}
+                facts |= {"history": {"val_accuracy": [float(counted)]}}
+                facts |= {"seconds_training": 1.0, "provenance": {"commit": "abc"}}
+                facts["provenance"] |= {"date": "2026-01-01T00:00:00", "peak_memory_mb": 900}
                 jobs[f"{plan}/{job.name}"] = facts, {"logits": logits}
     return scored, jobs
 
@@ -205,12 +179,9 @@ def made_up_jobs(manifest, sizes=(100, 200, 400, 800), seeds=3):
 def test_tables_hold_what_the_logits_say(tiny):
     scored, jobs = made_up_jobs(tiny)
     sweeps = Sweeps(scored, jobs)
-    results = pd.DataFrame(
-        columns=["protocol", "condition", "test_set", "n_real", "n_fake", "seed"]
-    )
-    tables = sweep_tables(sweeps, results)
-    by_hand = []
-    gan = sweeps.sets["gan"]
+    columns = ["protocol", "condition", "test_set", "n_real", "n_fake", "seed"]
+    tables = sweep_tables(sweeps, pd.DataFrame(columns=columns))
+    by_hand, gan = [], sweeps.sets["gan"]
     for facts, arrays in jobs.values():
         if facts["plan"] == "curve" and facts["job"]["n"] == 400:
             called = pd.Series(arrays["logits"] >= 0, index=scored.table["path"])
@@ -242,7 +213,7 @@ def test_the_committed_logits_are_those_of_the_trainings():
 def test_a_published_sweep_goes_on_elsewhere(tiny_study, tmp_path):
     job = Job(tiny_study.protocol("gan", "paper", epochs=1), 8)
     path = run_job(tiny_study, "curve", job)
-    facts, logits = read_job(path)
+    facts, logits = read_logits(path)
     tables = tmp_path / "tables"
     collect(tiny_study.folder, tables, "large")
     elsewhere = replace(tiny_study, folder=tmp_path / "runs")
@@ -251,8 +222,8 @@ def test_a_published_sweep_goes_on_elsewhere(tiny_study, tmp_path):
     there = job_file(elsewhere, "curve", job)
     written = there.stat().st_mtime_ns
     assert run_job(elsewhere, "curve", job).stat().st_mtime_ns == written
-    assert read_job(there)[0] == facts
-    np.testing.assert_array_equal(read_job(there)[1]["logits"], logits["logits"])
+    assert read_logits(there)[0] == facts
+    np.testing.assert_array_equal(read_logits(there)[1]["logits"], logits["logits"])
 
 
 def test_joining_two_networks_helps_only_where_the_second_knows_something_else(tiny):
@@ -287,17 +258,13 @@ def test_a_changed_logit_of_a_sweep_is_noticed(tiny, tmp_path):
     run = measured_run(tmp_path / "runs" / "large", tiny)
     scored, jobs = made_up_jobs(tiny)
     for key, (facts, arrays) in jobs.items():
-        path = run / "sweeps" / f"{key}.npz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, facts=np.array(json.dumps(facts)), **arrays)
+        write_logits(run / "sweeps" / f"{key}.npz", facts, arrays)
     publish(run, tmp_path / "figures", "large")
     tables = tmp_path / "figures" / "tables"
-    assert differences(tables, "large") == []
-    with np.load(tables / "sweeps_large.npz") as file:
-        arrays = {name: file[name] for name in file.files}
+    assert differences(tables, rebuilt_tables(tables, "large")) == []
+    facts, arrays = read_logits(tables / "sweeps_large.npz")
     key = next(name for name in arrays if name.startswith("seeds/clean-gan+sd"))
-    arrays[key] = -arrays[key]
-    np.savez_compressed(tables / "sweeps_large.npz", **arrays)
-    lines = differences(tables, "large")
+    write_logits(tables / "sweeps_large.npz", facts, arrays | {key: -arrays[key]})
+    lines = differences(tables, rebuilt_tables(tables, "large"))
     assert any(line.startswith("seed_large.csv: seeds clean gan+sd") for line in lines)
     assert not any(line.startswith("curve_large.csv") for line in lines)

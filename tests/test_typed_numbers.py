@@ -61,10 +61,8 @@ def prose(path):
 
 
 def test_typed_numbers_are_found():
-    text = (
-        "Accuracy rose to 0.943, or 94 %. `0.11` is code, version 0.2.0 none.\n\n**Predict:** 0.33?"
-    )
-    assert typed(text) == ["0.943", "94 %"]
+    text = "Accuracy rose to 0.943, or 94 %. `0.11` is code, version 0.2.0 none."
+    assert typed(f"{text}\n\n**Predict:** 0.33?") == ["0.943", "94 %"]
     assert typed("<!-- begin table -->\n0.50\n<!-- end table --> of 12 to 14 %") == ["12 to 14 %"]
 
 

@@ -56,7 +56,7 @@ def test_pictures_are_published_without_names(published):
 def test_a_changed_score_names_the_numbers_that_rest_on_it_and_no_others(copy):
     tables = copy / "figures" / "tables"
     with np.load(tables / f"scores_{NAME}.npz") as file:
-        logits = {name: file[name] for name in file.files}
+        logits = dict(file)
     pictures = pd.read_csv(tables / f"pictures_{NAME}.csv")
     row = pictures.index[(pictures["source"] == "stylegan") & (pictures["split"] == "test")][0]
     logits["clean-gan+sd"][row] = -9  # no drawn logit lies so low

@@ -1,7 +1,5 @@
 """List, fetch and check the data sets."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import click
 import pandas as pd
 
 from ddlib._io import printable
+from ddlib.cli.shared import EXISTING_FOLDER, FOLDER
 from ddlib.data.manifest import ManifestError, Reason, check_manifest
 from ddlib.data.public import TIERS, fetch_tier, read_list, require_space, terms
 from ddlib.data.sources import (
@@ -35,7 +34,7 @@ folder_option = click.option(
     envvar="DDLIB_DATA",
     default="data",
     show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="The data folder (also: DDLIB_DATA).",
 )
 
@@ -60,25 +59,12 @@ def list_sets(root: Path) -> None:
     copies = terms(read_list("large")).set_index("set")["copies from"]
     for source in load_sources().values():
         folder, counts = found.get(source.name, (None, {}))
-        rows.append(
-            {
-                "name": source.name,
-                "what": source.what,
-                "published": _counts(source.expected),
-                "here": _counts(counts),
-                "fetched by": source.fetched_by,
-                "where": "" if folder is None else folder.as_posix(),
-            }
-        )
-        all_terms.append(
-            {
-                "terms of": source.name,
-                "of the original": source.licence,
-                "original": source.page,
-                "copies in sample and large from": copies.get(source.name, ""),
-                "show or share": source.share,
-            }
-        )
+        row = {"name": source.name, "what": source.what, "published": _counts(source.expected)}
+        row |= {"here": _counts(counts), "fetched by": source.fetched_by}
+        rows.append(row | {"where": "" if folder is None else folder.as_posix()})
+        row = {"terms of": source.name, "of the original": source.licence, "original": source.page}
+        row |= {"copies in sample and large from": copies.get(source.name, "")}
+        all_terms.append(row | {"show or share": source.share})
     click.echo(format_table(pd.DataFrame(rows)) + "\n")
     click.echo(format_table(pd.DataFrame(all_terms)))
 
@@ -138,10 +124,8 @@ def _fetch_tier(tier: str, root: Path, without: list[str], mirror: str | None, a
             raise click.UsageError("the terms were not accepted; nothing was fetched")
     folder, problems = fetch_tier(tier, root, without, mirror)
     click.echo(f"{tier}: {len(table) - len(problems):,} of {len(table):,} pictures in {folder}")
-    by_reason: dict[str, list[str]] = {}
-    for path, reason in problems.items():
-        by_reason.setdefault(reason, []).append(path)
-    for reason, paths in by_reason.items():
+    for reason in dict.fromkeys(problems.values()):
+        paths = [path for path in problems if problems[path] == reason]
         click.echo(f"{len(paths)} {printable(reason)}")
         for path in paths[:NAMED]:
             click.echo(f"  {path}")
@@ -160,16 +144,12 @@ def _asks() -> bool:
 def _cost(n_bytes: int, n_images: int) -> str:
     """Return what fetching and training cost, in words."""
     minutes = max(1, round(n_bytes / BYTES_A_SECOND / 60))
-    kept = n_images * TRAINING_BYTES
-    text = (
-        f"size: {_size(n_bytes)}, about {minutes} min at {BYTES_A_SECOND * 8 / 1e6:.0f} Mbit/s; "
-        f"twice that on disk meanwhile"
-    )
+    speed, kept = BYTES_A_SECOND * 8 / 1e6, _size(n_images * TRAINING_BYTES)
+    text = f"size: {_size(n_bytes)}, about {minutes} min at {speed:.0f} Mbit/s; "
+    text += "twice that on disk meanwhile"
     if n_images:
-        text += (
-            f"\ntraining on all {n_images:,} at width 1.0 would keep up to {_size(kept)} in the "
-            "cache, which holds DDLIB_CACHE_GB (20)"
-        )
+        text += f"\ntraining on all {n_images:,} at width 1.0 would keep up to {kept} in the "
+        text += "cache, which holds DDLIB_CACHE_GB (20)"
     return text
 
 
@@ -178,12 +158,7 @@ def _size(n_bytes: int) -> str:
 
 
 @command.command()
-@click.argument(
-    "root",
-    envvar="DDLIB_DATA",
-    default="data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-)
+@click.argument("root", envvar="DDLIB_DATA", default="data", type=EXISTING_FOLDER)
 @click.option("--all", "everything", is_flag=True, help="Name every image that is excluded.")
 def check(root: Path, everything: bool) -> None:
     """Read every image under ROOT and report counts, what was excluded and why, and shortcuts.
@@ -217,13 +192,9 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
         splits, quality = own["split"].value_counts(), own["jpeg_quality"].dropna()
         row = {"label": label, "source": printable(source)}
         row |= {split: splits.get(split, 0) for split in ("train", "valid", "test")}
-        row |= {
-            "format": "/".join(own["format"].value_counts().index),
-            "width": _range(own["width"]),
-            "height": _range(own["height"]),
-            "JPEG quality": _range(quality) if len(quality) else "",
-        }
-        rows.append(row)
+        row |= {"format": "/".join(own["format"].value_counts().index)}
+        row |= {"width": _range(own["width"]), "height": _range(own["height"])}
+        rows.append(row | {"JPEG quality": _range(quality) if len(quality) else ""})
     return pd.DataFrame(rows).sort_values(["label", "source"], ascending=[False, True])
 
 

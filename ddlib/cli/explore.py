@@ -1,7 +1,5 @@
 """Open the Grad-CAM explorer as a page in the browser."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import socket
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ddlib.cli.shared import data_option
+from ddlib.cli.shared import alpha_option, data_option, runs_option, small_option
 
 # Voila's page asks another server for icons that it has itself; this one asks nobody.
 _INDEX = """{%- extends 'lab/index.html.j2' -%}
@@ -29,9 +27,9 @@ _INDEX = """{%- extends 'lab/index.html.j2' -%}
 
 @click.command("explore")
 @data_option
-@click.option("--runs", help="Where the trained models are; by default where `run` keeps them.")
-@click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
-@click.option("--small", is_flag=True, help="The tier that --small made.")
+@runs_option
+@alpha_option
+@small_option
 @click.option("--detector", "models", multiple=True, help="A .keras file of your own; repeatable.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in.")
 @click.option("--port", default=8866, show_default=True, help="Another one if it is taken.")

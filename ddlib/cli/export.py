@@ -1,22 +1,13 @@
 """Write a detector as a LiteRT file for phones."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import click
 
-from ddlib.cli.shared import load_tensorflow
+from ddlib.cli.shared import EXISTING_FOLDER, FOLDER, load_tensorflow
 
 
 @click.command("export")
 @click.argument("detector")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the .tflite file and its card.",
-)
+@click.option("--out", required=True, type=FOLDER, help="Folder of the .tflite file and its card.")
 @click.option(
     "--kind",
     type=click.Choice(["float32", "float16", "int8"]),
@@ -27,7 +18,7 @@ from ddlib.cli.shared import load_tensorflow
 @click.option(
     "--images",
     "source",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=EXISTING_FOLDER,
     metavar="DIR",
     help="Images to fit int8 to and to compare with the Keras model; of a folder with splits the "
     "training images.",

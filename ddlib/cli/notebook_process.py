@@ -4,8 +4,6 @@ The kernel is this very Python with this ddlib, whatever Jupyter finds in the us
 executed copy appears when every cell has run, and no process outlives the call.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -7,8 +7,6 @@ A notebook comes after those that its metadata names, ``{"ddlib": {"after": ["00
 after all before it if it names none.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -27,7 +25,7 @@ from ddlib.cli.notebook_process import NotebookError, execute_notebook, read_not
 from ddlib.metrics.format import format_table
 from ddlib.models.provenance import checkout, repository_path
 from ddlib.protocol import VERSIONS
-from ddlib.study.study import SIMULATED, find_data, tier_name
+from ddlib.study.study import SIMULATED, find_data, run_folder
 
 _FACTS = {"key", "seconds", "peak_mb", "lacking"}  # what a marker must hold
 
@@ -113,11 +111,6 @@ def notebook_folder() -> Path:
     return below if not checkout() and find_notebooks(below) else repository_path("notebooks")
 
 
-def run_folder(data: str, runs: str | Path, small: bool = False) -> Path:
-    """Return the folder that holds what is made from some data."""
-    return Path(runs) / tier_name(find_data(data), small)
-
-
 def find_notebooks(folder: Path, chosen: Sequence[str] = ()) -> list[Path]:
     """Return the notebooks ``NN_name.ipynb`` of a folder in order: all, or those chosen.
 
@@ -197,9 +190,8 @@ def _run(steps: dict[str, Step], base: Path, jobs: int, keep_going: bool, log) -
                 ready = [name for name in waiting if not steps[name].after & unfinished]
                 for name in ready[: jobs - len(running)]:
                     waiting.remove(name)
-                    running[pool.submit(_run_one, steps[name], base, labels[name], log, stop)] = (
-                        name
-                    )
+                    task = pool.submit(_run_one, steps[name], base, labels[name], log, stop)
+                    running[task] = name
                 # not for ever: on Windows nothing else would notice Ctrl-C
                 ended, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                 for task in ended:

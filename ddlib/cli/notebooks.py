@@ -1,14 +1,12 @@
 """Copy the notebooks, with their exercises and solutions, to a folder."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import click
+
+from ddlib.cli.shared import FOLDER
 
 
 @click.command("notebooks")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=FOLDER)
 @click.option("--force", is_flag=True, help="Overwrite notebooks that were changed in FOLDER.")
 def command(folder, force):
     """Copy the notebooks, with their exercises and solutions, to FOLDER.

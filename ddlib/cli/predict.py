@@ -1,7 +1,5 @@
 """Say how likely images are fake."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -10,21 +8,23 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import click
 
 from ddlib._io import atomic_write, printable, read_json, write_json
-from ddlib.cli.shared import RAY_ADDRESS, RAY_HELP, OptionalValues, check_ray, load_tensorflow
+from ddlib.cli import shared
 from ddlib.protocol import PREPARE
 
 NOTE = "A score is evidence, not proof."
 NAMED = 3  # pictures without a score, in the last line
 COLUMNS = ("file", "score", "verdict", "region", "width", "height", "format", "jpeg_quality")
 COLUMNS += ("warnings", "error")
+OPTIONAL = {"--csv": r".*\.csv", "--ray": shared.RAY_ADDRESS}
 
 
-@click.command("predict", cls=OptionalValues, words={"--csv": r".*\.csv", "--ray": RAY_ADDRESS})
+@click.command("predict", cls=shared.OptionalValues, words=OPTIONAL)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--detector", "which", metavar="NAME|FILE", help="Another detector than the usual.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -34,11 +34,11 @@ COLUMNS += ("warnings", "error")
     metavar="[FILE.csv]",
     help="Print CSV, or write it to a file; pictures that have a score there are kept as they are.",
 )
-@click.option("--ray", "address", metavar="[HOST:PORT]", help=RAY_HELP)
+@click.option("--ray", "address", metavar="[HOST:PORT]", help=shared.RAY_HELP)
 @click.option("--face", is_flag=True, help="Cut out the largest face first (needs OpenCV 4).")
 @click.option(
     "--cam",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=shared.FOLDER,
     metavar="DIR",
     help="Write a PNG an image into DIR that shows where the evidence lies (slower).",
 )
@@ -59,7 +59,7 @@ def command(paths, which, as_json, table, address, face, cam, workers) -> None:
     image found.
     """
     from ddlib.deploy.detector import open_detector
-    from ddlib.deploy.predict import find_files, predict_files
+    from ddlib.deploy.predict import find_files
     from ddlib.images.faces import load_cascade
 
     if face:
@@ -72,19 +72,12 @@ def command(paths, which, as_json, table, address, face, cam, workers) -> None:
     if cam and address is not None:
         raise click.UsageError("--cam draws on this machine only; leave out --ray")
     if address is not None:
-        check_ray()
+        shared.check_ray()
     detector = open_detector(which)
     listed = read_list(click.get_binary_stream("stdin")) if "-" in paths else ()
-    files = find_files(paths, listed)
-
-    def score(files) -> Iterator:
-        if address is None:
-            return predict_files(files, detector, detector.scorer(workers), face)
-        from ddlib.deploy.cluster import score_files
-
-        log = partial(click.echo, err=True)
-        return score_files(files, detector, face, address or None, workers, log)
-
+    files = list(find_files(paths, listed))
+    if not files:
+        raise click.UsageError(f"there is no image in {', '.join(map(printable, paths))}")
     about = {
         "detector": detector.name,
         "temperature": detector.temperature,
@@ -92,39 +85,51 @@ def command(paths, which, as_json, table, address, face, cam, workers) -> None:
         "faces_cut_out": face,
         "note": NOTE,
     }
+    score, unread = partial(_score, detector, face, workers, address), []
     if table:
         model = detector.card.tflite_sha256 or detector.card.sha256
         about |= {"model": model, "prepare": PREPARE}
-        found, unread = _extend_csv(Path(table), about, list(files), score)
+        _extend_csv(Path(table), about, files, score, unread)
     else:
         rows = score(files)
         if cam:
-            load_tensorflow()
+            shared.load_tensorflow()
             rows = _with_overlays(rows, cam, detector.grad_cam)
-        form = "json" if as_json else "table" if table is None else "csv"
-        found, unread = _print_all(form, about, rows)
-    if not found:
-        raise click.UsageError(f"there is no image in {', '.join(map(printable, paths))}")
+        rows = chain([next(rows)], rows)  # what fails before the first row prints nothing else
+        form = _print_json if as_json else _print_table if table is None else _print_csv
+        form(about, _follow(rows, unread, len(files), printed=True))
     raise SystemExit(1 if unread else 0)
 
 
-def _print_all(form: str, about: dict, rows) -> tuple[int, int]:
-    """Print rows as they come; return how many there were and how many had an error."""
-    found = unread = 0
-    begin, write, end = {"table": _table, "csv": _csv, "json": _json}[form](about)
-    for row in _progress(rows):
-        if not found:  # an empty folder prints nothing but its error
-            begin()
-        found += 1
-        unread += row.error is not None
-        write(row)
-    if found:
-        end()
-    return found, unread
+def _score(detector, face: bool, workers: int | None, address: str | None, files: list) -> Iterator:
+    """Yield a prediction for each file; `address` is that of --ray, None without it."""
+    if address is None:
+        from ddlib.deploy.predict import predict_files
+
+        return predict_files(files, detector, detector.scorer(workers), face)
+    from ddlib.deploy.cluster import score_files
+
+    log = partial(click.echo, err=True)
+    return score_files(files, detector, face, address or None, workers, log)
 
 
-def _extend_csv(path: Path, about: dict, files: list, score) -> tuple[int, int]:
-    """Make a CSV file of the pictures' rows, as `_csv` prints them; return as `_print_all` does.
+def _follow(rows, unread: list[str], total: int, printed: bool = False) -> Iterator:
+    """Pass rows on and note in `unread` the pictures without a score.
+
+    A bar is shown on a terminal, unless the rows are printed there themselves.
+    """
+    if sys.stderr.isatty() and not (printed and sys.stdout.isatty()):
+        from tqdm import tqdm
+
+        rows = tqdm(rows, unit="picture", file=sys.stderr, total=total)
+    for row in rows:
+        if row.error is not None:
+            unread.append(printable(os.fspath(row.file)))
+        yield row
+
+
+def _extend_csv(path: Path, about: dict, files: list, score, unread: list[str]) -> None:
+    """Make a CSV file of the pictures' rows, as `_print_csv` prints them.
 
     Each row is in the file as soon as it is known, so that a command that was stopped goes on. A
     picture that could not be read is tried again: it may have been mended. What scored the pictures
@@ -136,20 +141,15 @@ def _extend_csv(path: Path, about: dict, files: list, score) -> tuple[int, int]:
             f"{path} is there already, and not of this detector and these options "
             f"({made_by.name} would say so); remove it or name another file"
         )
-    if not files:
-        return 0, 0
     kept = {name: row for name, row in _read_csv(path).items() if not row[-1]}
     names = [_cell(file) for file in files]
     missing = [file for file, name in zip(files, names, strict=True) if name not in kept]
     write_json(made_by, about)
     _write_csv(path, [kept[name] for name in names if name in kept])
-    unread = []
     with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        _, write, _ = _csv(about, stream)
-        for row in _progress(score(missing) if missing else (), len(missing)):
-            if row.error is not None:
-                unread.append(printable(os.fspath(row.file)))
-            write(row)
+        writer = csv.writer(stream, lineterminator="\n")
+        for row in _follow(score(missing) if missing else (), unread, len(missing)):
+            writer.writerow(_cells(row))
             stream.flush()
     in_order = [name for name in names if name in kept] + [_cell(file) for file in missing]
     if in_order != names:  # pictures came in between those that had a score
@@ -160,7 +160,6 @@ def _extend_csv(path: Path, about: dict, files: list, score) -> tuple[int, int]:
         more = f" and {len(unread) - NAMED} more" if len(unread) > NAMED else ""
         told += f"; without a score: {', '.join(unread[:NAMED])}{more} (the column error says why)"
     click.echo(told, err=True)
-    return len(files), len(unread)
 
 
 def _read_csv(path: Path) -> dict[str, list[str]]:
@@ -179,66 +178,47 @@ def _write_csv(path: Path, rows: list) -> None:
         csv.writer(f, lineterminator="\n").writerows([COLUMNS, *rows])
 
 
-def _table(about: dict):
-    """Return functions that print lines for people."""
-
-    def begin() -> None:
-        what = "the largest face" if about["faces_cut_out"] else "whole pictures, no face cut out"
-        low, high = about["reject_band"]
-        band = f"unsure from {low:.2f} to {high:.2f}" if low < high else f"fake from {high:.2f}"
-        click.echo(f"detector {about['detector']}; scored: {what}; {band}. {NOTE}")
-        click.echo(" P(fake)  verdict  file")
-
-    def write(row) -> None:
+def _print_table(about: dict, rows) -> None:
+    """Print lines for people."""
+    what = "the largest face" if about["faces_cut_out"] else "whole pictures, no face cut out"
+    low, high = about["reject_band"]
+    band = f"unsure from {low:.2f} to {high:.2f}" if low < high else f"fake from {high:.2f}"
+    click.echo(f"detector {about['detector']}; scored: {what}; {band}. {NOTE}")
+    click.echo(" P(fake)  verdict  file")
+    for row in rows:
         score = "      -" if row.score is None else f"{row.score:7.3f}"
         text = f": {printable(row.error)}" if row.error else ""
         text += f"  ({'; '.join(row.warnings)})" if row.warnings else ""
         click.echo(f" {score}  {row.verdict or 'error':<7}  {printable(row.file)}{text}")
 
-    return begin, write, lambda: None
+
+def _print_csv(about: dict, rows) -> None:
+    """Print one CSV table."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerows(chain([COLUMNS], map(_cells, rows)))
 
 
-def _csv(about: dict, stream=None):
-    """Return functions that print one CSV table, warnings joined by semicolons."""
-    writer = csv.DictWriter(
-        stream or sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n"
-    )
+def _print_json(about: dict, rows) -> None:
+    """Print one JSON document row by row: memory does not grow."""
+    click.echo(f'{json.dumps(about)[:-1]}, "predictions": [', nl=False)
+    for number, row in enumerate(rows):
+        text = json.dumps(row.to_dict(), allow_nan=False)
+        click.echo(f"{',' if number else ''}\n {text}", nl=False)
+    click.echo("\n]}")
 
-    def write(row) -> None:
-        score = None if row.score is None else round(row.score, 6)
-        texts = {"file": _cell(row.file), "warnings": "; ".join(row.warnings)}
-        writer.writerow(row.to_dict() | texts | {"score": score})
 
-    return writer.writeheader, write, lambda: None
+def _cells(row) -> list:
+    """Return a row of a table, warnings joined by semicolons."""
+    values = row.to_dict() | {"file": _cell(row.file), "warnings": "; ".join(row.warnings)}
+    if row.score is not None:
+        values["score"] = round(row.score, 6)
+    return [values[column] for column in COLUMNS]
 
 
 def _cell(file) -> str:
     """Return a file's name as a cell of a table: no formula, the same file."""
     name = printable(os.fspath(file))
     return f"./{name}" if name.startswith(tuple("=+-@")) else name
-
-
-def _json(about: dict):
-    """Return functions that print one JSON document row by row: memory does not grow."""
-    separators = iter([""])
-
-    def begin() -> None:
-        click.echo(f'{json.dumps(about)[:-1]}, "predictions": [', nl=False)
-
-    def write(row) -> None:
-        text = json.dumps(row.to_dict(), allow_nan=False)
-        click.echo(f"{next(separators, ',')}\n {text}", nl=False)
-
-    return begin, write, lambda: click.echo("\n]}")
-
-
-def _progress(rows, total: int | None = None) -> Iterator:
-    """Show a bar on a terminal, unless the rows themselves appear there: no `total` and no pipe."""
-    if not sys.stderr.isatty() or (total is None and sys.stdout.isatty()):
-        return rows
-    from tqdm import tqdm
-
-    return tqdm(rows, unit="picture", file=sys.stderr, total=total)
 
 
 def _with_overlays(rows, folder: Path, grad_cam) -> Iterator:

@@ -1,39 +1,32 @@
 """Run the notebooks headless and in order; keep what they made."""
 
-from __future__ import annotations
-
 import json
 import signal
 import time
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import click
 
-from ddlib.cli.shared import data_option
+from ddlib.cli.shared import EXISTING_FOLDER, alpha_option, data_option, runs_option, small_option
 
 
 @click.command("run")
 @click.argument("notebooks", nargs=-1)
 @data_option
-@click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks.")
-@click.option("--small", is_flag=True, help="A small form: checks that everything runs.")
+@alpha_option
+@small_option
 @click.option("--jobs", type=click.IntRange(1), help="Notebooks that run at once; usually 2 or 3.")
 @click.option("--fresh", is_flag=True, help="Remove this tier's earlier results first.")
 @click.option(
     "--keep-going", is_flag=True, help="After a failure, run what does not come after it."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, the outcomes.")
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where results go; by default runs/ of the checkout, without one ./runs.",
-)
+@runs_option
 @click.option(
     "--notebooks",
     "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=EXISTING_FOLDER,
     help="Folder of the notebooks; by default that of the checkout, ./notebooks or ddlib's own.",
 )
 def command(notebooks, data, small, runs, as_json, **options):
@@ -44,16 +37,15 @@ def command(notebooks, data, small, runs, as_json, **options):
 
     Exit status: 0 all ran, 1 a notebook failed, 2 wrong usage, 130 stopped.
     """
-    from ddlib.cli.notebook_runner import outcome_table, run_folder, run_notebooks
+    from ddlib.cli.notebook_runner import outcome_table, run_notebooks
     from ddlib.study.report import summary
-    from ddlib.study.study import runs_folder
+    from ddlib.study.study import find_data, run_folder
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the notebooks, as Ctrl-C does
-    start, runs = time.perf_counter(), runs or runs_folder()
-    log = partial(click.echo, err=as_json)
+    start, log = time.perf_counter(), partial(click.echo, err=as_json)
     try:
-        base = run_folder(data, runs, small)
-        outcomes = run_notebooks(notebooks, data, runs, small, log=log, **options)
+        base = run_folder(find_data(data), runs, small)
+        outcomes = run_notebooks(notebooks, data, base.parent, small, log=log, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     seconds = round(time.perf_counter() - start, 1)

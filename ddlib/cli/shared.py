@@ -1,7 +1,5 @@
 """What several commands share: options, a quiet TensorFlow, the table of the README."""
 
-from __future__ import annotations
-
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,12 +9,33 @@ import click
 RAY_ADDRESS = r".+:\d+|auto"
 RAY_HELP = "Let Ray do the work: on this machine, or on the cluster whose head is at HOST:PORT."
 
+FOLDER = click.Path(path_type=Path, file_okay=False)
+EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
 data_option = click.option(
     "--data",
     envvar="DDLIB_DATA",
     default="simulated",
     show_default=True,
     help="'simulated', 'sample', 'large', or a folder of images (also: DDLIB_DATA).",
+)
+runs_option = click.option(
+    "--runs",
+    type=click.Path(file_okay=False),
+    help="Where results are kept; by default runs/ of the checkout, without one ./runs.",
+)
+alpha_option = click.option(
+    "--alpha", type=click.FloatRange(0, min_open=True), help="Width of the networks."
+)
+figures_option = click.option(
+    "--figures",
+    type=FOLDER,
+    default="figures",
+    show_default=True,
+    help="Folder of what is committed.",
+)
+small_option = click.option(
+    "--small", is_flag=True, help="The small form, which checks that everything runs."
 )
 
 
@@ -36,10 +55,13 @@ def check_ray() -> None:
         raise click.UsageError(f"--ray: {MISSING}")
 
 
-def write_readme(readme: Path, figures: Path, name: str) -> None:
-    """Write the README's table anew if the published results called `name` are in it."""
+def finish_publishing(paths: list[Path], figures: Path, name: str) -> None:
+    """Say what was published as `name`; write the README's table anew if it shows that."""
     from ddlib.study.report import REAL, update_readme
 
+    for path in paths:
+        click.echo(f"wrote {path}")
+    readme = figures.parent / "README.md"
     if readme.is_file() and name in (REAL, "simulated"):
         click.echo(f"wrote the table of {update_readme(readme, figures)}")
 

@@ -1,29 +1,20 @@
 """Train a detector to take away, with its card."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import click
 
-from ddlib.cli.shared import data_option, load_tensorflow
+from ddlib.cli.shared import FOLDER, data_option, load_tensorflow, runs_option
 
 
 @click.command("train")
 @click.argument("name")
 @data_option
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder in which the folder NAME is made.",
-)
+@click.option("--out", required=True, type=FOLDER, help="Where the folder NAME is made.")
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), default=0.75, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--default", is_flag=True, help="Say in its card that it is the one to use.")
-@click.option("--runs", help="Where simulated images are made.")
+@runs_option
 def command(name, data, out, alpha, epochs, rate, seed, default, runs) -> None:
     """Train the detector NAME on the train split of some images, all layers, and write it.
 

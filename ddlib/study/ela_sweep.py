@@ -1,12 +1,9 @@
 """Does Error Level Analysis help? Networks on pictures, on ELA maps and on both, over seeds."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
 from ddlib.data import subsets
-from ddlib.data.manifest import Manifest
 from ddlib.metrics.repeats import mean_over_seeds
 from ddlib.metrics.roc_auc import auc
 from ddlib.protocol import ELA_QUALITY, FAKE, preset
@@ -37,36 +34,22 @@ def ela_table(sweeps) -> pd.DataFrame:
     """
     picture = _logits(sweeps, "small-seeds", None)
     maps = {quality: _logits(sweeps, "ela", quality) for quality in QUALITIES}
-    uses = {"picture": {seed: [logits] for seed, logits in picture.items()}}
-    for quality in QUALITIES:
-        uses[f"ELA maps, quality {quality}"] = {s: [own] for s, own in maps[quality].items()}
-    shared = sorted(picture.keys() & maps[ELA_QUALITY].keys())
-    uses[f"picture and ELA maps, quality {ELA_QUALITY}, logits joined"] = {
-        seed: [picture[seed], maps[ELA_QUALITY][seed]] for seed in shared
-    }
-    one_head = _logits(sweeps, "joined", ELA_QUALITY)
-    uses[f"picture and ELA maps, quality {ELA_QUALITY}, one head"] = {
-        seed: [logits] for seed, logits in one_head.items()
-    }
-    validation = subsets.validation_manifest(sweeps.manifest, preset("clean", "gan"))
-    measured = {
-        use: {seed: _measure(sweeps, validation, parts) for seed, parts in runs.items()}
-        for use, runs in uses.items()
-    }
+    both = f"picture and ELA maps, quality {ELA_QUALITY}"
+    uses = {"picture": [picture]}  # of each the networks whose logits are joined
+    uses |= {f"ELA maps, quality {quality}": [maps[quality]] for quality in QUALITIES}
+    uses[f"{both}, logits joined"] = [picture, maps[ELA_QUALITY]]
+    uses[f"{both}, one head"] = [_logits(sweeps, "joined", ELA_QUALITY)]
+    measured = {use: _measure(sweeps, networks) for use, networks in uses.items()}
     rows = []
-    for use, runs in measured.items():
-        seeds = sorted(runs.keys() & measured["picture"].keys())
-        if len(seeds) < 2:
+    for use, own in measured.items():
+        changes = (own - measured["picture"]).dropna()  # of the seeds that both have
+        if len(changes) < 2:
             continue
-        own, alone = (
-            pd.DataFrame([part[s] for s in seeds]) for part in (runs, measured["picture"])
-        )
-        row = {"use": use, "seeds": len(seeds), "n_images": len(sweeps.labels["gan"])}
-        row |= own.mean().to_dict()
+        row = {"use": use, "seeds": len(changes), "n_images": len(sweeps.labels["gan"])}
+        row |= own.loc[changes.index].mean().to_dict()
         for name in () if use == "picture" else ("accuracy", "auc"):
-            change = mean_over_seeds(own[name] - alone[name])
-            ends = (f"{name}_difference", f"{name}_low", f"{name}_high")
-            row |= dict(zip(ends, change, strict=True))
+            change = mean_over_seeds(changes[name])
+            row[f"{name}_difference"], row[f"{name}_low"], row[f"{name}_high"] = change
             if name == "accuracy":
                 row["verdict"] = judge_difference(*change, [row["n_images"]])
         rows.append(row)
@@ -83,13 +66,19 @@ def _logits(sweeps, plan: str, quality: int | None) -> dict[int, np.ndarray]:
     return found
 
 
-def _measure(sweeps, validation: Manifest, parts: list[np.ndarray]) -> dict[str, float]:
-    """Return accuracy and AUC on the GAN set of logits joined by a logistic regression."""
+def _measure(sweeps, networks: list[dict[int, np.ndarray]]) -> pd.DataFrame:
+    """Return accuracy and AUC on the GAN set, a row a seed that all networks have.
+
+    Their logits are joined by a logistic regression fitted to the validation images.
+    """
     from sklearn.linear_model import LogisticRegression
 
-    inputs = np.stack(parts, axis=1)
-    rows, labels = sweeps.rows["gan"], sweeps.labels["gan"]
-    valid = sweeps.manifest.positions(validation)
-    joined = LogisticRegression().fit(inputs[valid], validation.labels)
-    scores = joined.predict_proba(inputs[rows])[:, FAKE]
-    return {"accuracy": np.mean((scores >= 0.5) == labels), "auc": auc(labels, scores)[0]}
+    validation = subsets.validation_manifest(sweeps.manifest, preset("clean", "gan"))
+    valid, test = sweeps.manifest.positions(validation), sweeps.rows["gan"]
+    labels, found = sweeps.labels["gan"], {}
+    for seed in sorted(set.intersection(*map(set, networks))):
+        inputs = np.stack([logits[seed] for logits in networks], axis=1)
+        joined = LogisticRegression().fit(inputs[valid], validation.labels)
+        scores = joined.predict_proba(inputs[test])[:, FAKE]
+        found[seed] = np.mean((scores >= 0.5) == labels), auc(labels, scores)[0]
+    return pd.DataFrame.from_dict(found, "index", columns=["accuracy", "auc"])

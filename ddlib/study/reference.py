@@ -4,8 +4,6 @@ The numbers are those of "Deepfake Facial Imagery Detection" (course project, 20
 A. Jin, A. Xiang), read from its reports (rep) or its notebooks' output (nb).
 """
 
-from __future__ import annotations
-
 import pandas as pd
 
 from ddlib.metrics.intervals import Z95

@@ -1,43 +1,31 @@
 """The report: our results beside the study's, as text, as one HTML file, as committed copies."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from ddlib._io import atomic_write, read_json, write_json
-from ddlib.metrics.format import (
-    display_name,
-    format_table,
-    to_markdown,
-    with_interval,
-)
+from ddlib.metrics.format import display_name, format_table, to_markdown, with_interval
 from ddlib.metrics.intervals import difference
 from ddlib.models.provenance import repository_path
-from ddlib.study.reference import (
-    LEARNED_FROM,
-    STANDS_FOR,
-    TOLERANCE,
-    compare_with_study,
-    has_learned,
-)
-from ddlib.study.results import COLUMNS, is_simulated, load_results
+from ddlib.study import reference
+from ddlib.study.results import COLUMNS, PICTURES, is_simulated, load_results
 from ddlib.study.study import published
-from ddlib.study.sweep_tables import SWEEP_TABLES, publish_sweeps
-from ddlib.study.verify import differences, publish_scores
+from ddlib.study.sweep_tables import publish_sweeps
+from ddlib.study.verify import differences, publish_scores, rebuilt_tables
 
 NOTEBOOK = "07_reproduction_report"
 PLAN_SIZES = {"seeds": "all images, width 1.0", "small-seeds": "1,600 images, width 0.75"}
 REAL = "large"  # the name under which results on real images are committed
 LEARNED_RULE = (
-    f"did not learn: the 95 % interval of the AUC on validation images reaches {LEARNED_FROM}"
+    "did not learn: the 95 % interval of the AUC on validation images reaches "
+    f"{reference.LEARNED_FROM}"
 )
 SIMULATED_RULE = "same shape: the study's number and ours are both high, or both low"
 REAL_RULE = (
     "a finding is held: our 95 % interval lies within its bound\n"
-    f"a number is held: the study's lies in our 95 % interval widened by {TOLERANCE:.2f}"
+    f"a number is held: the study's lies in our 95 % interval widened by {reference.TOLERANCE:.2f}"
 )
 # finding, condition, test set, measure, "at least" or "at most", bound
 _LEVELS = [
@@ -66,10 +54,11 @@ def summary(folder: Path) -> str:
     for protocol in sorted(results["protocol"].unique()):
         ours = results[results["protocol"] == protocol]
         parts += [f"\nProtocol {protocol}: the study's findings", format_table(findings(ours))]
-        table = compare_with_study(ours)
-        words = _in_words(table)
-        if simulated and (real := _committed(protocol)) is not None:
-            words["real images (committed)"] = _in_words(real)["ours"]
+        table = reference.compare_with_study(ours)
+        words, real = _in_words(table), committed_results()
+        real = real[real["protocol"] == protocol]
+        if simulated and len(real):
+            words["real images (committed)"] = _in_words(reference.compare_with_study(real))["ours"]
         words = words[table["verdict"] != "not run"]
         parts += [f"\nProtocol {protocol}: the study's numbers beside ours", format_table(words)]
     return "\n".join([*parts, f"\n{SIMULATED_RULE if simulated else REAL_RULE}", LEARNED_RULE])
@@ -99,32 +88,26 @@ def findings(results: pd.DataFrame) -> pd.DataFrame:
         pair = [cells.get((condition, test_set)) for condition in (f"{plain}+ela", plain)]
         gain = difference(*_right(pair[0]), *_right(pair[1])) if all(pair) else None
         finding = f"ELA does not help on {display_name(test_set)}"
-        row = {"finding": finding, "bound": f"gain in accuracy at most {TOLERANCE:.2f}"}
-        rows.append(row | _judge(gain, "at most", TOLERANCE, pair))
+        row = {"finding": finding, "bound": f"gain in accuracy at most {reference.TOLERANCE:.2f}"}
+        rows.append(row | _judge(gain, "at most", reference.TOLERANCE, pair))
     return pd.DataFrame(rows)
 
 
 def study_table(
-    real: pd.DataFrame,
-    simulated: pd.DataFrame,
-    protocol: str = "clean",
-    seeds: pd.DataFrame | None = None,
+    real: pd.DataFrame, simulated: pd.DataFrame, seeds: pd.DataFrame | None = None
 ) -> str:
-    """Return the study's numbers beside ours on real and on simulated images, as Markdown.
+    """Return the study's numbers beside ours under "clean", on both kinds of images, as Markdown.
 
     Of a network that did not learn stands just that. What was not run on real images is left out.
     From `seeds`, the rows of ``seed_<name>.csv``, come the mean over the runs on real images and
     the 95 % interval in which one more run would fall.
     """
-    real, simulated = (
-        compare_with_study(results[results["protocol"] == protocol])
-        for results in (real, simulated)
-    )
+    real = reference.compare_with_study(real[real["protocol"] == "clean"])
+    simulated = reference.compare_with_study(simulated[simulated["protocol"] == "clean"])
     parts = [_in_words(real)[["test set", "measure", "condition", "study"]]]
     parts.append(_ours_in_words(real, "real images"))
     if seeds is not None:
-        new_runs = _new_runs(real, seeds[seeds["protocol"] == protocol])
-        parts.append(pd.DataFrame({"a new run": new_runs}))
+        parts.append(_new_runs(real, seeds[seeds["protocol"] == "clean"]))
     parts.append(_ours_in_words(simulated, "simulated images"))
     return to_markdown(pd.concat(parts, axis=1)[real["verdict"] != "not run"])
 
@@ -136,23 +119,21 @@ def _ours_in_words(compared: pd.DataFrame, where: str) -> pd.DataFrame:
     return pd.DataFrame({f"ours, {where}": ours.replace("", "not run"), "n": words["n"]})
 
 
-def _new_runs(compared: pd.DataFrame, seeds: pd.DataFrame) -> list[str]:
+def _new_runs(compared: pd.DataFrame, seeds: pd.DataFrame) -> pd.Series:
     """Return for each row the mean over seeds, where a new run would fall, and of how many seeds.
 
     Empty where fewer than two runs are finished or the network did not learn.
     """
-    keys = ["test_set", "condition", "measure"]
-    found = seeds[seeds["plan"] == "seeds"].set_index(keys)
-    texts = []
-    for row in compared.itertuples():
-        key = row.our_set, row.condition, row.measure
-        if key not in found.index or row.verdict == "did not learn":
-            texts.append("")
-            continue
-        own = found.loc[key]
-        text = with_interval(own["mean"], own["new_run_low"], own["new_run_high"])
-        texts.append(f"{text}, {own['seeds']:.0f} seeds")
-    return texts
+    keys = ["our_set", "condition", "measure"]
+    found = seeds[seeds["plan"] == "seeds"].rename(columns={"test_set": "our_set"})
+    found = found[[*keys, "seeds", "mean", "new_run_low", "new_run_high"]]
+    own = compared.merge(found, "left", keys)
+    texts = [
+        f"{with_interval(row.mean, row.new_run_low, row.new_run_high)}, {row.seeds:.0f} seeds"
+        for row in own.itertuples()
+    ]
+    known = own["seeds"].notna() & (own["verdict"] != "did not learn")
+    return pd.Series(texts, name="a new run").where(known, "")
 
 
 def to_html(folder: Path) -> Path:
@@ -204,33 +185,26 @@ def publish(folder: Path, figures: Path, name: str) -> list[Path]:
     folder, tables = Path(folder), Path(figures) / "tables"
     copies = {folder / "results.csv": tables / f"results_{name}.csv"}
     copies[folder / "results.json"] = tables / f"results_{name}.json"
+    copies[folder / PICTURES] = tables / f"pictures_{name}.csv"
     for path in sorted((folder / "tables").glob("*.csv")):
         copies[path] = tables / f"{name}_{path.name}"
     for chart in sorted(published(folder)):
         number, rest = chart.split("_", 1)
         copies[folder / "figures" / f"{chart}.png"] = Path(figures) / f"{number}_{name}_{rest}.png"
+    markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
+    # charts of notebook 10 stay: they are of sweeps, which may lie in another folder of runs
+    for number in {path.stem[:2] for path in markers} - {"10"}:
+        charts = Path(figures).glob(f"{number}_{name}_*.png")
+        for old in {*charts, *tables.glob(f"{name}_{number}_*.csv")} - {*copies.values()}:
+            old.unlink()
     for source, target in copies.items():
         with atomic_write(target) as unfinished:
             shutil.copyfile(source, unfinished)
-    written = publish_scores(folder, tables, name)
+    written = [*copies.values(), *publish_scores(folder, tables, name)]
     if (folder / "sweeps").is_dir():
         written += publish_sweeps(folder, figures, name)
-    markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
     facts = {path.stem: read_json(path) for path in markers}
-    _remove_stale(figures, name, {path.stem[:2] for path in markers}, {*copies.values(), *written})
-    return [*copies.values(), *written, write_json(tables / f"{name}_notebooks.json", facts)]
-
-
-def _remove_stale(figures: Path, name: str, numbers: set[str], kept: set[Path]) -> None:
-    """Remove earlier copies from notebooks of these numbers that are not among those to keep.
-
-    Those of notebook 10 stay: they are of sweeps, which may lie in another folder of runs.
-    """
-    for number in numbers - {"10"}:
-        charts = Path(figures).glob(f"{number}_{name}_*.png")
-        tables = (Path(figures) / "tables").glob(f"{name}_{number}_*.csv")
-        for path in {*charts, *tables} - kept:
-            path.unlink()
+    return [*written, write_json(tables / f"{name}_notebooks.json", facts)]
 
 
 def committed_results() -> pd.DataFrame:
@@ -288,13 +262,15 @@ def verify(readme: Path, figures: Path) -> tuple[list[str], list[str]]:
         The tables that hold other things than scores, such as latencies and heat maps.
     """
     tables = Path(figures) / "tables"
-    names = [path.stem.removeprefix("scores_") for path in sorted(tables.glob("scores_*.npz"))]
-    lines = [line for name in names for line in differences(tables, name)]
+    lines, others = [], {path.name for path in tables.glob("*.csv")}
+    for path in sorted(tables.glob("scores_*.npz")):
+        name = path.stem.removeprefix("scores_")
+        rebuilt = rebuilt_tables(tables, name)
+        lines += differences(tables, rebuilt)
+        others -= {*rebuilt, f"pictures_{name}.csv"}
     if _with_table(readme, figures) != Path(readme).read_text(encoding="utf-8"):
         lines.append(f"{readme}: the table is not that of the committed results")
-    kinds = ("results", "pictures", "false_accusations", *SWEEP_TABLES)
-    rebuilt = {f"{kind}_{name}.csv" for name in names for kind in kinds}
-    return lines, sorted({path.name for path in tables.glob("*.csv")} - rebuilt)
+    return lines, sorted(others)
 
 
 def _with_table(readme: Path, figures: Path) -> str:
@@ -310,20 +286,13 @@ def _with_table(readme: Path, figures: Path) -> str:
     return f"{text.split(begin)[0]}{begin}\n{table}\n\n{end}{text.split(end)[1]}"
 
 
-def _committed(protocol: str) -> pd.DataFrame | None:
-    """Compare the committed results on real images, if this is a checkout that has them."""
-    results = committed_results()
-    results = results[results["protocol"] == protocol]
-    return compare_with_study(results) if len(results) else None
-
-
 def _judge(ours: tuple | None, side: str, bound: float, rows: list) -> dict:
     """Return our number as text and the verdict on a finding."""
     if ours is None:
         return {"ours": "", "verdict": "not run"}
     text = with_interval(*ours)
     value, *ends = (x - bound if side == "at least" else bound - x for x in ours)
-    if not all(has_learned(row) for row in rows):
+    if not all(reference.has_learned(row) for row in rows):
         verdict = "did not learn"
     elif is_simulated(rows[0]["tier"]):
         verdict = "same shape" if value >= 0 else "other shape"
@@ -343,7 +312,7 @@ def _in_words(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in table.to_dict("records"):
         name, ran = display_name(row["test_set"]), row["verdict"] != "not run"
-        if row["our_set"] in STANDS_FOR:
+        if row["our_set"] in reference.STANDS_FOR:
             name += f" ({display_name(row['our_set'])})"
         words = {
             "test set": name,

@@ -1,12 +1,10 @@
 """The table of results: a row for each protocol, condition and test set, with its provenance."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import atomic_write, file_lock, read_json, write_json
+from ddlib._io import file_lock, read_json, write_csv, write_json
 from ddlib.data.manifest import Manifest
 from ddlib.metrics.false_accusations import utkface_labels
 from ddlib.metrics.roc_auc import auc
@@ -34,33 +32,22 @@ def evaluate_run(
     ``valid_auc`` is the AUC on the condition's own validation images: where its interval does not
     lie above `ddlib.study.reference.LEARNED_FROM`, the network did not learn.
     """
-    valid_auc = auc(validation.labels, run.scores_of(validation)["score"])
-    names = ("valid_auc", "valid_auc_low", "valid_auc_high")
-    shared = {
-        "tier": tier,
-        "protocol": run.protocol.name,
-        "condition": run.protocol.condition,
-        "seed": run.protocol.seed,
-        "alpha": run.protocol.alpha,
-        "image_size": run.protocol.image_size,
-        "seconds": run.facts["seconds_training"],
-        **dict(zip(names, valid_auc, strict=True)),
-    }
+    protocol, key = run.protocol, run.facts["key"][:8]
+    value, low, high = auc(validation.labels, run.scores_of(validation)["score"])
+    shared = {"tier": tier, "protocol": protocol.name, "condition": protocol.condition}
+    shared |= {"valid_auc": value, "valid_auc_low": low, "valid_auc_high": high}
+    shared |= {name: getattr(protocol, name) for name in ("seed", "alpha", "image_size")}
+    shared |= {"seconds": run.facts["seconds_training"]}
     rows = []
     for name, chosen in test_sets.items():
         measured = score_table(chosen.labels, run.scores_of(chosen)["score"].to_numpy())
-        row = {"test_set": name, "result_id": f"{run.protocol.run_name}-{name}-{run.key[:8]}"}
-        if has_both_classes(chosen):
+        row = {"test_set": name, "result_id": f"{protocol.run_name}-{name}-{key}"}
+        if chosen.table["label"].nunique() == 2:
             baseline = metadata_baseline(chosen)
             reaches = metadata_reaches_model(measured["auc"], baseline)
             row |= {"metadata_auc": baseline["auc"], "metadata_auc_reaches_model": reaches}
         rows.append(shared | row | measured)
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
-
-
-def has_both_classes(chosen: Manifest) -> bool:
-    """Return whether a manifest holds both classes."""
-    return chosen.table["label"].nunique() == 2
 
 
 def save_results(folder: Path, rows: pd.DataFrame, facts: dict) -> None:
@@ -82,8 +69,7 @@ def save_results(folder: Path, rows: pd.DataFrame, facts: dict) -> None:
         table = table.sort_values(
             list(order), key=lambda column: column.map(order[column.name].index), kind="stable"
         )
-        with atomic_write(folder / "results.csv") as unfinished:
-            table.to_csv(unfinished, index=False)
+        write_csv(folder / "results.csv", table)
 
 
 def load_results(folder: Path) -> pd.DataFrame:
@@ -94,20 +80,16 @@ def load_results(folder: Path) -> pd.DataFrame:
     return pd.read_csv(file)
 
 
-def pictures_table(scored: Manifest) -> pd.DataFrame:
-    """Return the rows of a manifest with numbers in place of paths and people.
+def save_pictures(folder: Path, scored: Manifest) -> None:
+    """Write the rows of a manifest as ``pictures.csv``, with numbers for paths and people.
 
     The numbers keep the order of the names, by which folds of a cross-validation are dealt.
     """
-    return scored.table.assign(
-        path=_numbered(scored.table["path"]),
-        identity=_numbered(scored.table["identity"]),
-        utkface_labels=utkface_labels(scored.table),
-    )
-
-
-def _numbered(names: pd.Series) -> pd.Series:
-    return names.rank(method="dense").map("{:05.0f}".format, na_action="ignore")
+    table = scored.table.assign(utkface_labels=utkface_labels(scored.table))
+    for name in ("path", "identity"):
+        ranks = table[name].rank(method="dense")
+        table[name] = ranks.map("{:05.0f}".format, na_action="ignore")
+    write_csv(folder / PICTURES, table)
 
 
 def is_simulated(tier: str) -> bool:

@@ -4,8 +4,6 @@ Every notebook starts with `open_study`. What the study trains is kept under ``r
 with a key of everything that decides it, and read back when the same is asked for again.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import time
@@ -17,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, digest, file_digest, file_lock, read_json, write_json
+from ddlib._io import digest, file_digest, file_lock, read_json, write_csv, write_json
 from ddlib.data import subsets
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
@@ -28,14 +26,7 @@ from ddlib.data.sources import open_folder
 from ddlib.metrics.calibration import probability
 from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, preset
-from ddlib.study.results import (
-    PICTURES,
-    SIMULATED,
-    evaluate_run,
-    is_simulated,
-    pictures_table,
-    save_results,
-)
+from ddlib.study.results import SIMULATED, evaluate_run, is_simulated, save_pictures, save_results
 
 # What the simulated tier changes in every protocol: small enough to train from nothing in seconds.
 # The first block is frozen: fixed high-pass filters, then random weights.
@@ -51,7 +42,6 @@ SIMULATED_CHANGES = {
     "batch_norm_momentum": 0.9,
     "batch_size": 32,
 }
-SMALL_CHANGES = {"epochs": 2}
 SMALL_SAMPLE = 600  # images of a folder in the small form
 FINISHED = "finished.json"  # of a trained condition, written last
 PUBLISHED = "published.json"  # the names of the figures that may be committed
@@ -230,8 +220,7 @@ class Study:
             The figure, or without one the table, so that a cell may end with the call.
         """
         if table is not None:
-            with atomic_write(self.folder / "tables" / f"{name}.csv") as unfinished:
-                table.to_csv(unfinished, index=False)
+            write_csv(self.folder / "tables" / f"{name}.csv", table)
         if figure is not None:
             from ddlib.viz.style import save_chart
 
@@ -249,8 +238,8 @@ class Study:
         trained = train_detector(training, validation, run.protocol, self.cache, log=self.log)
         start = time.perf_counter()
         logits = trained.logits(scored, self.cache)
-        table = scored.table[["path", "label", "source", "split"]]
-        scores = table.assign(logit=logits, score=probability(logits))
+        scores = scored.table[["path", "label", "source", "split"]]
+        scores = scores.assign(logit=logits, score=probability(logits))
         facts = {
             "key": run.key,
             "tier": self.tier,
@@ -266,14 +255,9 @@ class Study:
             "provenance": provenance(),
         }
         save_detector(trained.detector, run.folder / "detector.keras", run.protocol, facts)
-        tables = {
-            run.folder / "history.csv": trained.history,
-            run.folder / "scores.csv": scores,
-            self.folder / PICTURES: pictures_table(scored),
-        }
-        for path, table in tables.items():
-            with atomic_write(path) as unfinished:
-                table.to_csv(unfinished, index=False)
+        write_csv(run.folder / "history.csv", trained.history)
+        write_csv(run.folder / "scores.csv", scores)
+        save_pictures(self.folder, scored)
         write_json(run.folder / FINISHED, facts)
         run.detector = trained.detector  # need not be loaded again
 
@@ -292,7 +276,6 @@ def open_study(
     alpha: float | None = None,
     small: bool = False,
     log: Callable[[str], None] = print,
-    **changes,
 ) -> Study:
     """Open the study on simulated images or on a folder of images.
 
@@ -309,13 +292,11 @@ def open_study(
         Fewer images and epochs: the check that everything runs, not a result.
     log : callable
         Gets progress lines.
-    **changes
-        Protocol fields to set in every condition.
     """
     data = find_data(data)
     tier = tier_name(data, small)
-    folder = (runs_folder() if runs is None else Path(runs)).resolve() / tier
-    fixed = SMALL_CHANGES if small else {}
+    folder = run_folder(data, runs, small).resolve()
+    fixed = {"epochs": 2} if small else {}
     if data == SIMULATED:
         if not (folder / "images").exists():
             log("making the simulated images, which takes up to a minute")
@@ -324,11 +305,10 @@ def open_study(
     else:
         manifest = open_folder(data)
         if small:
-            sample = manifest.sample(min(SMALL_SAMPLE, len(manifest)), seed=0)
-            manifest = replace(sample, excluded=manifest.excluded)
+            manifest = replace(manifest.sample(SMALL_SAMPLE), excluded=manifest.excluded)
     if alpha is not None:
         fixed = fixed | {"alpha": float(alpha)}
-    study = Study(tier, manifest, folder, fixed | changes, log)
+    study = Study(tier, manifest, folder, fixed, log)
     log(f"{tier}: {len(manifest)} images, {len(manifest.excluded)} excluded; results in {folder}")
     return study
 
@@ -360,9 +340,12 @@ def find_data(data: str | Path) -> str:
     raise ValueError(f"no folder {data!r}; {told}, or take {SIMULATED!r}")
 
 
-def runs_folder() -> Path:
-    """Return where results go by default: in the checkout, without one in the current folder."""
-    return (checkout() or Path.cwd()) / "runs"
+def run_folder(data: str | Path, runs: str | Path | None = None, small: bool = False) -> Path:
+    """Return ``runs/<tier>``, the folder of what is made from some data.
+
+    By default ``runs`` lies in the checkout, without one in the current folder.
+    """
+    return Path(runs or (checkout() or Path.cwd()) / "runs") / tier_name(data, small)
 
 
 def tier_name(data: str | Path, small: bool = False) -> str:

@@ -5,11 +5,11 @@ splits valid and test. So a sweep that was stopped goes on where it was, and its
 any order, on any machine.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial, reduce
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -54,20 +54,17 @@ class Job:
             return pool
         groups = [pool.select(label="real")]
         groups += [pool.select(source, label="fake") for source in self.fakes or (None,)]
-        half, parts = self.n // 2, len(groups) - 1
+        half, parts, drawn = self.n // 2, len(groups) - 1, []
         sizes = [half] + [(half + place) // parts for place in range(parts)]
         for group, size in zip(groups, sizes, strict=True):
             if len(group) < size:
+                sources = ", ".join(sorted(set(group.table["source"]))) or "a source"
                 raise MissingImagesError(
-                    f"{manifest.root}: {self.name} needs {size} train images of "
-                    f"{', '.join(sorted(set(group.table['source']))) or 'a source'}, "
+                    f"{manifest.root}: {self.name} needs {size} train images of {sources}, "
                     f"there are {len(group)}"
                 )
-        drawn = [g.sample(size, self.subset) for g, size in zip(groups, sizes, strict=True)]
-        whole = drawn[0]
-        for part in drawn[1:]:
-            whole = whole.concat(part)
-        return whole
+            drawn.append(group.sample(size, self.subset))
+        return reduce(Manifest.concat, drawn)
 
     def pool(self, manifest: Manifest, split: str) -> Manifest:
         """Return all images of a split that its training images are drawn from."""
@@ -96,23 +93,15 @@ def plan_jobs(study: Study, plan: str) -> list[Job]:
     return list(PLANS[plan](study))
 
 
-def _curve(study) -> Iterator[Job]:
+def _curve(study, same_steps: bool = False) -> Iterator[Job]:
     for seed in range(5):
         for name in ("clean", "paper"):
-            for n in SIZES:
-                protocol = study.protocol("gan", name, alpha=ALPHA, seed=seed)
-                yield Job(protocol, n, subset=seed)
-
-
-def _steps(study) -> Iterator[Job]:
-    for seed in range(5):
-        for name in ("clean", "paper"):
-            fixed = study.protocol("gan", name, alpha=ALPHA)
+            fixed = study.protocol("gan", name, alpha=ALPHA, seed=seed)
             steps = fixed.epochs * _steps_an_epoch(fixed, SAME_STEPS)
             for n in SIZES:
                 epochs = max(1, round(steps / _steps_an_epoch(fixed, n)))
-                changes = {"alpha": ALPHA, "seed": seed, "epochs": epochs, "patience": epochs}
-                yield Job(study.protocol("gan", name, **changes), n, subset=seed)
+                changes = {"epochs": epochs, "patience": epochs} if same_steps else {}
+                yield Job(replace(fixed, **changes), n, subset=seed)
 
 
 def _seeds(study) -> Iterator[Job]:
@@ -126,8 +115,7 @@ def _seeds(study) -> Iterator[Job]:
 def _small_seeds(study) -> Iterator[Job]:
     for seed in range(10):
         for condition in CONDITIONS:
-            protocol = study.protocol(condition, "clean", alpha=ALPHA, seed=seed)
-            yield Job(protocol, SAME_STEPS)
+            yield Job(study.protocol(condition, alpha=ALPHA, seed=seed), SAME_STEPS)
 
 
 def _subsets(study) -> Iterator[Job]:
@@ -138,8 +126,7 @@ def _subsets(study) -> Iterator[Job]:
 
 def _mixes(study) -> Iterator[Job]:
     for seed in range(3):
-        for mask in range(1, 2 ** len(GENERATORS)):
-            fakes = tuple(name for bit, name in enumerate(GENERATORS) if mask >> bit & 1)
+        for fakes in chain.from_iterable(combinations(GENERATORS, count) for count in (1, 2, 3)):
             protocol = study.protocol("gan", alpha=ALPHA, seed=seed)
             yield Job(protocol, MIX_SIZE, subset=seed, fakes=fakes)
 
@@ -147,23 +134,19 @@ def _mixes(study) -> Iterator[Job]:
 def _ela(study, qualities=QUALITIES) -> Iterator[Job]:
     for seed in range(3):
         for quality in qualities:
-            changes = {"alpha": ALPHA, "seed": seed, "ela_quality": quality}
-            yield Job(study.protocol("gan+ela", **changes), SAME_STEPS)
-
-
-def _joined(study) -> Iterator[Job]:
-    yield from _ela(study, (ELA_QUALITY,))
+            protocol = study.protocol("gan+ela", alpha=ALPHA, seed=seed, ela_quality=quality)
+            yield Job(protocol, SAME_STEPS)
 
 
 PLANS = {
     "curve": _curve,
-    "steps": _steps,
+    "steps": partial(_curve, same_steps=True),
     "seeds": _seeds,
     "small-seeds": _small_seeds,
     "subsets": _subsets,
     "mixes": _mixes,
     "ela": _ela,
-    "joined": _joined,
+    "joined": partial(_ela, qualities=(ELA_QUALITY,)),
 }
 
 
@@ -186,7 +169,7 @@ def run_job(study: Study, plan: str, job: Job) -> Path:
     training, validation = (job.images(study.manifest, split) for split in ("train", "valid"))
     scored = study.manifest.select(split=["valid", "test"])
     key = training_key(job.protocol, training, validation, scored)
-    if path.is_file() and read_job(path)[0]["key"] == key:
+    if path.is_file() and read_logits(path)[0]["key"] == key:
         return path
     from ddlib.models.joined import train_on_both
     from ddlib.models.train import recompute_batch_norm, train_detector
@@ -212,19 +195,19 @@ def run_job(study: Study, plan: str, job: Job) -> Path:
         "seconds_training": round(trained.seconds, 2),
         "provenance": provenance(),
     }
-    write_job(path, facts, arrays)
+    write_logits(path, facts, arrays)
     return path
 
 
-def write_job(path: Path, facts: dict, arrays: dict[str, np.ndarray]) -> None:
-    """Write what a finished job leaves: its facts, and its logits in half precision."""
+def write_logits(path: Path, facts: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Write what finished jobs leave: their facts, and logits in half precision by name."""
     half = {name: values.astype(np.float16) for name, values in arrays.items()}
     with atomic_write(path) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, facts=np.array(json.dumps(facts)), **half)
 
 
-def read_job(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """Return a finished job's facts, and its logits by name, in the order of the pictures."""
+def read_logits(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Return what `write_logits` wrote: facts, and logits in the order of the pictures."""
     with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files if name != "facts"}
-        return json.loads(str(file["facts"])), arrays
+        arrays = dict(file)
+    return json.loads(str(arrays.pop("facts"))), arrays

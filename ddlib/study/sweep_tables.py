@@ -5,42 +5,22 @@
 (and, for seed 0, from the published scores), so that `ddlib report --verify` can do so again.
 """
 
-from __future__ import annotations
-
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write
+from ddlib._io import write_csv
 from ddlib.data import subsets
 from ddlib.data.manifest import Manifest
+from ddlib.metrics import repeats
 from ddlib.metrics.calibration import probability
-from ddlib.metrics.repeats import (
-    fit_power_law,
-    mean_over_seeds,
-    new_run_interval,
-    power_law,
-    variance_components,
-)
 from ddlib.metrics.roc_auc import auc
 from ddlib.protocol import FAKE, REAL, Protocol
 from ddlib.study.ela_sweep import ela_table
 from ddlib.study.reference import judge_difference, reference_table
-from ddlib.study.sweep import PLANS, Job, read_job, write_job
+from ddlib.study.sweep import PLANS, Job, read_logits, write_logits
 
-SWEEP_TABLES = (
-    "sweep",
-    "curve",
-    "curve_fits",
-    "seed",
-    "seed_differences",
-    "seed_variance",
-    "mixes",
-    "ela",
-)
 RESAMPLES = 200  # of seeds and test images, for the intervals of a learning curve
 STUDY_SIZE = 100_000  # training images of the study's baseline
 STUDY_TEST = {"gan": 20_000, "sd": 1_200, "sd21": 200}  # its test images
@@ -100,6 +80,10 @@ class Sweeps:
         called = self.jobs[key][1][logits][self.rows[test_set]] >= 0
         return called == (self.labels[test_set] == FAKE)
 
+    def scores(self, key: str, places: np.ndarray) -> np.ndarray:
+        """Return P(fake) of the images at some places of the manifest, (N,) float64."""
+        return probability(self.jobs[key][1]["logits"][places].astype(np.float64))
+
     def measured(self) -> pd.DataFrame:
         """Return a row for each training and test set: what was trained, and its shares and AUC."""
         rows = []
@@ -123,20 +107,17 @@ class Sweeps:
                 "peak_mb": facts["provenance"]["peak_memory_mb"],
                 "commit": facts["provenance"]["commit"],
                 "date": facts["provenance"]["date"][:10],
-                "valid_auc": auc(pool.labels, probability(_double(arrays, places)))[0],
+                "valid_auc": auc(pool.labels, self.scores(key, places))[0],
             }
             for name, labels in self.labels.items():
                 right = self.right(key, name)
-                shares = {
-                    f"recall_{label}": right[labels == value].mean()
-                    for label, value in (("real", 1 - FAKE), ("fake", FAKE))
-                    if (labels == value).any()
-                }
-                row = {"test_set": name, "n_images": len(labels)} | shares
+                recalls = pd.Series(right).groupby(labels).mean().reindex([REAL, FAKE])
+                row = {"test_set": name, "n_images": len(labels)}
+                row |= {"recall_real": recalls[REAL], "recall_fake": recalls[FAKE]}
                 row |= dict.fromkeys(("accuracy", "auc", "accuracy_recomputed"), np.nan)
-                if len(shares) == 2:
+                if recalls.notna().all():
                     row["accuracy"] = right.mean()
-                    row["auc"] = auc(labels, probability(_double(arrays, self.rows[name])))[0]
+                    row["auc"] = auc(labels, self.scores(key, self.rows[name]))[0]
                     if "logits_recomputed" in arrays:
                         again = self.right(key, name, "logits_recomputed")
                         row["accuracy_recomputed"] = again.mean()
@@ -144,28 +125,23 @@ class Sweeps:
         return pd.DataFrame(rows)
 
 
-def _double(arrays: dict, places: np.ndarray) -> np.ndarray:
-    return arrays["logits"][places].astype(np.float64)
-
-
 def collect(folder: Path, tables: Path, name: str) -> Path:
     """Write the finished trainings of a run's folder as ``sweeps_<name>.npz`` and return it."""
     arrays, facts = {}, {}
     for path in sorted(Path(folder, "sweeps").glob("*/*.npz")):
         key = f"{path.parent.name}/{path.stem}"
-        facts[key], logits = read_job(path)
+        facts[key], logits = read_logits(path)
         arrays |= {f"{key}/{kind}": values for kind, values in logits.items()}
     target = Path(tables) / f"sweeps_{name}.npz"
-    with atomic_write(target) as unfinished, unfinished.open("wb") as file:
-        np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
+    write_logits(target, facts, arrays)
     return target
 
 
 def load_sweeps(tables: Path, name: str, manifest: Manifest) -> Sweeps:
     """Read what `collect` wrote; `manifest` is that of ``pictures_<name>.csv``."""
-    order = {plan: place for place, plan in enumerate(PLANS)}
-    jobs = sorted(_read_collected(tables, name), key=lambda job: order[job[1]["plan"]])
-    return Sweeps(manifest, {key: (facts, arrays) for key, facts, arrays in jobs})
+    jobs, order = _read_collected(tables, name), list(PLANS)
+    ordered = sorted(jobs, key=lambda key: order.index(jobs[key][0]["plan"]))
+    return Sweeps(manifest, {key: jobs[key] for key in ordered})
 
 
 def restore_sweeps(tables: Path, name: str, folder: Path) -> list[Path]:
@@ -174,24 +150,22 @@ def restore_sweeps(tables: Path, name: str, folder: Path) -> list[Path]:
     A sweep goes on from there on a machine that lacks its files. What the folder has stays.
     """
     written = []
-    for key, facts, arrays in _read_collected(tables, name):
+    for key, (facts, arrays) in _read_collected(tables, name).items():
         path = Path(folder, "sweeps", f"{key}.npz")
         if not path.exists():
-            write_job(path, facts, arrays)
+            write_logits(path, facts, arrays)
             written.append(path)
     return written
 
 
-def _read_collected(tables: Path, name: str) -> Iterator[tuple[str, dict, dict]]:
-    """Yield key, facts and logits of each training in ``sweeps_<name>.npz``."""
-    with np.load(Path(tables) / f"sweeps_{name}.npz") as file:
-        for key, facts in json.loads(str(file["facts"])).items():
-            kinds = ("logits", "logits_recomputed")
-            yield (
-                key,
-                facts,
-                {kind: file[f"{key}/{kind}"] for kind in kinds if f"{key}/{kind}" in file},
-            )
+def _read_collected(tables: Path, name: str) -> dict[str, tuple[dict, dict]]:
+    """Return facts and logits of each training in ``sweeps_<name>.npz`` by its key."""
+    facts, arrays = read_logits(Path(tables) / f"sweeps_{name}.npz")
+    jobs = {key: (own, {}) for key, own in facts.items()}
+    for path, values in arrays.items():
+        key, kind = path.rsplit("/", 1)
+        jobs[key][1][kind] = values
+    return jobs
 
 
 def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
@@ -210,19 +184,16 @@ def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
     made = sweep_tables(sweeps, pd.read_csv(tables / f"results_{name}.csv"))
     for kind, table in made.items():
         if len(table):
-            written.append(tables / f"{kind}_{name}.csv")
-            with atomic_write(written[-1]) as unfinished:
-                table.to_csv(unfinished, index=False)
-    charts = {}
-    if len(made["curve"]):
-        charts["curve"] = learning_curve(
-            made["curve"], made["curve_fits"], "Baseline, width 0.75: error on GAN faces"
-        )
-    if made["curve"].get("accuracy_recomputed", pd.Series(dtype=float)).notna().any():
-        title = "GAN faces, the study's protocol: statistics of batch normalisation"
-        charts["batch_norm"] = batch_norm_statistics(made["curve"], title)
-    if len(made["seed"]) and "study" in made["seed"]:
-        own = made["seed"][made["seed"]["plan"] == "seeds"]
+            written.append(write_csv(tables / f"{kind}_{name}.csv", table))
+    curve, seed, charts = made["curve"], made["seed"], {}
+    if len(curve):
+        title = "Baseline, width 0.75: error on GAN faces"
+        charts["curve"] = learning_curve(curve, made["curve_fits"], title)
+        if curve["accuracy_recomputed"].notna().any():
+            title = "GAN faces, the study's protocol: statistics of batch normalisation"
+            charts["batch_norm"] = batch_norm_statistics(curve, title)
+    if "study" in seed:
+        own = seed[seed["plan"] == "seeds"]
         charts["seed"] = new_runs(own, "One new run of ours, and the study's")
     for kind, figure in charts.items():
         written.append(save_chart(figure, Path(figures) / f"10_{name}_{kind}.png"))
@@ -230,29 +201,24 @@ def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
 
 
 def sweep_tables(sweeps: Sweeps, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the `SWEEP_TABLES` by name; `results`, ``results_<name>.csv``, holds seed 0."""
+    """Return all tables by name; `results`, ``results_<name>.csv``, holds seed 0."""
     measured = sweeps.measured()
     seeds = with_seed_zero(measured, results)
-    made = (
-        measured,
-        curve_table(sweeps, measured),
-        fit_table(sweeps),
-        seed_table(seeds),
-        difference_table(seeds),
-        variance_table(measured),
-        mix_table(measured),
-        ela_table(sweeps),
-    )
-    return dict(zip(SWEEP_TABLES, made, strict=True))
+    return {
+        "sweep": measured,
+        "curve": curve_table(sweeps, measured),
+        "curve_fits": fit_table(sweeps),
+        "seed": seed_table(seeds),
+        "seed_differences": difference_table(seeds),
+        "seed_variance": variance_table(measured),
+        "mixes": mix_table(measured),
+        "ela": ela_table(sweeps),
+    }
 
 
 def with_seed_zero(measured: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of "seeds" and "small-seeds"; seed 0 of "seeds" is that of the results."""
-    first = results.assign(
-        plan="seeds",
-        n=0,
-        n_images=results["n_real"] + results["n_fake"],
-    )
+    first = results.assign(plan="seeds", n=0, n_images=results["n_real"] + results["n_fake"])
     own = measured[measured["plan"].isin(["seeds", "small-seeds"])]
     return pd.concat([first.reindex(columns=own.columns), own], ignore_index=True)
 
@@ -263,22 +229,22 @@ def seed_table(seeds: pd.DataFrame) -> pd.DataFrame:
     rows = []
     columns = ["plan", "protocol", "condition", "test_set"]
     for key, part in seeds.groupby(columns, sort=False):
+        plan, _, condition, test_set = key
+        n = int(part["n_images"].iloc[0])
         for measure in ("accuracy", "recall_real", "recall_fake", "auc"):
             values = part[measure].dropna()
             if len(values) < 2:
                 continue
-            mean, low, high = mean_over_seeds(values)
-            n = int(part["n_images"].iloc[0])
+            mean, low, high = repeats.mean_over_seeds(values)
             row = dict(zip(columns, key, strict=True))
             row |= {"measure": measure, "seeds": len(values), "n_images": n, "mean": mean}
-            low, high = max(0.0, low), min(1.0, high)  # they are shares
-            row |= {"mean_low": low, "mean_high": high, "sd": values.std(ddof=1)}
-            row |= {"smallest": values.min(), "largest": values.max()}
+            row |= {"mean_low": max(0.0, low), "mean_high": min(1.0, high)}  # they are shares
+            row |= {"sd": values.std(), "smallest": values.min(), "largest": values.max()}
             if measure != "auc":
-                theirs = STUDY_TEST.get(key[3])
-                row["new_run_low"], row["new_run_high"] = new_run_interval(values, n, theirs)
-            number = study.get((key[3], key[2], measure))
-            if number is not None and key[0] == "seeds":
+                low, high = repeats.new_run_interval(values, n, STUDY_TEST.get(test_set))
+                row |= {"new_run_low": low, "new_run_high": high}
+            number = study.get((test_set, condition, measure))
+            if number is not None and plan == "seeds":
                 inside = row["new_run_low"] <= number <= row["new_run_high"]
                 row |= {"study": number, "verdict": "inside" if inside else "outside"}
             rows.append(row)
@@ -291,32 +257,18 @@ def difference_table(seeds: pd.DataFrame) -> pd.DataFrame:
     for plan, part in seeds.groupby("plan", sort=False):
         for a, b, test_set, measure in COMPARED:
             own = part[part["test_set"] == test_set]
-            values = [
-                own[(own["condition"] == condition) & (own["protocol"] == protocol)]
-                .set_index("seed")[measure]
-                .rename(side)
-                for side, (condition, protocol) in zip("ab", (a, b), strict=True)
-            ]
-            both = pd.concat(values, axis=1).dropna()
-            if len(both) < 2:
+            models = dict(list(own.set_index("seed").groupby(["condition", "protocol"])[measure]))
+            if a not in models or b not in models:
                 continue
-            change = both["a"] - both["b"]
-            mean, low, high = mean_over_seeds(change)
-            rows.append(
-                {
-                    "plan": plan,
-                    "a": f"{a[1]} {a[0]}",
-                    "b": f"{b[1]} {b[0]}",
-                    "test_set": test_set,
-                    "measure": measure,
-                    "seeds": len(both),
-                    "a_better_in": int((change > 0).sum()),
-                    "difference": mean,
-                    "low": low,
-                    "high": high,
-                    "verdict": judge_difference(mean, low, high, [int(own["n_images"].iloc[0])]),
-                }
-            )
+            change = (models[a] - models[b]).dropna()  # of the seeds that both have
+            if len(change) < 2:
+                continue
+            mean, low, high = repeats.mean_over_seeds(change)
+            row = {"plan": plan, "a": f"{a[1]} {a[0]}", "b": f"{b[1]} {b[0]}"}
+            row |= {"test_set": test_set, "measure": measure, "seeds": len(change)}
+            row |= {"a_better_in": int((change > 0).sum()), "difference": mean}
+            verdict = judge_difference(mean, low, high, [int(own["n_images"].iloc[0])])
+            rows.append(row | {"low": low, "high": high, "verdict": verdict})
     return pd.DataFrame(rows)
 
 
@@ -333,7 +285,7 @@ def curve_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
             row |= {"epochs": part["epochs"].iloc[0], "accuracy": part["accuracy"].mean()}
             row |= {"accuracy_low": low, "accuracy_high": high, "auc": part["auc"].mean()}
             row["accuracy_recomputed"] = part["accuracy_recomputed"].mean()
-            rows.append(row | {"sd_over_seeds": part["accuracy"].std(ddof=1)})
+            rows.append(row | {"sd_over_seeds": part["accuracy"].std()})
     return pd.DataFrame(rows)
 
 
@@ -356,23 +308,21 @@ def fit_table(sweeps: Sweeps) -> pd.DataFrame:
             if seen.sum() < 4:
                 continue
             for floor in (False, True):
-                fitted = fit_power_law(sizes[seen], errors[seen], floor)
-                many = fit_power_law(sizes[seen], drawn[:, seen], floor).T
+                fitted = repeats.fit_power_law(sizes[seen], errors[seen], floor)
+                many = repeats.fit_power_law(sizes[seen], drawn[:, seen], floor).T
                 row = {"plan": plan, "protocol": protocol, "fitted_up_to": most, "floor": floor}
                 row |= dict(zip("abc", fitted, strict=True))
                 for n in (sizes.max(), STUDY_SIZE):
-                    ends = np.quantile(1 - power_law(n, *many), [0.025, 0.975])
+                    ends = np.quantile(1 - repeats.power_law(n, *many), [0.025, 0.975])
                     label = "largest" if n == sizes.max() else "study_size"
-                    row[f"accuracy_{label}"] = float(1 - power_law(n, *fitted))
+                    row[f"accuracy_{label}"] = float(1 - repeats.power_law(n, *fitted))
                     row[f"accuracy_{label}_low"], row[f"accuracy_{label}_high"] = ends
                 row["measured_largest"] = 1 - errors[-1]
                 own.append(row)
-        inside = [
-            row["accuracy_study_size_low"] <= study <= row["accuracy_study_size_high"]
-            for row in own
-        ]
-        verdict = "inside" if all(inside) else "outside" if not any(inside) else None
-        rows += [row | {"study": study, "verdict": verdict or "cannot be told"} for row in own]
+        ends = [(row["accuracy_study_size_low"], row["accuracy_study_size_high"]) for row in own]
+        inside = {low <= study <= high for low, high in ends}
+        verdict = "cannot be told" if len(inside) > 1 else "inside" if True in inside else "outside"
+        rows += [row | {"study": study, "verdict": verdict} for row in own]
     return pd.DataFrame(rows)
 
 
@@ -406,7 +356,7 @@ def variance_table(measured: pd.DataFrame) -> pd.DataFrame:
     shares = shares.dropna(axis="columns")  # seeds that are not finished
     if min(shares.shape) < 2:
         return pd.DataFrame()
-    parts = variance_components(shares.to_numpy(), int(own["n_images"].iloc[0]))
+    parts = repeats.variance_components(shares.to_numpy(), int(own["n_images"].iloc[0]))
     table = pd.DataFrame({"source": list(parts), "variance": list(parts.values())})
     table["sd"] = np.sqrt(table["variance"])
     table["share"] = table["variance"] / table["variance"].sum()
@@ -421,7 +371,7 @@ def mix_table(measured: pd.DataFrame) -> pd.DataFrame:
     for (fakes, test_set), part in own.groupby(["fakes", "test_set"], sort=False):
         if len(part) < 2:
             continue
-        mean, low, high = mean_over_seeds(part["recall_fake"])
+        mean, low, high = repeats.mean_over_seeds(part["recall_fake"])
         trained = "stylegan" if test_set == "gan" else test_set
         row = {"fakes": fakes, "test_set": test_set, "seeds": len(part)}
         row |= {"left_out": trained not in fakes.split("+"), "recall_fake": mean}

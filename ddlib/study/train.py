@@ -1,7 +1,5 @@
 """Train and evaluate on any folder of images: the short way, without the study's conditions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

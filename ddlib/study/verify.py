@@ -6,9 +6,6 @@ the logits that every published model gives them, in half precision. Every numbe
 is computed from these two again and compared.
 """
 
-from __future__ import annotations
-
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, read_json
+from ddlib._io import atomic_write, read_json, write_csv
 from ddlib.data import subsets
 from ddlib.data.manifest import COLUMNS, Manifest
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.false_accusations import false_accusations
 from ddlib.protocol import Protocol
-from ddlib.study.results import PICTURES, evaluate_run, load_results
+from ddlib.study.results import evaluate_run, load_results
 from ddlib.study.sweep_tables import load_sweeps, sweep_tables
 
 TOLERANCE = 1e-9  # of a rebuilt number; other versions of scipy may round otherwise
@@ -39,35 +36,28 @@ class PublishedRun:
     facts: dict
     scores: pd.Series  # P(fake) by path
 
-    @property
-    def key(self) -> str:
-        """The digest of all that decided it."""
-        return self.facts["key"]
-
     def scores_of(self, chosen: Manifest) -> pd.DataFrame:
         """Return the scores of the images of a manifest, in its order."""
         return pd.DataFrame({"score": self.scores.loc[chosen.table["path"]].to_numpy()})
 
 
 def publish_scores(folder: Path, tables: Path, name: str) -> list[Path]:
-    """Write the pictures of a run's folder and the logits of its published models; return both."""
+    """Write the logits of a run's published models, and their false accusations.
+
+    ``results_<name>.csv`` and ``pictures_<name>.csv`` must lie there already.
+    """
     results, facts = load_results(folder), read_json(Path(folder) / "results.json")
     logits = {}
     for protocol, _ in _published_runs(results, facts):
         scores = pd.read_csv(Path(folder) / "models" / protocol.run_name / "scores.csv")
         logits[protocol.run_name] = scores["logit"].to_numpy(np.float16)
-    pictures, matrix = tables / f"pictures_{name}.csv", tables / f"scores_{name}.npz"
-    with atomic_write(pictures) as unfinished:
-        shutil.copyfile(Path(folder) / PICTURES, unfinished)
-    with atomic_write(matrix) as unfinished, unfinished.open("wb") as file:
+    written = [tables / f"scores_{name}.npz"]
+    with atomic_write(written[0]) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(file, **logits)
-    accused = tables / f"false_accusations_{name}.csv"
-    table = published_accusations(tables, name)
-    if not len(table):
-        return [pictures, matrix]
-    with atomic_write(accused) as unfinished:
-        table.to_csv(unfinished, index=False)
-    return [pictures, matrix, accused]
+    accused = published_accusations(tables, name)
+    if len(accused):
+        written.append(write_csv(tables / f"false_accusations_{name}.csv", accused))
+    return written
 
 
 def published_pictures(tables: Path, name: str) -> Manifest:
@@ -120,24 +110,23 @@ def _published_runs(results: pd.DataFrame, facts: dict) -> list[tuple[Protocol, 
 
 def rebuilt_tables(tables: Path, name: str) -> dict[str, pd.DataFrame]:
     """Return every table that the committed scores give, by the name of its file."""
-    found = {f"results_{name}.csv": rebuild(tables, name)}
-    if len(accused := published_accusations(tables, name)):
-        found[f"false_accusations_{name}.csv"] = accused
+    found = {"results": rebuild(tables, name)}
+    found["false_accusations"] = published_accusations(tables, name)
     if (Path(tables) / f"sweeps_{name}.npz").is_file():
         results = pd.read_csv(Path(tables) / f"results_{name}.csv")
         sweeps = load_sweeps(tables, name, published_pictures(tables, name))
-        parts = sweep_tables(sweeps, results).items()
-        found |= {f"{kind}_{name}.csv": table for kind, table in parts if len(table)}
-    return found
+        found |= sweep_tables(sweeps, results)
+    return {f"{kind}_{name}.csv": table for kind, table in found.items() if len(table)}
 
 
-def differences(tables: Path, name: str) -> list[str]:
-    """Return a line for each committed number that the committed scores do not give."""
+def differences(tables: Path, rebuilt: dict[str, pd.DataFrame]) -> list[str]:
+    """Return a line for each committed number that the `rebuilt_tables` do not give."""
     lines = []
-    for file, rebuilt in rebuilt_tables(tables, name).items():
+    for file, table in rebuilt.items():
         committed = pd.read_csv(Path(tables) / file)
-        keys = [column for column in KEYS if column in committed]
-        old, new = (table.set_index(keys, drop=False) for table in (committed, rebuilt))
+        # `a` and `b` are names, or the numbers of a fitted law, which are compared as others are
+        keys = [k for k in KEYS if k in committed and not pd.api.types.is_float_dtype(committed[k])]
+        old, new = (both.set_index(keys, drop=False) for both in (committed, table))
         alone = old.index.symmetric_difference(new.index)
         lines += [f"{file}: {_words(cell)} is in one of the two only" for cell in alone]
         common = old.index.intersection(new.index)
@@ -155,7 +144,7 @@ def _words(cell) -> str:
 
 def _differ(old: pd.Series, new: pd.Series) -> np.ndarray:
     """Return where two columns differ, (N,) bool."""
-    if all(pd.api.types.is_numeric_dtype(values) for values in (old, new)):
+    if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
         same = (old.astype(float) - new.astype(float)).abs() <= TOLERANCE
     else:
         same = old.astype(str) == new.astype(str)

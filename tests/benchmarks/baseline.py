@@ -4,8 +4,6 @@ Keras's ImageDataGenerator (nearest resize, one thread), fit on whole images in 
 Pillow's ELA one image at a time, a new model for each layer of a fused Grad-CAM map.
 """
 
-from __future__ import annotations
-
 import io
 import sys
 import time
@@ -22,13 +20,7 @@ from ddlib.models.train import build_from_protocol
 from ddlib.protocol import Protocol, preset
 
 
-def generator(
-    chosen: Manifest,
-    protocol: Protocol,
-    batch: int | None = None,
-    shuffle: bool = False,
-    flip: bool = False,
-):
+def generator(chosen: Manifest, protocol: Protocol, batch=None, shuffle=False, flip=False):
     """Return the loader the study used, over a manifest's files; with ELA it makes maps."""
     table = chosen.table.assign(file=[str(path) for path in chosen.paths])
     size, quality = protocol.image_size, protocol.ela_quality

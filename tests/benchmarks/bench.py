@@ -6,8 +6,6 @@ Prints a table of ratios and writes figures/tables/benchmarks.csv and .json. The
 written out in `tests.benchmarks.baseline`. Run it on a quiet machine; the whole takes some minutes.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess
@@ -15,6 +13,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,7 +22,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, ordered_parallel_map, write_json
+from ddlib._io import ordered_parallel_map, write_csv, write_json
 from ddlib.data import loader
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
@@ -76,28 +75,29 @@ def bench_pipeline(study: Study) -> list[dict]:
     size = study.protocol("gan", "paper").image_size
     theirs = in_child("baseline", chosen, size) / len(chosen)
     rows = []
-    for name, note in (
-        ("paper", "nearest, as the study"),
-        ("clean", "antialias and JPEG 75 besides"),
-    ):
+    for name, note in {
+        "paper": "nearest, as the study",
+        "clean": "antialias and JPEG 75 besides",
+    }.items():
         prepared = study.protocol("gan", name)
-
-        def stream(prepared=prepared):
-            for _ in loader.prepare_all(chosen, prepared):
-                pass
-
-        def keep(prepared=prepared):
-            with tempfile.TemporaryDirectory() as folder:
-                load_images(chosen, prepared, Cache(folder))
-
-        for work, more in ((stream, ""), (keep, ", and written to the store")):
-            own = seconds(work, 5) / len(chosen)
-            rows.append(
-                row(
-                    f"input, {name}{', kept' if more else ''}", theirs, own, "image", 2, note + more
-                )
-            )
+        own = seconds(partial(prepare, chosen, prepared), 5) / len(chosen)
+        rows.append(row(f"input, {name}", theirs, own, "image", 2, note))
+        own = seconds(partial(prepare_and_keep, chosen, prepared), 5) / len(chosen)
+        note += ", and written to the store"
+        rows.append(row(f"input, {name}, kept", theirs, own, "image", 2, note))
     return rows
+
+
+def prepare(chosen: Manifest, protocol: Protocol) -> None:
+    """Prepare images, batch by batch, and keep none."""
+    for _ in loader.prepare_all(chosen, protocol):
+        pass
+
+
+def prepare_and_keep(chosen: Manifest, protocol: Protocol) -> None:
+    """Prepare images into a new cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        load_images(chosen, protocol, Cache(folder))
 
 
 def bench_ela(study: Study) -> list[dict]:
@@ -114,9 +114,8 @@ def bench_ela(study: Study) -> list[dict]:
 
 def training_sets(study: Study, protocol: Protocol):
     """Return the training and validation images of a protocol."""
-    return training_manifest(study.manifest, protocol), validation_manifest(
-        study.manifest, protocol
-    )
+    images = study.manifest
+    return training_manifest(images, protocol), validation_manifest(images, protocol)
 
 
 def bench_training(study: Study) -> list[dict]:
@@ -176,20 +175,10 @@ def bench_scoring(study: Study) -> list[dict]:
 
 def bench_memory(study: Study) -> list[dict]:
     """Peak memory of training on 20,000 images, one epoch, against the limit of 4 GB."""
-    peak = child_peak_gb(20_000, study)
-    return [
-        {
-            **{"what": "peak memory, 20,000 images", "study_s": 4.0, "ddlib_s": round(peak, 2)},
-            **{"unit": "GB", "ratio": round(4 / peak, 1), "goal": 1},
-            **{"met": peak <= 4, "note": "one epoch from an empty store, width 0.25"},
-        }
-    ]
-
-
-def child_peak_gb(n: int, study: Study) -> float:
-    """Train on a manifest repeated to `n` rows in a process of its own; return its peak memory."""
     with tempfile.TemporaryDirectory() as folder:
-        return in_child("memory", study.manifest, n, Path(folder) / "store")
+        peak = in_child("memory", study.manifest, 20_000, Path(folder) / "store")
+    note = "one epoch from an empty store, width 0.25"
+    return [row("peak memory, 20,000 images", 4.0, peak, "GB", 1, note)]
 
 
 def in_child(module: str, manifest: Manifest, *more) -> float:
@@ -214,11 +203,9 @@ def bench_start(study: Study) -> list[dict]:
             target.write_bytes(path.read_bytes())
         for words in (["--help"], ["data", "check", folder]):
             command = [sys.executable, "-m", "ddlib", *words]
-            run = lambda command=command: subprocess.run(command, capture_output=True)  # noqa: E731
-            own = seconds(run, 5)
-            what = "ddlib " + " ".join(words[:2] if len(words) > 1 else words)
-            note = "against a limit of one second"
-            rows.append(row(what, 1.0, own, "call", 1, note))
+            own = seconds(partial(subprocess.run, command, capture_output=True), 5)
+            what = f"ddlib {' '.join(words[:2])}"
+            rows.append(row(what, 1.0, own, "call", 1, "against a limit of one second"))
     return rows
 
 
@@ -252,8 +239,7 @@ def main() -> None:
         facts = {"tier": study.tier, "protocol": study.protocol("gan").to_dict()}
     table = pd.DataFrame(rows)
     print("\n" + table.drop(columns="note").to_string(index=False))
-    with atomic_write(chosen.out / "benchmarks.csv") as unfinished:
-        table.to_csv(unfinished, index=False)
+    write_csv(chosen.out / "benchmarks.csv", table)
     write_json(chosen.out / "benchmarks.json", {**facts, "rows": rows, "provenance": provenance()})
     print(f"wrote {chosen.out / 'benchmarks.csv'}")
 

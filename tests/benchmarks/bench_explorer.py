@@ -5,8 +5,6 @@
 Random weights: they cost what trained ones do. Writes explorer_latency.csv and .json.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import tempfile
@@ -16,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import atomic_write, write_json
+from ddlib._io import write_csv, write_json
 from ddlib.data.simulate.dataset import make_simulated
 from ddlib.mobilenet import build_detector
 from ddlib.models.checkpoint import save_detector
@@ -62,26 +60,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         manifest = make_simulated(Path(folder) / "simulated", small=True).select(source="sim-gan")
         pictures = [Picture(path.name, path) for path in manifest.paths]
-        paths = [
-            save_detector(
-                build_detector(chosen.alpha, 256, None, seed=seed),
-                Path(folder) / f"{seed}.keras",
-                protocol,
-            )
-            for seed in (0, 1)
-        ]
-        one, two = map(str, paths)
+        one, two = f"{folder}/0.keras", f"{folder}/1.keras"
+        for seed, path in enumerate((one, two)):
+            save_detector(build_detector(chosen.alpha, 256, None, seed=seed), path, protocol)
         milliseconds(State(pictures[0], one, two))  # loads and traces both models
         rows = []
         for name, asked in moves(pictures, one, two).items():
             times = [milliseconds(state) for state in asked]
-            rows.append(
-                {"move": name, "median_ms": statistics.median(times), "largest_ms": max(times)}
-            )
+            row = {"move": name, "median_ms": statistics.median(times)}
+            rows.append(row | {"largest_ms": max(times)})
     table = pd.DataFrame(rows).round(1)
     print(table.to_string(index=False))
-    with atomic_write(chosen.out / "explorer_latency.csv") as unfinished:
-        table.to_csv(unfinished, index=False)
+    write_csv(chosen.out / "explorer_latency.csv", table)
     facts = {"alpha": chosen.alpha, "rows": table.to_dict("records"), "provenance": provenance()}
     write_json(chosen.out / "explorer_latency.json", facts)
 

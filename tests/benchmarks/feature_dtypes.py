@@ -6,8 +6,6 @@ Trains the clean baseline on the same images with each kind; `seconds` holds the
 Writes figures/tables/feature_dtypes_NAME.csv and .json; what is there is not run again.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import os
@@ -19,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pandas as pd
 
-from ddlib._io import atomic_write, read_json, write_json
+from ddlib._io import read_json, write_csv, write_json
 from ddlib.data.cache import Cache
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
@@ -66,8 +64,7 @@ def main() -> None:
             rows.append(row | {"val_loss": float(trained.history["val_loss"].min())})
             print(rows[-1], flush=True)
             write_json(kept, {"rows": rows, **facts, "provenance": provenance()})
-    with atomic_write(target) as unfinished:
-        pd.DataFrame(rows).round(4).to_csv(unfinished, index=False)
+    write_csv(target, pd.DataFrame(rows).round(4))
 
 
 if __name__ == "__main__":

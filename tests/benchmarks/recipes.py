@@ -8,8 +8,6 @@ pictures. Writes figures/tables/recipes.csv and .json, a row a recipe; what is t
 with the same data and code is not run again.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 from pathlib import Path
@@ -20,7 +18,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, digest, read_json, write_json
+from ddlib._io import digest, read_json, write_csv, write_json
 from ddlib.data.batches import training_batches
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
@@ -36,13 +34,7 @@ from ddlib.protocol import VERSIONS, Protocol, preset
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 4
-RECIPES = {
-    "rate 0.0003": {"learning_rate": 3e-4},
-    "rate 0.0006": {"learning_rate": 6e-4},
-    "rate 0.001": {"learning_rate": 1e-3},
-    "rate 0.002": {"learning_rate": 2e-3},
-    "rate 0.004": {"learning_rate": 4e-3},
-}
+RECIPES = {f"rate {rate}": {"learning_rate": rate} for rate in (3e-4, 6e-4, 1e-3, 2e-3, 4e-3)}
 
 
 def pool(manifest: Manifest, protocol: Protocol) -> Manifest:
@@ -116,8 +108,7 @@ def main() -> None:
         known[name]["provenance"] = provenance()
         write_json(path, known)
     table = pd.DataFrame([{"recipe": n, **known[n]["row"]} for n in RECIPES if n in known])
-    with atomic_write(told.out / "recipes.csv") as unfinished:
-        table.round(4).to_csv(unfinished, index=False)
+    write_csv(told.out / "recipes.csv", table.round(4))
 
 
 if __name__ == "__main__":

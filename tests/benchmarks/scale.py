@@ -9,8 +9,6 @@ figures/tables/scale.csv and .json and figures/scale.png. `load` is how many pro
 processor meanwhile: above 1 something else was running, and `cpu_seconds` says more than `seconds`.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -29,7 +27,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, read_json, write_json
+from ddlib._io import read_json, write_csv, write_json
 from ddlib.data.cache import Cache
 from ddlib.data.manifest import Manifest
 from ddlib.data.sources import open_folder
@@ -239,10 +237,10 @@ def main() -> None:
             (step, way)
             for step in given.steps.split(",")
             for way in (WAYS if step == "scoring" else ("",))
-            if "Ray" not in way or find_spec("ray")
+            if (step, way, n) not in known
+            and (step != "training" or n <= given.train_to)
+            and ("Ray" not in way or find_spec("ray"))
         ]
-        todo = [(s, w) for s, w in todo if (s, w, n) not in known]
-        todo = [(s, w) for s, w in todo if s != "training" or n <= given.train_to]
         if not todo:
             continue
         with tempfile.TemporaryDirectory(dir=given.data.absolute().parent) as folder:
@@ -257,8 +255,7 @@ def main() -> None:
                 facts = {"alpha": given.alpha, "data": given.data.name, "provenance": provenance()}
                 write_json(kept, {"rows": rows} | facts)
     table = summary(rows)
-    with atomic_write(kept.with_suffix(".csv")) as unfinished:
-        table.to_csv(unfinished, index=False)
+    write_csv(kept.with_suffix(".csv"), table)
     chart(table, given.out / "scale.png")
     print(table.to_string(index=False))
 
