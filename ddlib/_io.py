@@ -1,7 +1,5 @@
 """Files written whole or not at all, locks, digests, and work in threads or processes, in order."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

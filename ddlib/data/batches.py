@@ -1,7 +1,5 @@
 """Rows of images or features from the cache, and training and validation batches of them."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

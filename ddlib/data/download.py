@@ -1,7 +1,5 @@
 """Bring a data set's files here: an archive by HTTP, a git repository, or a Kaggle data set."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -5,8 +5,6 @@ the middle of training. With a cache folder the answer is kept, and a file is re
 its size or time of change differs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -6,8 +6,6 @@ path into label, source and split. For a folder of one's own the names of its fo
 label of everything below it.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import cache as remember

@@ -1,7 +1,5 @@
 """From a manifest and a protocol to prepared images, and to a `tf.data.Dataset` of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path

@@ -5,8 +5,6 @@ in training. The perceptual hashes of two images (`ddlib.images.phash`) are comp
 which they differ. A crop, a mirrored picture or another frame of the same video is not found.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

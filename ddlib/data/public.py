@@ -6,8 +6,6 @@ of a figure), bytes, sha256 (of the file; of a cut-out its RGB pixels), phash (p
 sample (1: in `sample`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import shutil

@@ -4,8 +4,6 @@
 how to fetch it. What a path says of an image, real or fake, is decided in `ddlib.data.labels`.
 """
 
-from __future__ import annotations
-
 import os
 import tomllib
 from dataclasses import dataclass, field

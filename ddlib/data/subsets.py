@@ -4,8 +4,6 @@ A condition names the groups of pictures that are mixed: "gan" is the GAN set, "
 Diffusion fakes. A folder without the study's sources takes what it has for the GAN set.
 """
 
-from __future__ import annotations
-
 from ddlib._io import printable
 from ddlib.data.manifest import Manifest, MissingImagesError
 from ddlib.protocol import Protocol

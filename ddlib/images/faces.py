@@ -4,8 +4,6 @@ It finds frontal faces. OpenCV 4 carries the trained cascade, OpenCV 5 dropped i
 in the extra ``face``.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from pathlib import Path
 

@@ -4,8 +4,6 @@ libjpeg paints what is missing grey and skips what is left over; it tells by war
 discards. Both happen as soon as a bit is wrong, because lengths in a JPEG follow from its contents.
 """
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """JPEG in memory: encode, save once more, estimate the quality of a file."""
 
-from __future__ import annotations
-
 import io
 from functools import cache
 

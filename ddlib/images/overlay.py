@@ -1,7 +1,5 @@
 """Heat maps as arrays and as pictures: scale, resize, average, and lay over an image."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -6,8 +6,6 @@ training carry over to unseen generators (Wang et al. 2020, arXiv 1912.11035; Gr
 makes several at random, for training.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A perceptual hash: bits of a picture that a new JPEG pass or another size hardly changes."""
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

@@ -5,8 +5,6 @@ opens. A file that cannot be read completely raises `ImageError`; nothing is rep
 same bytes give the same pixels, whatever was read before.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import stat

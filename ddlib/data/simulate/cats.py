@@ -1,7 +1,5 @@
 """Portraits of cats that do not exist, for the study's out-of-domain test."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ddlib.data.simulate.scene import (

@@ -6,8 +6,6 @@ have the same distribution in both classes, unless the study's confound is asked
 how a detector behaves; it is no evidence about real generators.
 """
 
-from __future__ import annotations
-
 import glob
 import shutil
 from functools import partial

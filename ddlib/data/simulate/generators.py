@@ -13,8 +13,6 @@ them apart are traces that the literature names, each simulated in a few lines:
 - `vq_decoder`: every patch replaced by the nearest one of a small codebook (van den Oord 2017).
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -4,8 +4,6 @@ Eyes, nose, mouth, beard and glasses are painted on a `ddlib.data.simulate.scene
 in the head's coordinates, foreshortened by ``near`` (1 = facing the viewer).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ddlib.data.simulate.scene import (

@@ -6,8 +6,6 @@ texture (Field 1987). No class is decided here: the same scenes go to the camera
 generators. The subjects are in `portraits` and `cats`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 
