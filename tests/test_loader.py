@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ddlib.data import loader
 from ddlib.data.batches import (
     block_key,
     class_weights,
@@ -35,6 +36,21 @@ def test_maps_are_made_of_the_prepared_picture(rng, name):
     plain = prepare(image, protocol.without_ela())
     given = uint8_overflow(plain) if name == "paper" else plain
     assert np.array_equal(prepare(image, protocol), ela_map(given, 90))
+
+
+@pytest.mark.parametrize("name", ["clean", "paper"])
+def test_maps_are_made_of_the_pictures_that_are_kept_without_reading_a_file(
+    tiny, tmp_path, monkeypatch, name
+):
+    protocol = preset(name, "gan+ela", image_size=32)
+    part, cache = tiny.select(source=["ffhq", "sd21"]), Cache(tmp_path)
+    files = zip(part.paths, part.table["crop_share"], strict=True)
+    expected = np.stack([prepare_file(path, protocol, crop) for path, crop in files])
+    load_images(part, protocol.without_ela(), cache)
+    monkeypatch.setattr(loader, "prepare_file", None)
+    found = load_images(part, protocol, cache).take(slice(None))
+    assert found.max() > 0
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_paper_squeezes_the_whole_picture(rng):

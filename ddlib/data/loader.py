@@ -43,9 +43,7 @@ def prepare(image: np.ndarray, protocol: Protocol, crop_share: float = 1.0) -> n
     image = resize(image, protocol.image_size, protocol.resize)
     if protocol.jpeg_quality is not None:
         image = recompress(image, protocol.jpeg_quality)
-    if protocol.ela_quality is None:
-        return image
-    return ela_map(uint8_overflow(image) if protocol.ela_inverted else image, protocol.ela_quality)
+    return image if protocol.ela_quality is None else _ela_map(image, protocol)
 
 
 def prepare_file(path: Path, protocol: Protocol, crop_share: float = 1.0) -> np.ndarray:
@@ -74,7 +72,7 @@ def load_images(manifest: Manifest, protocol: Protocol, cache: Cache | None = No
 
     def load_block(block: Manifest):
         shape = (len(block), protocol.image_size, protocol.image_size, 3)
-        chunks = partial(prepare_all, block, protocol)
+        chunks = partial(_prepared_chunks, block, protocol, cache)
         return cache.array("images", block_key(block, protocol), shape, np.uint8, chunks)
 
     return gather_blocks(manifest, load_block)
@@ -88,3 +86,20 @@ def keras_dataset(manifest: Manifest, protocol: Protocol, batch_size: int, shuff
     seed = protocol.seed if shuffle else None
     data = row_batches(images, labels, np.ones(len(labels)), batch_size, seed)
     return data.map(lambda image, label, _: (image, tf.cast(label, tf.float32)))
+
+
+def _ela_map(image: np.ndarray, protocol: Protocol) -> np.ndarray:
+    image = uint8_overflow(image) if protocol.ela_inverted else image
+    return ela_map(image, protocol.ela_quality)
+
+
+def _prepared_chunks(block: Manifest, protocol: Protocol, cache: Cache) -> Iterator[np.ndarray]:
+    """Prepare images a few at a time; ELA maps are made of the images that are kept already."""
+    if protocol.ela_quality is None:
+        return prepare_all(block, protocol)
+
+    def maps(images: np.ndarray) -> np.ndarray:
+        return np.stack([_ela_map(image, protocol) for image in images])
+
+    plain = load_images(block, protocol.without_ela(), cache)
+    return ordered_parallel_map(maps, plain.chunks(_CHUNK))
