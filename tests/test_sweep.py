@@ -22,6 +22,7 @@ from ddlib.study.sweep import Job, job_file, plan_jobs, read_logits, run_job, wr
 from ddlib.study.sweep_tables import (
     Sweeps,
     collect,
+    finished_sweeps,
     load_sweeps,
     restore_sweeps,
     sweep_tables,
@@ -198,8 +199,8 @@ def test_logits_of_other_images_are_not_published(tiny):
     Sweeps(scored, jobs).check()
     key, (facts, arrays) = next(iter(jobs.items()))
     for logits, told in (
-        (arrays["logits"][1:], f"{key} has {len(scored) - 1} logits, but {len(scored)} pictures"),
-        (-arrays["logits"], f"{key}: its logits call .* they belong to other images"),
+        (arrays["logits"][1:], f"{key}.npz has {len(scored) - 1} logits, but there are"),
+        (-arrays["logits"], f"{key}.npz: its logits call .* they belong to other images"),
     ):
         with pytest.raises(ValueError, match=told.replace("+", r"\+")):
             Sweeps(scored, jobs | {key: (facts, {"logits": logits})}).check()
@@ -215,7 +216,8 @@ def test_a_published_sweep_goes_on_elsewhere(tiny_study, tmp_path):
     path = run_job(tiny_study, "curve", job)
     facts, logits = read_logits(path)
     tables = tmp_path / "tables"
-    collect(tiny_study.folder, tables, "large")
+    scored = tiny_study.manifest.select(split=["valid", "test"])
+    collect(finished_sweeps(tiny_study.folder, scored), tables, "large")
     elsewhere = replace(tiny_study, folder=tmp_path / "runs")
     assert len(restore_sweeps(tables, "large", elsewhere.folder)) > 0
     assert restore_sweeps(tables, "large", elsewhere.folder) == [], "what is there stays"

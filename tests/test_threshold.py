@@ -1,5 +1,6 @@
 """The threshold slider without a browser: what it counts, how it moves, what it rejects."""
 
+import numpy as np
 import pytest
 
 from ddlib import metrics
@@ -44,9 +45,14 @@ def test_an_exported_page_shows_the_view_of_every_mark():
 
 
 @pytest.mark.parametrize(
-    ("sets", "message"),
-    [({}, "no set of scores"), ({"x": ([0, 1], [0.1, 7])}, r"set 'x': score 7.0")],
+    ("sets", "threshold", "marks", "message"),
+    [
+        ({}, 0.5, None, "no set of scores"),
+        ({"x": ([0, 1], [0.1, 7])}, 0.5, None, r"set 'x': score 7.0"),
+        (SETS, np.nan, None, r"threshold=nan is no threshold"),
+        (SETS, 0.5, {"Youden": -1}, r"Youden=-1 is no threshold"),
+    ],
 )
-def test_what_cannot_be_shown_is_named(sets, message):
+def test_what_cannot_be_shown_is_named(sets, threshold, marks, message):
     with pytest.raises(ValueError, match=message):
-        ThresholdSlider(sets)
+        ThresholdSlider(sets, threshold, marks)

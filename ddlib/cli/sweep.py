@@ -14,17 +14,21 @@ from ddlib.cli import shared
 @shared.alpha_option
 @shared.runs_option
 @shared.small_option
-@click.option("--publish", metavar="NAME", help="Copy what is kept to figures/ as NAME; no more.")
-@click.option("--restore", metavar="NAME", help="Take what figures/ has as NAME for finished.")
+@click.option(
+    "--publish", metavar="NAME", help="Write what is kept to figures/ as NAME; train nothing."
+)
+@click.option(
+    "--restore", metavar="NAME", help="First take the trainings that figures/ has as NAME."
+)
 @shared.figures_option
 @click.option("--ray", "address", metavar="[HOST:PORT]", help=shared.RAY_HELP)
 def command(plans, data, alpha, runs, small, publish, restore, figures, address):
     """Train the models of PLANS one after the other.
 
     The plans: curve, steps, seeds, small-seeds, subsets, mixes, ela, joined. Each finished training
-    is kept in RUNS/<tier>/sweeps; the same command goes on where it was, on another machine with
-    --restore what was published is not trained again. With --ray each training is a task of Ray's,
-    with as many threads as without; all machines share the folder of RUNS.
+    is kept in RUNS/<tier>/sweeps; the same command goes on where it was. On a machine that lacks
+    those files, --restore takes them from what was published. With --ray each training is a task of
+    Ray's, with as many threads as without; all machines share the folder of RUNS.
     """
     if address is not None:
         shared.check_ray()

@@ -192,17 +192,17 @@ def publish(folder: Path, figures: Path, name: str) -> list[Path]:
         number, rest = chart.split("_", 1)
         copies[folder / "figures" / f"{chart}.png"] = Path(figures) / f"{number}_{name}_{rest}.png"
     markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
-    # charts of notebook 10 stay: they are of sweeps, which may lie in another folder of runs
-    for number in {path.stem[:2] for path in markers} - {"10"}:
-        charts = Path(figures).glob(f"{number}_{name}_*.png")
-        for old in {*charts, *tables.glob(f"{name}_{number}_*.csv")} - {*copies.values()}:
-            old.unlink()
     for source, target in copies.items():
         with atomic_write(target) as unfinished:
             shutil.copyfile(source, unfinished)
     written = [*copies.values(), *publish_scores(folder, tables, name)]
     if (folder / "sweeps").is_dir():
         written += publish_sweeps(folder, figures, name)
+    # charts of notebook 10 stay: they are of sweeps, which may lie in another folder of runs
+    for number in {path.stem[:2] for path in markers} - {"10"}:
+        charts = Path(figures).glob(f"{number}_{name}_*.png")
+        for old in {*charts, *tables.glob(f"{name}_{number}_*.csv")} - {*written}:
+            old.unlink()
     facts = {path.stem: read_json(path) for path in markers}
     return [*written, write_json(tables / f"{name}_notebooks.json", facts)]
 

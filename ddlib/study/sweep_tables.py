@@ -41,7 +41,7 @@ class Sweeps:
 
     def __init__(self, manifest: Manifest, jobs: dict[str, tuple[dict, dict]]):
         self.manifest = manifest  # of the valid and test pictures, in the order of the logits
-        self.jobs = jobs
+        self.jobs = jobs  # "plan/name of the job" -> its facts, its logits by kind
         self.sets = subsets.test_sets(manifest)
         self.labels = {name: part.labels for name, part in self.sets.items()}
         self.rows = {name: manifest.positions(part) for name, part in self.sets.items()}
@@ -55,18 +55,18 @@ class Sweeps:
         for key, (facts, arrays) in self.jobs.items():
             if len(arrays["logits"]) != len(self.manifest):
                 raise ValueError(
-                    f"{key} has {len(arrays['logits'])} logits, but {len(self.manifest)} pictures "
-                    "are published; remove its file and train it anew"
+                    f"sweeps/{key}.npz has {len(arrays['logits'])} logits, but there are "
+                    f"{len(self.manifest)} published pictures; remove it and train it anew"
                 )
             pool, places = self.validation(facts["job"])
             right = (arrays["logits"][places] >= 0) == (pool.labels == FAKE)
             share = np.mean([right[pool.labels == label].mean() for label in (REAL, FAKE)])
             counted = facts["history"]["val_accuracy"][facts["best_epoch"] - 1]
-            if abs(share - counted) > 1e-4:  # histories are rounded
+            if not abs(share - counted) <= 1e-4:  # histories are rounded; NaN: a class is missing
                 raise ValueError(
-                    f"{key}: its logits call {share:.4f} of the validation images right, in its "
-                    f"training it was {counted:.4f}: they belong to other images, or to the same "
-                    "in another order; remove its file and train it anew"
+                    f"sweeps/{key}.npz: its logits call {share:.4f} of the validation images "
+                    f"right, in its training it was {counted:.4f}: they belong to other images, or "
+                    "to the same in another order; remove it and train it anew"
                 )
 
     def validation(self, job: dict) -> tuple[Manifest, np.ndarray]:
@@ -125,13 +125,20 @@ class Sweeps:
         return pd.DataFrame(rows)
 
 
-def collect(folder: Path, tables: Path, name: str) -> Path:
-    """Write the finished trainings of a run's folder as ``sweeps_<name>.npz`` and return it."""
-    arrays, facts = {}, {}
-    for path in sorted(Path(folder, "sweeps").glob("*/*.npz")):
-        key = f"{path.parent.name}/{path.stem}"
-        facts[key], logits = read_logits(path)
-        arrays |= {f"{key}/{kind}": values for kind, values in logits.items()}
+def finished_sweeps(folder: Path, manifest: Manifest) -> Sweeps:
+    """Read the finished trainings of a run's folder; `manifest` is of the pictures they scored."""
+    paths = sorted(Path(folder, "sweeps").glob("*/*.npz"))
+    return _in_order_of_plans(
+        manifest, {f"{path.parent.name}/{path.stem}": read_logits(path) for path in paths}
+    )
+
+
+def collect(sweeps: Sweeps, tables: Path, name: str) -> Path:
+    """Write trainings with their logits as one file, ``sweeps_<name>.npz``, and return it."""
+    facts = {key: facts for key, (facts, _) in sorted(sweeps.jobs.items())}
+    arrays = {
+        f"{key}/{kind}": values for key in facts for kind, values in sweeps.jobs[key][1].items()
+    }
     target = Path(tables) / f"sweeps_{name}.npz"
     write_logits(target, facts, arrays)
     return target
@@ -139,9 +146,13 @@ def collect(folder: Path, tables: Path, name: str) -> Path:
 
 def load_sweeps(tables: Path, name: str, manifest: Manifest) -> Sweeps:
     """Read what `collect` wrote; `manifest` is that of ``pictures_<name>.csv``."""
-    jobs, order = _read_collected(tables, name), list(PLANS)
-    ordered = sorted(jobs, key=lambda key: order.index(jobs[key][0]["plan"]))
-    return Sweeps(manifest, {key: jobs[key] for key in ordered})
+    return _in_order_of_plans(manifest, _read_collected(tables, name))
+
+
+def _in_order_of_plans(manifest: Manifest, jobs: dict[str, tuple[dict, dict]]) -> Sweeps:
+    order = list(PLANS)
+    keys = sorted(jobs, key=lambda key: order.index(jobs[key][0]["plan"]))
+    return Sweeps(manifest, {key: jobs[key] for key in keys})
 
 
 def restore_sweeps(tables: Path, name: str, folder: Path) -> list[Path]:
@@ -178,9 +189,9 @@ def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
     from ddlib.viz.sweeps import batch_norm_statistics, learning_curve, new_runs
 
     tables = Path(figures) / "tables"
-    written = [collect(folder, tables, name)]
-    sweeps = load_sweeps(tables, name, published_pictures(tables, name))
-    sweeps.check()
+    sweeps = finished_sweeps(folder, published_pictures(tables, name))
+    sweeps.check()  # before anything is written
+    written = [collect(sweeps, tables, name)]
     made = sweep_tables(sweeps, pd.read_csv(tables / f"results_{name}.csv"))
     for kind, table in made.items():
         if len(table):

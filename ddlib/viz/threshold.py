@@ -4,6 +4,7 @@ import base64
 import html
 
 import ipywidgets as w
+import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 
@@ -27,7 +28,7 @@ class ThresholdSlider(w.VBox):
     Raises
     ------
     ValueError
-        If there is no set, or a set's labels or scores are invalid.
+        If there is no set, a set's labels or scores are invalid, or a threshold is below 0.
     """
 
     def __init__(self, sets: dict, threshold: float = 0.5, marks: dict | None = None):
@@ -39,6 +40,9 @@ class ThresholdSlider(w.VBox):
                 metrics.check_scores(*pair)
             except ValueError as error:
                 raise ValueError(f"set {name!r}: {error}") from error
+        for name, value in (self.marks | {"threshold": threshold}).items():
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}={value!r} is no threshold; give a number from 0 upward")
         self.slider = w.FloatSlider(
             threshold,
             max=max(1.0, threshold, *self.marks.values()),  # above 1 nothing is called fake

@@ -59,7 +59,8 @@ class DropZone(anywidget.AnyWidget):
     """A button that opens the file dialog and on which a file can be dropped (``drop.js``).
 
     `take` gets the name and the content of a file once all its pieces are here, `refuse` a sentence
-    about what the page cannot take: several files, a folder, too large a file.
+    about what cannot be taken: several files, a folder, too large a file. The page checks first;
+    here it is checked again, since pages can be tampered with and opened twice.
     """
 
     _esm = Path(__file__).with_name("drop.js")
@@ -69,18 +70,30 @@ class DropZone(anywidget.AnyWidget):
     def __init__(self, take: Callable[[str, bytes], None], refuse: Callable[[str], None]):
         super().__init__(tooltip="A picture from this computer; it is not stored")
         self.layout = w.Layout(flex="1 1 200px", margin="0", align_self="stretch")
-        self._take, self._refuse, self._unfinished = take, refuse, {}
+        self._take, self._refuse = take, refuse
+        self._coming, self._content = None, bytearray()  # which file, and its pieces so far
         self.on_msg(self._collect)
 
     def _collect(self, _, message: dict, buffers: list) -> None:
         if "error" in message:
             self._refuse(message["error"])
             return
-        name, size = file = message["name"], message["size"]
-        content = self._unfinished.setdefault(file, bytearray())
-        content[message["start"] :] = b"".join(buffers)  # a file that begins anew loses the rest
-        if len(content) == size:
-            self._take(name, bytes(self._unfinished.pop(file)))
+        file = message.get("name", ""), message.get("size", 0)
+        start = message.get("start")
+        if start == 0:
+            self._coming, self._content = file, bytearray()
+        if file != self._coming or start != len(self._content):
+            self._coming = None
+            self._refuse("The pieces of two files came mixed; bring one at a time.")
+            return
+        self._content += b"".join(buffers)
+        name, size = file
+        if max(size, len(self._content)) > self.largest:
+            self._coming = None
+            self._refuse(f"{name} has over {self.largest // 10**6} MB. Make the picture smaller.")
+        elif len(self._content) >= size:
+            self._take(name, bytes(self._content))
+            self._coming, self._content = None, bytearray()
 
 
 class Controls:
