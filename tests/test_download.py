@@ -182,6 +182,14 @@ def test_the_files_of_a_folder_come_in_one_request(repository, tmp_path, monkeyp
     assert (tmp_path / "trace").read_text().count("built-in: git fetch") == 1 + 3
 
 
+def test_errors_carry_git_s_own_words(tmp_path, monkeypatch):
+    with pytest.raises(FetchError, match=r"git fetch: .*run it again"):
+        fetch_git((tmp_path / "nowhere.git").as_uri(), tmp_path / "clone")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FetchError, match="git is not installed"):
+        fetch_git("x", tmp_path / "other")
+
+
 KAGGLEHUB = """
 import os, pathlib
 def dataset_download(handle):

@@ -27,6 +27,12 @@ def test_recompress_is_what_a_file_on_disk_holds(tmp_path, image):
     assert JpegImagePlugin.get_sampling(opened(encode_jpeg(image, 100))) == 2  # 4:2:0
 
 
+def test_quality_50_is_the_table_of_the_standard(image):
+    # ITU-T T.81, table K.1, its first row
+    table = opened(encode_jpeg(image, 50)).quantization[0]
+    assert list(table[:8]) == [16, 11, 10, 16, 24, 40, 51, 61] and jpeg_quality(table) == 50
+
+
 def test_every_standard_quality_is_recognised_and_other_tables_get_the_nearest(image):
     for quality in range(1, 101):
         table = np.array(opened(encode_jpeg(image, quality)).quantization[0])

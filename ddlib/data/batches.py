@@ -119,11 +119,13 @@ def dataset(batches, shape, dtype, steps: int):
 
     # Not by `tf.data.Dataset.from_generator`: it has malloc return memory to the system at once,
     # in the whole process from then on, and half of a training goes into getting it back.
-    numbers, passes = itertools.count(), {}  # of the passes, a generator each
+    numbers, passes = itertools.count(), {}  # the generator of each pass under way
 
     def begin():
         number = next(numbers)
         passes[number] = batches()
+        for given_up in sorted(passes)[:-4]:  # TensorFlow does not tell which are
+            del passes[given_up]
         return np.int64(number)
 
     def step_of(number, step):

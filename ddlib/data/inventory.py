@@ -76,11 +76,11 @@ def _read_one(root: Path, key: tuple) -> dict:
     row = dict.fromkeys(_COLUMNS) | dict(zip(_KEY, key, strict=True))
     try:
         data = read_bytes(path)
+        row |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         picture, facts = decode_with_facts(data, path)
     except ImageError as error:
         return row | {"problem": str(error).removeprefix(f"{path}: ")}
-    row |= facts
-    row |= {"sha256": hashlib.sha256(data).hexdigest(), "phash": perceptual_hash(picture)}
+    row |= facts | {"phash": perceptual_hash(picture)}
     if min(picture.size) < MIN_SIDE:
         size = f"{picture.width} x {picture.height}"
         row["problem"] = f"{size} pixels is too small; sides of at least {MIN_SIDE} are used"

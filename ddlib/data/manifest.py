@@ -229,7 +229,8 @@ def build_manifest(files, root, cache=None, progress=False) -> Manifest:
     problem[changed] = "content differs from the listed sha256; fetch it again or list it anew"
     broken = exclude(files["path"][problem.notna()], Reason.BROKEN, list(problem.dropna()))
     table = files[[*GIVEN, "identity", "crop_share"]].join(facts.drop(columns="path"))
-    table, drawn_twice = _fill_splits(table[problem.isna()])
+    table = table[problem.isna()].astype(dict.fromkeys(("width", "height", "bytes"), int))
+    table, drawn_twice = _fill_splits(table)
     table, duplicates = drop_duplicates(table)
     excluded = pd.concat([again, broken, drawn_twice, duplicates], ignore_index=True)
     return Manifest(Path(root), table, excluded)
@@ -255,7 +256,9 @@ def draw_splits(table: pd.DataFrame) -> pd.Series:
     groups = pd.DataFrame({"name": identity, "label": table["label"]}).drop_duplicates("name")
     chosen = {}
     for _, names in groups.groupby("label")["name"]:
-        names = sorted(names, key=lambda name: hash_fraction(f"0:{name}"))  # as by a seed of 0
+        names = sorted(
+            names, key=lambda name: hash_fraction(f"0:{name}")
+        )  # the 0 keeps earlier draws
         n = len(names)
         for split, share in SPLIT_SHARES.items():
             count = max(int(n >= 3), round(n * share))

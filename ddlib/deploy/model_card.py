@@ -98,9 +98,12 @@ class Card:
         values = read_json(path)
         try:
             json.dumps(values, allow_nan=False)
+            unknown = set(values) - {each.name for each in fields(cls)}
             missing = {each.name for each in fields(Protocol)} - set(values["protocol"])
-            if missing:  # fields that are unknown raise below
-                raise ValueError(f"missing in protocol: {', '.join(sorted(missing))}")
+            if unknown or missing:
+                raise ValueError(
+                    f"unknown {sorted(unknown)}, missing in protocol {sorted(missing)}"
+                )
             protocol = Protocol.from_dict(values["protocol"])
             card = cls(**(values | {"name": Path(path).stem, "protocol": protocol}))
             card.to_markdown()  # rows of numbers that lack a value raise here

@@ -62,12 +62,12 @@ def perturb(image: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.
         return _blur(image, strength)
     if kind == "resize":
         return _resize(image, strength)
-    if kind == "noise":
-        noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
-        return np.rint(image + strength * noise).clip(0, 255).astype(np.uint8)
-    height, width = (max(1, round(side * strength)) for side in image.shape[:2])
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return image[top : top + height, left : left + width]
+    if kind == "crop":
+        height, width = (max(1, round(side * strength)) for side in image.shape[:2])
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        return image[top : top + height, left : left + width]
+    noise = np.random.default_rng(seed).standard_normal(image.shape, np.float32)
+    return np.rint(image + strength * noise).clip(0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)

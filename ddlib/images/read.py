@@ -152,7 +152,10 @@ def read_bytes(path) -> bytes:
     try:
         status = Path(path).stat()
         regular = stat.S_ISREG(status.st_mode)  # reading a pipe or a device might never end
-        data = Path(path).read_bytes() if regular and status.st_size <= MAX_BYTES else b""
+        data = b""
+        if regular and status.st_size <= MAX_BYTES:
+            with Path(path).open("rb") as file:
+                data = file.read(MAX_BYTES + 1)  # it may have grown
     except FileNotFoundError as error:
         raise ImageError(f"{name}: there is no such file; check the path") from error
     except (OSError, ValueError) as error:  # no permission, a failing disk, NUL in a name
@@ -160,7 +163,7 @@ def read_bytes(path) -> bytes:
         raise ImageError(f"{name}: cannot be read ({reason}); check the path") from error
     if not regular:
         raise ImageError(f"{name}: not a regular file but a folder, pipe or device; give a file")
-    if status.st_size > MAX_BYTES:
+    if max(status.st_size, len(data)) > MAX_BYTES:
         raise ImageError(
             f"{name}: {status.st_size} bytes are too many; up to {MAX_BYTES} are read; make it "
             "smaller or remove it"
@@ -270,7 +273,8 @@ def _images_below(folder: str, front: str, way: set[str]) -> Iterator[str]:
             path = front + entry.name
             if entry.name.startswith("."):
                 continue
-            if not os.path.isdir(entry.path):  # noqa: PTH112
+            linked = entry.is_symlink()  # a folder that may not be entered is one all the same
+            if not (os.path.isdir(entry.path) if linked else entry.is_dir()):  # noqa: PTH112
                 if os.path.splitext(path)[1].lower() in SUFFIXES:  # noqa: PTH122
                     yield path
             elif (real := os.path.realpath(entry.path)) not in way:

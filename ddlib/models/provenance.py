@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ddlib import __version__
@@ -18,7 +18,7 @@ def provenance() -> dict:
     """Return the facts about this process that a reader needs to judge or repeat a number."""
     return {
         "python": platform.python_version(),
-        "packages": {"ddlib": __version__} | {name: version(name) for name in PACKAGES},
+        "packages": {"ddlib": __version__} | {name: _version(name) for name in PACKAGES},
         "commit": commit(),
         "machine": machine(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -70,3 +70,10 @@ def peak_memory_mb() -> int:
         return round(psutil.Process().memory_info().peak_wset / 1e6)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # such as TensorFlow's, where tensorflow-cpu is installed
+        return None
