@@ -2,7 +2,7 @@
 
 import click
 
-from ddlib.cli.shared import FOLDER, data_option, load_tensorflow, runs_option
+from ddlib.cli.shared import FOLDER, data_option, load_tensorflow
 
 
 @click.command("train")
@@ -14,7 +14,7 @@ from ddlib.cli.shared import FOLDER, data_option, load_tensorflow, runs_option
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--default", is_flag=True, help="Say in its card that it is the one to use.")
-@runs_option
+@click.option("--runs", type=FOLDER, help="Where simulated images are made.")
 def command(name, data, out, alpha, epochs, rate, seed, default, runs) -> None:
     """Train the detector NAME on the train split of some images, all layers, and write it.
 
