@@ -35,7 +35,9 @@ figures_option = click.option(
     help="Folder of what is committed.",
 )
 small_option = click.option(
-    "--small", is_flag=True, help="The small form, which checks that everything runs, and its results."
+    "--small",
+    is_flag=True,
+    help="The small form, a check that everything runs.",
 )
 
 
