@@ -124,8 +124,10 @@ def _fetch_tier(tier: str, root: Path, without: list[str], mirror: str | None, a
             raise click.UsageError("the terms were not accepted; nothing was fetched")
     folder, problems = fetch_tier(tier, root, without, mirror)
     click.echo(f"{tier}: {len(table) - len(problems):,} of {len(table):,} pictures in {folder}")
-    for reason in dict.fromkeys(problems.values()):
-        paths = [path for path in problems if problems[path] == reason]
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in problems.items():
+        by_reason.setdefault(reason, []).append(path)
+    for reason, paths in by_reason.items():
         click.echo(f"{len(paths)} {printable(reason)}")
         for path in paths[:NAMED]:
             click.echo(f"  {path}")

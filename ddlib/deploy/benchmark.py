@@ -42,7 +42,7 @@ def export_table(found: Detector, contents: dict[str, bytes], images, labels) ->
         values of `ddlib.metrics.score_table.agreement`, and the columns of `latency`.
     """
     few, chosen = evenly_spaced(images, KERAS_IMAGES)
-    logits = {"keras": keras_logits(found.keras_model(), image_chunks(chosen, 8))}
+    logits = {"keras": keras_logits(found.keras_model(), image_chunks(chosen))}
     logits |= {kind: Scorer(content).logits(images) for kind, content in contents.items()}
     scores, rows = {kind: found.scores(values) for kind, values in logits.items()}, []
     for kind, values in scores.items():

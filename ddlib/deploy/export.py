@@ -148,6 +148,6 @@ def prepared_images(folder: Path, protocol: Protocol, count: int) -> np.ndarray:
 def compare_with_keras(exported: Detector, original: Detector, images) -> dict:
     """Return the agreement of an exported detector with its Keras model on prepared images."""
     scores = exported.scores(exported.scorer().logits(images))
-    logits = keras_logits(original.keras_model(), image_chunks(images, 8))
+    logits = keras_logits(original.keras_model(), image_chunks(images))
     reference = original.scores(logits)
     return agreement(scores, reference, threshold=original.threshold)

@@ -10,6 +10,7 @@ from ddlib._io import cpu_count, ordered_parallel_map
 from ddlib.models.inference import Interpreters
 
 _CHUNK = 16  # images that a worker takes at once
+KERAS_BATCH = 8  # images a forward pass of Keras, which holds their activations
 
 
 class DetectorError(ValueError):
@@ -90,7 +91,7 @@ class Scorer:
         return logits
 
 
-def image_chunks(images, size: int) -> Iterator[np.ndarray]:
+def image_chunks(images, size: int = KERAS_BATCH) -> Iterator[np.ndarray]:
     """Yield arrays of up to `size` images from an array or from `ddlib.data.cache.Rows`."""
     if hasattr(images, "chunks"):
         yield from images.chunks(size)
