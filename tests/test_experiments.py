@@ -13,6 +13,7 @@ from ddlib.explain.experiments import (
     plant_evidence,
     simulated_pairs,
 )
+from ddlib.explain.localisation import pointing_game
 
 
 def test_maps_follow_the_decision():
@@ -24,20 +25,25 @@ def test_maps_follow_the_decision():
     assert heats[:, 0, 0].tolist() == [0.5, 1.0, 1.0]
 
 
-def test_planted_squares_hold_the_donor_and_nothing_else_changes():
-    pictures = np.full((6, 64, 64, 3), 60, np.uint8)
-    donors = np.full((6, 64, 64, 3), 200, np.uint8)
-    planted, boxes = plant_evidence(pictures, donors, 32)
-    assert (boxes[:, :2] % 16 == 0).all()
-    assert (boxes[:, 2:] - boxes[:, :2] == 32).all()
-    assert boxes.min() >= 0 and boxes.max() <= 64
+def test_planted_quarters_hold_the_donor_and_nothing_else_changes():
+    pictures = np.full((8, 64, 32, 3), 60, np.uint8)
+    donors = np.full((8, 64, 32, 3), 200, np.uint8)
+    planted, boxes = plant_evidence(pictures, donors)
     for picture, (x0, y0, x1, y1) in zip(planted, boxes, strict=True):
-        expected = np.full((64, 64, 3), 60)
+        expected = np.full((64, 32, 3), 60)
         expected[y0:y1, x0:x1] = 200
         assert abs(picture - expected).max() < 3
     assert (pictures == 60).all()
-    with pytest.raises(ValueError, match="a side of 65 must lie between 1 and 64"):
-        plant_evidence(pictures, donors, 65)
+    with pytest.raises(ValueError, match=r"\(8, 64, 32, 3\).*\(7, 64, 32, 3\)"):
+        plant_evidence(pictures, donors[1:])
+
+
+@pytest.mark.parametrize("peak", [(0, 0), (31, 31), (33, 20), (10, 63)])
+def test_a_peak_that_stays_where_it_is_finds_one_planted_quarter_in_four(peak):
+    _, boxes = plant_evidence(*np.zeros((2, 20, 64, 64, 3), np.uint8))
+    heats = np.zeros((20, 64, 64))
+    heats[:, *peak] = 1
+    assert pointing_game(heats, boxes)["hits"] == 5
 
 
 def test_pairs_show_one_scene_with_other_traces():

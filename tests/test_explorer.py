@@ -145,7 +145,7 @@ class TestRender:
 def test_a_panel_says_in_words_what_it_shows_and_escapes_them():
     grey = np.full((8, 8, 3), 128, np.uint8)
     panel = Panel(grey, "map", "<i>", "unsure", "P(fake) 0.4", 0.4, (0.25, 0.75), ("jet", "1 unit"))
-    assert panel.lines == ["<i>", "unsure P(fake) 0.4", "map", "colours from 0 to 1 unit"]
+    assert panel.lines == ["<i>", "unsure, P(fake) 0.4", "map", "colours from 0 to 1 unit"]
     for part in ("&lt;i&gt;", "left: 40.0%", "--low: 25.0%; --high: 75.0%", "unsure", "1 unit"):
         assert part in panel.html
     assert Image.open(io.BytesIO(panel.png)).size == (SIDE, SIDE)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,6 +147,27 @@ def test_exercises_refuse_the_starter_and_accept_the_solution(path):
         told = printed(f"{starter}\n{check}", names)
         assert told.startswith("[NOT YET] "), f"{starter}\nsays {told!r}"
         assert printed(f"{solution}\n{check}", names).startswith("[OK]"), solution
+
+
+@pytest.mark.parametrize(
+    ("number", "wrong"),
+    [
+        ("04", "def my_change(a, b): return abs((a - b).astype(np.int8))"),
+        ("04", "def my_change(a, b): return np.minimum(a - b, b - a)"),
+        ("06", "share_in_box = lambda h, b: h[b[1]:b[3], b[0]:b[2]].sum() / max(h.sum(), 1) or None"),
+        ("08", "def false_alarms(labels, scores, threshold): return 0.5"),
+        ("09", "rounded_weights = [128, 0, 0, 0]"),
+        ("09", "rounded_weights = [127, 1, 1, 0]"),
+        ("09", "rounded_weights = [128]"),
+    ],
+)
+def test_exercises_refuse_wrong_answers_that_look_right(number, wrong):
+    (path,) = [path for path in NOTEBOOKS if path.stem.startswith(number)]
+    cells, places = tagged(path, "exercise")
+    name = re.search(r"^(?:def )?(\w+)", wrong).group(1)
+    (place,) = [place for place in places if re.search(rf"\b{name}\b", cells[place].source)]
+    told = printed(f"{wrong}\n{cells[place + 1].source}", {"np": np})
+    assert told.startswith("[NOT YET] "), told
 
 
 def test_there_are_at_least_forty_five_exercises():

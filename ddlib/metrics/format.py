@@ -38,7 +38,7 @@ NAMES = {  # of sources and test sets, then of protocols, detectors, measures, p
     "cat-photos": "cat photographs",
     "mycat": "the study's cat",
     "sim-camera": "simulated camera",
-    "sim-camera-large": "simulated camera, large",
+    "sim-camera-large": "simulated camera, large pictures",
     "sim-gan": "simulated GAN",
     "sim-sd512": "simulated SD, 512 px",
     "sim-sd768": "simulated SD, 768 px",

@@ -32,7 +32,8 @@ class Panel:
     def lines(self) -> list[str]:
         """What the panel says, as plain text."""
         scale = f"colours from 0 to {self.scale[1]}" if self.scale else ""
-        said = [self.title, f"{self.word} {self.remark}".strip(), self.caption, scale]
+        verdict = ", ".join(filter(None, (self.word, self.remark)))
+        said = [self.title, verdict, self.caption, scale]
         return [line for line in said if line]
 
     @property
