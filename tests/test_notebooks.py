@@ -154,7 +154,10 @@ def test_exercises_refuse_the_starter_and_accept_the_solution(path):
     [
         ("04", "def my_change(a, b): return abs((a - b).astype(np.int8))"),
         ("04", "def my_change(a, b): return np.minimum(a - b, b - a)"),
-        ("06", "share_in_box = lambda h, b: h[b[1]:b[3], b[0]:b[2]].sum() / max(h.sum(), 1) or None"),
+        (
+            "06",
+            "share_in_box = lambda h, b: h[b[1]:b[3], b[0]:b[2]].sum() / max(h.sum(), 1) or None",
+        ),
         ("08", "def false_alarms(labels, scores, threshold): return 0.5"),
         ("09", "rounded_weights = [128, 0, 0, 0]"),
         ("09", "rounded_weights = [127, 1, 1, 0]"),
