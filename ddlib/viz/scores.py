@@ -28,7 +28,7 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
             if len(own):
                 counts.append(f"{len(own):,} {word}")
                 look = {"color": COLORS[word], "edgecolor": COLORS[word], "hatch": hatch}
-                kind = {"bins": np.linspace(0, 1, 26), "stat": "percent", "element": "step"}
+                kind = {"bins": np.linspace(0, 1, 25), "stat": "percent", "element": "step"}
                 sns.histplot(x=own, ax=ax, alpha=0.3, label=word, **kind, **look)
         ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3g}")
         ax.set_title(f"{display_name(name)}: {', '.join(counts)}")
