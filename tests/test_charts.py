@@ -179,7 +179,7 @@ def test_a_histogram_gives_each_class_a_hundred_percent():
     for ax, classes in ((both, 2), (cats, 1)):
         outlines = [band.get_paths()[0].vertices for band in ax.collections]
         areas = [abs(np.trapezoid(v[:, 1], v[:, 0])) for v in outlines]
-        assert areas == pytest.approx([100 / 25] * classes)  # 100 % x width 0.04
+        assert areas == pytest.approx([100 / 24] * classes)  # 100 % x width of a bin
 
 
 def test_robustness_starts_each_panel_with_the_unchanged_images():
