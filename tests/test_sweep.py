@@ -264,9 +264,9 @@ def test_a_changed_logit_of_a_sweep_is_noticed(tiny, tmp_path):
     publish(run, tmp_path / "figures", "large")
     tables = tmp_path / "figures" / "tables"
     assert differences(tables, rebuilt_tables(tables, "large")) == []
-    facts, arrays = read_logits(tables / "sweeps_large.npz")
+    facts, arrays = read_logits(tables / "sweeps_large.npz.xz")
     key = next(name for name in arrays if name.startswith("seeds/clean-gan+sd"))
-    write_logits(tables / "sweeps_large.npz", facts, arrays | {key: -arrays[key]})
+    write_logits(tables / "sweeps_large.npz.xz", facts, arrays | {key: -arrays[key]})
     lines = differences(tables, rebuilt_tables(tables, "large"))
     assert any(line.startswith("seed_large.csv: seeds clean gan+sd") for line in lines)
     assert not any(line.startswith("curve_large.csv") for line in lines)

@@ -1,8 +1,8 @@
 """What sweeps showed: tables of seeds, learning curves and mixes, from the logits alone.
 
-``sweeps_<name>.npz`` holds the logits that each finished training of a sweep gives the pictures of
-``pictures_<name>.csv``, and the facts of each training. All tables here are computed from these two
-(and, for seed 0, from the published scores), so that `ddlib report --verify` can do so again.
+``sweeps_<name>.npz.xz`` holds the logits that each finished training of a sweep gives the pictures
+of ``pictures_<name>.csv``, and the facts of each training. All tables here are computed from these
+two (and, for seed 0, from the published scores), so that `ddlib report --verify` can do so again.
 """
 
 from pathlib import Path
@@ -134,12 +134,12 @@ def finished_sweeps(folder: Path, manifest: Manifest) -> Sweeps:
 
 
 def collect(sweeps: Sweeps, tables: Path, name: str) -> Path:
-    """Write trainings with their logits as one file, ``sweeps_<name>.npz``, and return it."""
+    """Write trainings with their logits as one file, ``sweeps_<name>.npz.xz``, and return it."""
     facts = {key: facts for key, (facts, _) in sorted(sweeps.jobs.items())}
     arrays = {
         f"{key}/{kind}": values for key in facts for kind, values in sweeps.jobs[key][1].items()
     }
-    target = Path(tables) / f"sweeps_{name}.npz"
+    target = Path(tables) / f"sweeps_{name}.npz.xz"
     write_logits(target, facts, arrays)
     return target
 
@@ -170,8 +170,8 @@ def restore_sweeps(tables: Path, name: str, folder: Path) -> list[Path]:
 
 
 def _read_collected(tables: Path, name: str) -> dict[str, tuple[dict, dict]]:
-    """Return facts and logits of each training in ``sweeps_<name>.npz`` by its key."""
-    facts, arrays = read_logits(Path(tables) / f"sweeps_{name}.npz")
+    """Return facts and logits of each training in ``sweeps_<name>.npz.xz`` by its key."""
+    facts, arrays = read_logits(Path(tables) / f"sweeps_{name}.npz.xz")
     jobs = {key: (own, {}) for key, own in facts.items()}
     for path, values in arrays.items():
         key, kind = path.rsplit("/", 1)

@@ -112,7 +112,7 @@ def rebuilt_tables(tables: Path, name: str) -> dict[str, pd.DataFrame]:
     """Return every table that the committed scores give, by the name of its file."""
     found = {"results": rebuild(tables, name)}
     found["false_accusations"] = published_accusations(tables, name)
-    if (Path(tables) / f"sweeps_{name}.npz").is_file():
+    if (Path(tables) / f"sweeps_{name}.npz.xz").is_file():
         results = pd.read_csv(Path(tables) / f"results_{name}.csv")
         sweeps = load_sweeps(tables, name, published_pictures(tables, name))
         found |= sweep_tables(sweeps, results)
