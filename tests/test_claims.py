@@ -73,7 +73,7 @@ def disturbed(before, after):
 
 
 def claims(sentence):
-    return any(words in sentence for words in ("higher", "lower", ": held", ": not held"))
+    return any(words in sentence for words in ("higher", "lower", "held"))
 
 
 def share_of_claims(sentences):
@@ -128,8 +128,8 @@ def test_09_claims_nothing_of_a_network_with_random_scores():
 def test_09_calls_the_goal_held_or_not_where_it_is_clear():
     verdict, logits = function_of("09", "export_verdict"), np.linspace(-5, 5, 600)
     labels = (logits > 0).astype(int)
-    assert verdict(exported(labels, logits, logits + 1e-9), True).endswith(": held")
-    assert verdict(exported(labels, logits, logits + 1), True).endswith(": not held")
+    assert verdict(exported(labels, logits, logits + 1e-9), True) == "held"
+    assert verdict(exported(labels, logits, logits + 1), True) == "not held"
     few = labels[::10], logits[::10], logits[::10]
-    assert verdict(exported(*few), True).endswith(": cannot be told")
+    assert verdict(exported(*few), True) == "cannot be told"
     assert "does not tell" in verdict(exported(labels, logits, logits), False)
