@@ -256,9 +256,8 @@ def draw_splits(table: pd.DataFrame) -> pd.Series:
     groups = pd.DataFrame({"name": identity, "label": table["label"]}).drop_duplicates("name")
     chosen = {}
     for _, names in groups.groupby("label")["name"]:
-        names = sorted(
-            names, key=lambda name: hash_fraction(f"0:{name}")
-        )  # the 0 keeps earlier draws
+        # the 0 keeps earlier draws
+        names = sorted(names, key=lambda name: hash_fraction(f"0:{name}"))
         n = len(names)
         for split, share in SPLIT_SHARES.items():
             count = max(int(n >= 3), round(n * share))

@@ -208,14 +208,16 @@ def write_logits(path: Path, facts: dict, arrays: dict[str, np.ndarray]) -> None
     less than each by itself.
     """
     half = {name: values.astype(np.float16) for name, values in arrays.items()}
-    opened = lzma.open if path.suffix == ".xz" else open
-    with atomic_write(path) as unfinished, opened(unfinished, "wb") as file:
+    with atomic_write(path) as unfinished, _opener(path)(unfinished, "wb") as file:
         np.savez(file, facts=np.array(json.dumps(facts)), **half)
 
 
 def read_logits(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """Return what `write_logits` wrote: facts, and logits in the order of the pictures."""
-    opened = lzma.open if path.suffix == ".xz" else open
-    with opened(path, "rb") as file:
+    with _opener(path)(path, "rb") as file:
         arrays = dict(np.load(io.BytesIO(file.read())))
     return json.loads(str(arrays.pop("facts"))), arrays
+
+
+def _opener(path: Path):
+    return lzma.open if path.suffix == ".xz" else open
