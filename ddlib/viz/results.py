@@ -72,13 +72,7 @@ def compare_with_study_chart(table: pd.DataFrame, title: str = ""):
 
 
 @with_style
-def bars(
-    table: pd.DataFrame,
-    name: str,
-    panels: dict[str, str],
-    goals: dict[str, float] | None = None,
-    title: str = "",
-):
+def bars(table: pd.DataFrame, name: str, panels: dict, goals: dict | None = None, title: str = ""):
     """Return a bar for each row of a table, from the top, a panel a measure.
 
     The table has a column `name` of words, the measures, and where known ``<measure>_low`` and

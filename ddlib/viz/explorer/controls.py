@@ -28,7 +28,7 @@ STYLE = """<style>.ddlib-explorer {
   .ddlib-row > .widget-inline-hbox {flex: 1 1 230px}
   .ddlib-columns {flex-flow: row wrap-reverse; align-items: flex-end; gap: 12px 24px}
   .ddlib-controls {flex: 1 1 264px; max-width: 360px}
-  .ddlib-shown {flex: 3 1 440px; min-width: 0}
+  .ddlib-shown {flex: 3 1 480px; min-width: 0}
   .ddlib-panels {display: grid; gap: 12px; align-items: end;
     grid-template-columns: repeat(auto-fit, minmax(min(230px, 100%), 1fr))}
   .ddlib-panels > * {max-width: 384px}
