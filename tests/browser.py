@@ -54,18 +54,12 @@ def jupyter(folder, port):
 
 
 @contextmanager
-def serving(command, log, environment=None):
+def serving(command, log, settings):
     """Run a server until the block ends; give the file of what it says."""
     with log.open("w") as told:
-        server = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ
-            | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-            | (environment or {}),
-            stdout=told,
-            stderr=subprocess.STDOUT,
-        )
+        here = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        both = {"stdout": told, "stderr": subprocess.STDOUT}
+        server = subprocess.Popen(command, cwd=ROOT, env=os.environ | here | settings, **both)
         try:
             yield log
         finally:

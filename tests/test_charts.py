@@ -26,7 +26,12 @@ from ddlib.traces.spectrum import mean_spectrum, radial_profile
 from ddlib.viz.pictures import NO_EVIDENCE
 from ddlib.viz.style import COLORS, MARKERS, OTHERS, WIDTH, save_chart
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SWEEPS = {
+    name: pd.read_csv(ROOT / "figures" / "tables" / f"{name}_large.csv")
+    for name in ("curve", "curve_fits", "seed")
+}
 LABELS = np.repeat([0, 1], [30, 40])
 SCORES = np.concatenate([np.linspace(0, 0.7, 30), np.linspace(0.3, 1, 40)])
 SETS = {"gan": (LABELS, SCORES), "my cats": ([1, 1, 1], [0.1, 0.9, 0.9])}
@@ -40,7 +45,6 @@ COSTS = pd.DataFrame({"detector": ["large", "small"], "megabytes": [8.0, 2.5]})
 COSTS = COSTS.assign(percent=[np.nan, 1.5], percent_low=[np.nan, 0.5], percent_high=[np.nan, 3.0])
 PANELS = {"megabytes": "MB", "percent": "%"}
 QUALITY = pd.DataFrame({"quality": [95, 30, 70], "accuracy": [0.9, 0.6, 0.8], "region": "face"})
-QUALITY = QUALITY.assign(accuracy_low=[0.8, 0.5, 0.7], accuracy_high=[1, 0.7, 0.9])
 
 
 def results():
@@ -71,14 +75,9 @@ def curve(start, end):
     return {"heat map": line, "random": line}
 
 
-def quality_curve():
-    words = {"xlabel": "JPEG quality", "ylabel": "accuracy", "title": "Accuracy, n=5"}
-    return viz.curves(QUALITY, "quality", "accuracy", "region", **words)
-
-
 CHARTS = {
     "training_history": lambda: viz.training_history(EPOCHS),
-    "curves": quality_curve,
+    "curves": lambda: viz.curves(QUALITY, "quality", "accuracy", "region", "JPEG", "share", "n=5"),
     "deletion_insertion": lambda: viz.deletion_insertion(curve(0.9, 0.2), curve(0.2, 0.9)),
     "randomised": lambda: viz.result_dots(STEPS, "similarity", "target", "randomised"),
     "score_histogram": lambda: viz.score_histogram(SETS),
@@ -93,6 +92,9 @@ CHARTS = {
     "image_grid": lambda: viz.image_grid(IMAGES, title="Some"),
     "ela_pairs": lambda: viz.ela_pairs(IMAGES, IMAGES, title="Pairs"),
     "overlay_grid": lambda: viz.overlay_grid(IMAGES, [np.eye(3)] * 5, title="Heat"),
+    "learning_curve": lambda: viz.learning_curve(SWEEPS["curve"], SWEEPS["curve_fits"]),
+    "new_runs": lambda: viz.new_runs(SWEEPS["seed"].query("plan == 'seeds'")),
+    "batch_norm_statistics": lambda: viz.batch_norm_statistics(SWEEPS["curve"]),
 }
 
 
@@ -164,14 +166,6 @@ def test_lines_are_drawn_at_their_numbers(name, ax, line, axis, places, values):
     assert list(np.asarray(drawn)[places]) == pytest.approx(list(values))
 
 
-def test_axes_say_in_words_what_is_drawn():
-    loss, accuracy = CHARTS["training_history"]().axes
-    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
-    deletion, insertion = CHARTS["deletion_insertion"]().axes
-    assert deletion.get_xlabel() == "share of pixels blurred"
-    assert insertion.get_xlabel() == "share of pixels put back"
-
-
 def test_a_histogram_gives_each_class_a_hundred_percent():
     both, cats = CHARTS["score_histogram"]().axes
     assert both.get_title("left") == "GAN faces: 30 real, 40 fake"
@@ -190,8 +184,6 @@ def test_robustness_starts_each_panel_with_the_unchanged_images():
     assert np.isnan(jpeg.lines[1].get_ydata()).all()
     assert jpeg_flips.lines[0].get_ydata().tolist() == [0, 0.05, 0.4]
     assert ticks(jpeg_flips, "x") == ["as is", "90", "30"]
-    assert (jpeg_flips.get_xlabel(), blur_flips.get_xlabel()) == ("JPEG quality", "blur (sigma)")
-    assert (jpeg.get_ylabel(), jpeg_flips.get_ylabel()) == ("accuracy", "verdicts that flip")
     assert {"GAN + SD (n=30 real, 30 fake)", "x (n=30 real, 30 fake)"} <= set(words(figure))
 
 
@@ -276,8 +268,6 @@ def test_what_cannot_be_drawn_is_named(draw, message):
 def test_the_same_chart_is_the_same_file(tmp_path):
     paths = [save_chart(CHARTS["bars"](), tmp_path / name) for name in ("a/one.png", "two.png")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    with pytest.raises(ValueError, match=r"one\.jpg does not end in \.png"):
-        save_chart(CHARTS["bars"](), tmp_path / "one.jpg")
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)

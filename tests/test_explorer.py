@@ -1,7 +1,9 @@
 """The explorer without a browser: what a state shows, what controls do, what is said of errors."""
 
+import base64
 import io
 import json
+import re
 import threading
 from dataclasses import replace
 
@@ -18,9 +20,9 @@ from ddlib.gradcam import GradCAM
 from ddlib.images.jpeg import recompress
 from ddlib.study.study import open_study
 from ddlib.viz.explorer import Explorer, explorer
-from ddlib.viz.explorer.gallery import Picture, find_models, model_name, model_title, trained_models
+from ddlib.viz.explorer.gallery import Picture, find_models, model_title
 from ddlib.viz.explorer.panels import SIDE, Panel
-from ddlib.viz.explorer.render import State, answers, render
+from ddlib.viz.explorer.render import State, render
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +33,13 @@ def study(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(study):
-    return {model_name(file): str(file) for file in find_models(study.folder)}
+    return {model_title(file): str(file) for file in find_models(study.folder)}
 
 
 @pytest.fixture
 def state(study, models):
     path = study.manifest.root / "stylegan-0.png"
-    return State(Picture(path.name, path, 1.0, "fake", "stylegan"), models["clean-gan"])
+    return State(Picture(path.name, path, 1.0, "fake", "stylegan"), models["GAN, clean protocol"])
 
 
 @pytest.fixture
@@ -70,25 +72,27 @@ class TestRender:
     def test_score_and_map_are_those_of_the_detector_itself(self, state):
         detector = open_detector(state.model)
         given = prepare(np.asarray(Image.open(state.picture.where)), detector.protocol)
-        (view,) = answers(replace(state, layer="conv_1"))
+        ((view,), _) = render(replace(state, layer="conv_1"))
         model = detector.keras_model()
         assert view.score == pytest.approx(float(model.predict(given[None], verbose=0)[0, 0]))
         expected = GradCAM(model)(given[None], "fake", "conv_1").raw
         np.testing.assert_allclose(view.maps.raw, expected, rtol=1e-4, atol=1e-6)
 
     def test_a_shipped_detector_says_what_the_command_predict_says_of_the_same_file(
-        self, models, tmp_path, rng, name="mobilenet025"
+        self, models, tmp_path, rng
     ):
         file = tmp_path / "mine.jpg"
         Image.fromarray(rng.integers(0, 256, (300, 260, 3), dtype=np.uint8)).save(file)
-        said = CliRunner().invoke(main, ["predict", str(file), "--json", "--detector", name])
+        asked = ["predict", str(file), "--json", "--detector", "mobilenet025"]
+        said = CliRunner().invoke(main, asked)
         (expected,) = json.loads(said.stdout)["predictions"]
+        model = models["MobileNet V1, width 0.25"]
         for where in (file, file.read_bytes()):
-            (view,) = answers(State(Picture(file.name, where), models[name]))
+            ((view,), _) = render(State(Picture(file.name, where), model))
             assert (view.score, view.verdict) == (expected["score"], expected["verdict"])
 
     def test_the_band_is_the_cards_and_without_a_card_there_is_one_threshold(self, state, models):
-        views, panels = render(replace(state, second=models["mobilenet025"]))
+        views, panels = render(replace(state, second=models["MobileNet V1, width 0.25"]))
         assert panels[1].band == (0.5, 0.5) and "fake from 0.50" in panels[1].title
         low, high = open_detector("mobilenet025").reject_band
         assert panels[2].band == (low, high)
@@ -108,7 +112,8 @@ class TestRender:
 
     def test_resizing_comes_before_jpeg_and_both_change_what_the_model_sees(self, state):
         changes = {}, {"side": 32}, {"side": 32, "jpeg": 5}
-        (same,), (small,), (both,) = (answers(replace(state, **change)) for change in changes)
+        views = [render(replace(state, **change))[0] for change in changes]
+        (same,), (small,), (both,) = views
         assert small.score < same.score - 0.1  # the grid does not survive
         assert small.score_before == both.score_before == same.score == same.score_before
         image = Image.open(state.picture.where).resize((32, 32), Image.Resampling.BILINEAR)
@@ -123,7 +128,6 @@ class TestRender:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"layer": "conv_9"}, "has no layer 'conv_9'; choose from conv_1"),
             ({"target": "cat"}, "target='cat' is not known"),
             ({"colormap": "mud"}, "colormap='mud'"),
             ({"jpeg": 101}, "quality=101 is out of range"),
@@ -151,20 +155,17 @@ def test_a_panel_says_in_words_what_it_shows_and_escapes_them():
     assert Image.open(io.BytesIO(panel.png)).size == (SIDE, SIDE)
 
 
-class TestGallery:
-    def test_models_come_in_the_studys_order_with_names_in_words(self, tmp_path):
-        for name in ("paper-gan", "clean-gan+sd", "clean-gan", "clean-gan-seed=1", "clean-gan+ela"):
-            (tmp_path / "models" / name).mkdir(parents=True)
-            (tmp_path / "models" / name / "detector.keras").touch()
-            if name != "clean-gan+ela":  # it is not finished
-                (tmp_path / "models" / name / "finished.json").touch()
-        names = ["clean-gan", "clean-gan+sd", "paper-gan", "clean-gan-seed=1"]
-        assert [model_name(file) for file in trained_models(tmp_path)] == names
-        titles = ["GAN, clean protocol", "GAN + SD, clean protocol", "GAN, study's protocol"]
-        titles += ["GAN, clean protocol, seed=1"]
-        titles += ["MobileNet V1, width 0.25", "MobileNet V1, width 0.75"]
-        assert [model_title(file) for file in find_models(tmp_path)] == titles
-        assert model_title("mine-gan.keras") == "mine-gan"
+def test_finished_models_come_by_name_and_are_called_in_words(tmp_path):
+    names = ("paper-gan", "clean-gan+sd", "clean-gan", "clean-gan-seed=1", "clean-gan+ela")
+    for name in names:
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "detector.keras").touch()
+        if name != "clean-gan+ela":  # it is not finished
+            (tmp_path / "models" / name / "finished.json").touch()
+    titles = ["GAN, clean protocol", "GAN + SD, clean protocol", "GAN, clean protocol, seed=1"]
+    titles += ["GAN, study's protocol", "MobileNet V1, width 0.25", "MobileNet V1, width 0.75"]
+    assert [model_title(file) for file in find_models(tmp_path)] == titles
+    assert model_title("mine-gan.keras") == "mine-gan"
 
 
 class TestExplorer:
@@ -223,14 +224,16 @@ class TestExplorer:
 
     def test_a_layer_stays_chosen_where_the_other_model_has_it_too(self, shown, models):
         shown.set(layer="conv_1")
-        shown.set(model=models["clean-gan+sd"])
+        shown.set(model=models["GAN + SD, clean protocol"])
         assert shown.wait() and shown.state.layer == "conv_1"
-        shown.set(model=models["mobilenet025"], layer="", decision="right")
+        shown.set(model=models["MobileNet V1, width 0.25"], decision="right")
+        assert shown.wait() and shown.state.layer == "" and shown.controls.error.value == ""
         assert shown.state.decision == "any"  # it has no scores, so nothing to filter by
         assert shown.controls.fields["decision"].disabled
 
     def test_a_picture_of_ones_own_and_back(self, shown):
         c, content = shown.controls, (shown.study.manifest.root / "stylegan-0.png").read_bytes()
+        c.previous.click()  # to the last one, beyond the end of what the filter leaves
         bring(shown, pieces("mine <3.png", content, piece=1000))
         assert shown.wait()
         assert "mine &lt;3.png. GAN, clean protocol: fake" in c.verdict.value
@@ -240,12 +243,12 @@ class TestExplorer:
         c.picks[0].click()
         assert shown.wait() and "stylegan-0.png" in c.verdict.value
 
-    def test_saving_writes_what_is_shown_and_offers_it(self, shown):
+    def test_saving_offers_what_is_shown_for_download(self, shown):
         shown.controls.save.click()
-        (file,) = (shown.study.folder / "explorer").glob("*.png")
-        said = shown.controls.said.value
-        assert file.name == "ffhq-0-clean-gan.png" in said and 'download="' in said
-        assert "protocol: fake from 0.50" in Image.open(file).text["Description"]
+        name, data = re.findall('="(.*?)"', shown.controls.link.value)
+        picture = Image.open(io.BytesIO(base64.b64decode(data.split(",")[1])))
+        assert name == "ffhq-0.png"
+        assert "protocol: fake from 0.50" in picture.text["Description"]
 
 
 class TestHostileFiles:
@@ -278,28 +281,8 @@ class TestHostileFiles:
         assert "notes.txt: " in shown.controls.error.value
         self.check(shown, good, words)
 
-    def test_two_files_at_once(self, shown, good):
-        for size in (2500, len(good)):
-            first, second = pieces("a.png", good, 1000), pieces("b.png", bytes(size), 1000)
-            mixed = [message for pair in zip(first, second, strict=False) for message in pair]
-            bring(shown, [*mixed, *first])
-            self.check(shown, good, "one at a time")
-
     def test_a_message_goes_when_the_same_file_is_brought_again(self, shown, good):
         bring(shown, pieces("next.png", good))
         assert shown.wait()
         bring(shown, [({"error": "These are 2 files; bring one at a time."}, [])])
         self.check(shown, good, "These are 2 files")
-        bring(shown, [({"name": "scan.tif", "size": 100_000_001, "start": 0}, [b"II*"])])
-        self.check(shown, good, "scan.tif has over 100 MB")
-
-    def test_a_figure_that_cannot_be_written_is_said(self, shown, good, tmp_path):
-        (tmp_path / "explorer").write_text("a file where the folder should be")
-        shown.study = replace(shown.study, folder=tmp_path)
-        shown.controls.save.click()
-        self.check(shown, good, str(tmp_path))
-        bring(shown, pieces(f"{'x' * 5000}.png", good))
-        assert shown.wait()
-        (tmp_path / "explorer").unlink()
-        shown.controls.save.click()
-        assert len(list((tmp_path / "explorer").glob("xxx*-clean-gan.png"))) == 1

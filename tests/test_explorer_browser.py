@@ -90,11 +90,8 @@ def test_others_are_let_in_only_where_asked_and_with_a_token(folders):
 
 
 def test_controls_of_the_explanation_change_the_map_and_nothing_else(app):
-    assert (
-        "GAN, clean protocol: fake, P(fake)" in app.verdict
-        and "It is fake: StyleGAN" in app.verdict
-    )
     verdict = app.verdict
+    assert "GAN, clean protocol: fake, P(fake)" in verdict and "It is fake: StyleGAN" in verdict
     for act in (
         lambda: app.slide("Opacity", "End"),
         lambda: app.page.get_by_label("Layer").select_option(label="conv_1 (64 x 64)"),

@@ -10,6 +10,5 @@ from ddlib.viz.pictures import (
 )
 from ddlib.viz.results import bars, compare_with_study_chart, result_dots
 from ddlib.viz.scores import confusion, reliability, score_histogram, thresholds
-from ddlib.viz.style import save_chart
 from ddlib.viz.sweeps import batch_norm_statistics, learning_curve, new_runs
 from ddlib.viz.training import curves, deletion_insertion, robustness, training_history

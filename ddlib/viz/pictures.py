@@ -6,12 +6,13 @@ Figures that show people are for notebooks' executed copies and are not committe
 import textwrap
 
 import numpy as np
+from matplotlib.colors import Normalize
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.roc_auc import check_scores
 from ddlib.protocol import FAKE, REAL, check_choice
 from ddlib.traces.spectrum import radial_profile
-from ddlib.viz.style import WIDTH, Chart, chart, legend, series_style, with_style
+from ddlib.viz.style import WIDTH, chart, legend, series_style, with_style
 
 NO_EVIDENCE = "no positive evidence"
 # A false real is a fake that passed, a false fake is a photograph called fake.
@@ -20,9 +21,9 @@ ERRORS = {"false real": FAKE, "false fake": REAL}
 
 @with_style
 def image_grid(images, titles=None, columns: int = 6, title: str = ""):
-    """Return a gallery, left to right and top down.
+    """Return a gallery of images, (H, W, 3) uint8 or (H, W), of any sizes.
 
-    Images are (H, W, 3) uint8 or (H, W), of any sizes; the titles, if given, stand above each.
+    The titles, if given, stand above each.
     """
     n = len(images)
     if n == 0:
@@ -52,19 +53,11 @@ def ela_pairs(images, maps, titles=None, columns: int = 3, title: str = ""):
 
 
 @with_style
-def overlay_grid(images, heats, titles=None, columns=6, originals=False, title: str = ""):
-    """Return images with heat maps laid over them.
+def overlay_grid(images, heats, titles=None, columns=6, originals=False, title=""):
+    """Return images, (H, W, 3) uint8, with heat maps (h, w) in [0, 1] laid over them.
 
-    Parameters
-    ----------
-    images : sequence of N (H, W, 3) uint8
-    heats : sequence of N (h, w) arrays in [0, 1], or None
-        One that is None, all zero or NaN is written under the untouched image.
-    titles : sequence of N str, optional
-    columns : int
-    originals : bool
-        Put the plain image at the left of each overlay; use an even number of columns.
-    title : str, optional
+    A map that is None, all zero or NaN is written under the untouched image. With `originals` the
+    plain image stands at the left of each overlay; use an even number of columns.
     """
     n = len(images)
     if len(heats) != n:
@@ -86,29 +79,28 @@ def overlay_grid(images, heats, titles=None, columns=6, originals=False, title: 
 def spectrum(spectra: dict):
     """Return mean log spectra as images of one colour scale, and their radial profiles below.
 
-    The spectra are {name: (S, S) array}, as from `ddlib.traces.spectrum.mean_spectrum`.
+    The spectra are {name: (S, S)}, as from `ddlib.traces.spectrum.mean_spectrum`.
     """
     columns = max(2, min(4, len(spectra)))
     rows = -(-len(spectra) // columns)
-    layout = [[f"{row}, {column}" for column in range(columns)] for row in range(rows)]
-    figure = Chart(figsize=(WIDTH, 3.0 + 2.1 * rows), layout="constrained")
-    figure.suptitle("Averaged spectra after a smoothed copy was subtracted", x=0.01, ha="left")
+    title = "Averaged spectra after a smoothed copy was subtracted"
     ratios = [2.1] * rows + [2.8]
-    panels = figure.subplot_mosaic([*layout, ["profile"] * columns], height_ratios=ratios)
-    profile, axes = panels.pop("profile"), list(panels.values())
-    low, high = np.percentile(np.concatenate([s.ravel() for s in spectra.values()]), (1, 99.8))
-    scale = {"vmin": low, "vmax": high, "cmap": "viridis", "interpolation": "nearest"}
-    for ax in axes[len(spectra) :]:
-        ax.set_visible(False)
-    for place, (name, values) in enumerate(spectra.items()):
-        ax, style = axes[place], series_style(name, place) | {"marker": ""}
-        drawn = ax.imshow(values, extent=(-0.5, 0.5, 0.5, -0.5), **scale)
+    figure, axes = chart(3.0 + 2.1 * rows, rows + 1, columns, title, height_ratios=ratios)
+    for ax in axes.flat[len(spectra) :]:
+        ax.remove()
+    profile = figure.add_subplot(axes[0][0].get_gridspec()[rows, :])
+    values = np.concatenate([values.ravel() for values in spectra.values()])
+    scale = Normalize(*np.percentile(values, (1, 99.8)))
+    shown, extent = axes.flat[: len(spectra)], (-0.5, 0.5, 0.5, -0.5)
+    for place, (ax, (name, values)) in enumerate(zip(shown, spectra.items(), strict=True)):
+        drawn = ax.imshow(values, norm=scale, interpolation="nearest", extent=extent)
         ax.set(xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
         ax.set_title(_wrap(display_name(name), 18), fontsize=9)
         ax.grid(False)
-        profile.plot(*radial_profile(values), **style, label=display_name(name))
-    axes[0].set(xlabel="horizontal frequency", ylabel="vertical frequency")
-    figure.colorbar(drawn, ax=axes, label="log10 power", shrink=0.8, aspect=14)
+        style = series_style(name, place) | {"marker": ""}
+        profile.plot(*radial_profile(values), label=display_name(name), **style)
+    shown[0].set(xlabel="horizontal frequency", ylabel="vertical frequency")
+    figure.colorbar(drawn, ax=list(shown), label="log10 power", shrink=0.8, aspect=14)
     profile.set(xlabel="frequency (cycles per pixel)", ylabel="mean log10 power", xlim=(0, 0.5))
     legend(figure, columns=3)
     return figure

@@ -5,7 +5,6 @@ import pandas as pd
 from ddlib.metrics.format import display_name
 from ddlib.viz.style import COLORS, INK, OTHERS, chart, error_bars, legend, series_style, with_style
 
-_BAND = "#f4f4f4"  # behind every other line
 _HOLLOW = {"mfc": "white", "mew": 1.2, "ms": 9, "ls": ""}
 
 
@@ -33,7 +32,6 @@ def result_dots(
         Column of values drawn as hollow markers, such as the study's, and their name.
     panel : str, optional
         Column that divides the lines into panels.
-    title : str, optional
     """
     table = table[table[value].notna() | (table[hollow].notna() if hollow else False)]
     found = table[by].astype(str).unique()
@@ -42,26 +40,20 @@ def result_dots(
     line = table[rows].astype(str).map(display_name) + _counts(table, value, rows)
     parts = list(table.assign(line=line).groupby(panel or (lambda _: ""), sort=False))
     lines = [part["line"].nunique() for _, part in parts]
-    figure, axes = chart(
-        1.35 + 0.45 * (len(parts) - 1) + sum(lines) * (0.16 + 0.13 * len(groups)),
-        len(parts),
-        title=title,
-        sharex=True,
-        height_ratios=[n + 0.6 for n in lines],
-    )
+    height = 0.9 + 0.45 * len(parts) + sum(lines) * (0.16 + 0.13 * len(groups))
+    shape = {"sharex": True, "height_ratios": [n + 0.6 for n in lines]}
+    figure, axes = chart(height, len(parts), title=title, **shape)
     for ax, (name, part) in zip(axes[:, 0], parts, strict=True):
         _draw_dots(ax, part, value, by, hollow, styles)
         ax.set_title(name)
-    low = table[f"{value}_low"]
+    low, ax = table[f"{value}_low"], axes[-1][0]
     interval = ", with 95 % interval" if low.notna().any() else ""  # the study gives none
-    axes[-1][0].set_xlabel(display_name(value) + interval)
-    axes[-1][0].set_xlim(min(0, low.min()) - 0.02, 1.02)  # a correlation may be negative
+    ax.set_xlabel(display_name(value) + interval)
+    ax.set_xlim(min(0, low.min()) - 0.02, 1.02)  # a correlation may be negative
     for name, style in styles.items():  # the legend shows markers without an interval
-        look = {"color": style["color"], "marker": style["marker"]}
-        axes[0][0].plot([], [], label=display_name(name, by), **look)
+        ax.plot([], [], label=display_name(name, by), **style | {"linestyle": "-"})
     if hollow:
-        label = f"{hollow_label} (hollow)"
-        axes[0][0].plot([], [], marker="o", mec=INK, label=label, **_HOLLOW)
+        ax.plot([], [], marker="o", mec=INK, label=f"{hollow_label} (hollow)", **_HOLLOW)
     legend(figure)
     return figure
 
@@ -80,33 +72,19 @@ def compare_with_study_chart(table: pd.DataFrame, title: str = ""):
 
 
 @with_style
-def bars(
-    table: pd.DataFrame,
-    name: str,
-    panels: dict[str, str],
-    goals: dict[str, float] | None = None,
-    title: str = "",
-):
-    """Return a bar for each row and measure, in the table's order from the top.
+def bars(table: pd.DataFrame, name: str, panels: dict, goals: dict | None = None, title: str = ""):
+    """Return a bar for each row of a table, from the top, a panel a measure.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Column `name`, the measures, and where known ``<measure>_low`` and ``<measure>_high``.
-    name : str
-        Column that names the rows.
-    panels : dict
-        Measure -> label of its axis; at least one.
-    goals : dict, optional
-        Measure -> a value to be marked by a dashed line.
-    title : str, optional
+    The table has a column `name` of words, the measures, and where known ``<measure>_low`` and
+    ``<measure>_high``. The panels are {measure: label of its axis}, the goals {measure: value},
+    each marked by a dashed line.
     """
     figure, axes = chart(1.1 + 0.3 * len(table), columns=len(panels), title=title, sharey=True)
     for ax, (measure, label) in zip(axes[0], panels.items(), strict=True):
-        known = f"{measure}_low" in table
-        reach = error_bars(table, measure, f"{measure}_low", f"{measure}_high") if known else None
-        places = range(len(table))
-        drawn = ax.barh(places, table[measure], 0.62, xerr=reach, color=OTHERS[0], ecolor=INK)
+        values, places = table[measure], range(len(table))
+        ends = table.get(f"{measure}_low", values), table.get(f"{measure}_high", values)
+        look = {"color": OTHERS[0], "ecolor": INK}
+        drawn = ax.barh(places, values, 0.62, xerr=error_bars(values, *ends), **look)
         plate = {"fc": "white", "ec": "none", "pad": 0.5}  # keeps a value readable on a goal line
         ax.bar_label(drawn, fmt="%.3g", padding=4, fontsize=8.5, bbox=plate)
         if goals and measure in goals:
@@ -134,12 +112,12 @@ def _draw_dots(ax, table, value: str, by: str, hollow: str | None, styles: dict)
     names = list(dict.fromkeys(table["line"]))
     step = 0.74 / max(len(styles), 2)
     for place in range(0, len(names), 2):
-        ax.axhspan(place - 0.5, place + 0.5, color=_BAND, lw=0, zorder=0)
+        ax.axhspan(place - 0.5, place + 0.5, color="#f4f4f4", lw=0, zorder=0)
     for i, (group, style) in enumerate(styles.items()):
         own = table[table[by].astype(str) == group]
         y = own["line"].map(names.index) + (i - (len(styles) - 1) / 2) * step
         color, marker = style["color"], style["marker"]
-        reach = error_bars(own, value, f"{value}_low", f"{value}_high")
+        reach = error_bars(own[value], own[f"{value}_low"], own[f"{value}_high"])
         ax.errorbar(own[value], y, xerr=reach, fmt=marker, color=color, elinewidth=1.3, zorder=3)
         if hollow:
             ax.plot(own[hollow], y, marker=marker, mec=color, zorder=2.5, **_HOLLOW)

@@ -1,13 +1,14 @@
 """Charts of scores: their distribution, confusion, calibration, thresholds."""
 
 import numpy as np
+import pandas as pd
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.roc_auc import check_scores
-from ddlib.protocol import FAKE, REAL
+from ddlib.protocol import FAKE, LABELS, REAL
 from ddlib.viz.style import COLORS, FAINT, INK, chart, error_bars, legend, series_style, with_style
 
-_HATCHES = {REAL: ("real", ""), FAKE: ("fake", "////")}
+_HATCHES = {"real": "", "fake": "////"}
 
 
 @with_style
@@ -20,23 +21,24 @@ def score_histogram(sets: dict, threshold: float = 0.5, title: str = ""):
 
     columns, rows = min(2, len(sets)), -(-len(sets) // 2)
     figure, axes = chart(0.9 + 1.75 * rows, rows, columns, title, sharey=True)
+    bins = {"bins": np.linspace(0, 1, 25), "stat": "percent", "element": "step", "alpha": 0.3}
     for ax, (name, (labels, scores)) in zip(axes.flat, sets.items(), strict=False):
         labels, scores = check_scores(labels, scores)
         counts = []
-        for label, (word, hatch) in _HATCHES.items():
-            own = scores[labels == label]
+        for word, hatch in _HATCHES.items():
+            own = scores[labels == LABELS[word]]
             if len(own):
                 counts.append(f"{len(own):,} {word}")
                 look = {"color": COLORS[word], "edgecolor": COLORS[word], "hatch": hatch}
-                kind = {"bins": np.linspace(0, 1, 25), "stat": "percent", "element": "step"}
-                sns.histplot(x=own, ax=ax, alpha=0.3, label=word, **kind, **look)
-        ax.axvline(threshold, color=INK, lw=1, ls="--", label=f"threshold {threshold:.3g}")
+                sns.histplot(x=own, ax=ax, label=word, **bins, **look)
+        line = ax.axvline(threshold, color=INK, lw=1, ls="--")
         ax.set_title(f"{display_name(name)}: {', '.join(counts)}")
         ax.set(xlim=(0, 1), xlabel="score, P(fake)", ylabel="")
+    line.set_label(f"threshold {threshold:.3g}")  # of the last panel: last in the legend
     for ax in axes.flat[len(sets) :]:
         ax.set_visible(False)
     figure.supylabel("share of the class (%)", fontsize=9.5)
-    legend(figure, first=("real", "fake"))
+    legend(figure)
     return figure
 
 
@@ -46,16 +48,15 @@ def confusion(counts: dict, title: str = ""):
     import seaborn as sns
 
     cells = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
-    totals = cells.sum(axis=1, keepdims=True)
-    shares = cells / np.maximum(totals, 1)
+    totals = cells.sum(axis=1)
+    shares = cells / np.maximum(totals, 1)[:, None]
     texts = [f"{n:,}\n{share:.1%}" for n, share in zip(cells.flat, shares.flat, strict=True)]
+    names = [f"real\n(n={totals[0]:,})", f"fake\n(n={totals[1]:,})"]
+    shares = pd.DataFrame(shares, names, ["called real", "called fake"])
     figure, axes = chart(2.6, title=title)
-    look = {"fmt": "", "cmap": "Greys", "vmin": 0, "vmax": 1.15, "cbar": False}
-    names = [f"{word}\n(n={n:,})" for word, n in zip(("real", "fake"), totals.flat, strict=True)]
-    texts = np.reshape(texts, (2, 2))
-    ax = sns.heatmap(shares, annot=texts, ax=axes[0][0], lw=1, linecolor=FAINT, **look)
-    ax.set_xticklabels(["called real", "called fake"])
-    ax.set_yticklabels(names, rotation=0)
+    look = {"cmap": "Greys", "vmin": 0, "vmax": 1.15, "cbar": False, "lw": 1, "linecolor": FAINT}
+    ax = sns.heatmap(shares, annot=np.reshape(texts, (2, 2)), fmt="", ax=axes[0][0], **look)
+    ax.tick_params("y", rotation=0)
     return figure
 
 
@@ -68,10 +69,10 @@ def reliability(tables: dict, title: str = ""):
     figure, axes = chart(4.6, rows=2, title=title, sharex=True, height_ratios=[3, 1])
     (ax,), (sizes,) = axes
     for place, (name, table) in enumerate(tables.items()):
-        style, reach = series_style(name, place), error_bars(table, "share_fake")
+        style, x, share = series_style(name, place), table["mean_score"], table["share_fake"]
         label = f"{display_name(name)} (n={table['n'].sum():,})"
-        x = table["mean_score"]
-        ax.errorbar(x, table["share_fake"], reach, elinewidth=1, label=label, **style)
+        reach = error_bars(share, table["low"], table["high"])
+        ax.errorbar(x, share, reach, elinewidth=1, label=label, **style)
         sizes.plot(x, table["n"], lw=1, ms=4, **style)
     ax.axline((0, 0), (1, 1), color=FAINT, lw=1, ls=":", label="perfect")
     ax.set_ylabel("share that are fake,\nwith 95 % interval")

@@ -72,13 +72,14 @@ def chart(height: float, rows=1, columns=1, title="", **options):
 
 
 @with_style
-def legend(figure, columns: int = 5, first=()) -> None:
-    """Put one legend of all that is labelled under all panels, each label once, `first` first."""
-    pairs = (zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes)
-    labelled = {label: handle for each in pairs for handle, label in each}
-    order = dict.fromkeys([*first, *labelled])
-    handles = [labelled[label] for label in order if label in labelled]
-    figure.legend(handles=handles, loc="outside lower left", ncols=min(columns, len(handles)))
+def legend(figure, columns: int = 5) -> None:
+    """Put one legend of all that is labelled under all panels, each label once."""
+    handles = {}
+    for ax in figure.axes:
+        drawn, labels = ax.get_legend_handles_labels()
+        handles |= dict(zip(labels, drawn, strict=True))
+    columns = min(columns, len(handles))
+    figure.legend(handles.values(), handles, loc="outside lower left", ncols=columns)
 
 
 def series_style(name: str, place: int) -> dict:
@@ -116,15 +117,12 @@ def to_png(figure) -> bytes:
 
 def save_chart(figure, path) -> Path:
     """Write a figure as PNG, folders made as needed; return its path."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"{path} does not end in .png; charts are written as PNG")
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(to_png(figure))
-    return path
+    return Path(path)
 
 
-def error_bars(table, value: str, low: str = "low", high: str = "high") -> np.ndarray:
-    """Return the lengths below and above of an interval, (2, N); 0 where it is not known."""
-    lengths = np.array([table[value] - table[low], table[high] - table[value]], dtype=float)
+def error_bars(values, low, high) -> np.ndarray:
+    """Return the lengths below and above of intervals, (2, N); 0 where an end is not known."""
+    lengths = np.array([values - low, high - values], dtype=float)
     return np.maximum(np.nan_to_num(lengths), 0)

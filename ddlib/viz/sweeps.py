@@ -5,22 +5,20 @@ import pandas as pd
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.repeats import power_law
-from ddlib.viz.style import FAINT, INK, chart, draw_series, legend, series_style, with_style
+from ddlib.viz.style import COLORS, FAINT, INK, chart, draw_series, legend, series_style, with_style
 
 PLANS = {"curve": "the protocol's epochs", "steps": "equal optimiser steps"}
 LAWS = {False: (":", "without a floor"), True: ((0, (6, 4)), "with a floor")}  # dash, words
+_RING = {"marker": "o", "mfc": "none", "mew": 1.5, "ms": 8.5, "ls": ""}
 
 
 @with_style
 def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
     """Return the error on GAN faces against the number of training images, the study's as a ring.
 
-    Parameters
-    ----------
-    curve, fits : DataFrame
-        As `ddlib.study.sweep_tables.curve_table` and `fit_table` return them. Both axes are
-        logarithmic, so that a power law is straight. Dotted: the law without a floor, dashed: with
-        one, both fitted to all sizes.
+    The tables are `ddlib.study.sweep_tables.curve_table` and `fit_table`. Both axes are
+    logarithmic, so that a power law is straight. Dotted: the law without a floor, dashed: with
+    one, both fitted to all sizes.
     """
     sizes = curve.groupby("plan")["n"].nunique()
     plans = [plan for plan in PLANS if sizes.get(plan, 0) > 2]  # less is no curve
@@ -31,19 +29,18 @@ def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
             label = f"{display_name(protocol, 'protocol')} ({_seeds(part)})"
             ends = 1 - part["accuracy_high"], 1 - part["accuracy_low"]
             draw_series(ax, protocol, place, label, part["n"], 1 - part["accuracy"], *ends)
+            color = series_style(protocol, place)["color"]
             laws = fits[(fits["plan"] == plan) & (fits["protocol"] == protocol)]
             laws = laws[laws["fitted_up_to"] == laws["fitted_up_to"].max()]
             n = np.geomspace(part["n"].max(), 100_000, 50)
             for law in laws.itertuples():
                 dash, _ = LAWS[law.floor]
-                color = series_style(protocol, place)["color"]
                 ax.plot(n, power_law(n, law.a, law.b, law.c), color=color, ls=dash, lw=1.2)
         if len(fits):
             for dash, words in LAWS.values():
                 ax.plot([], [], color=FAINT, ls=dash, lw=1.2, label=f"power law {words}")
-            ring = {"mfc": "white", "mec": INK, "mew": 1.4, "ms": 8, "ls": ""}
-            label = "the study, one run"
-            ax.plot([100_000], [1 - fits["study"].iloc[0]], marker="o", label=label, **ring)
+            error = 1 - fits["study"].iloc[0]
+            ax.plot([100_000], [error], color=INK, label="the study, one run", **_RING)
         ax.set(xscale="log", yscale="log", xlabel="training images", title=PLANS[plan])
         ax.set_yticks([0.05, 0.1, 0.2, 0.4], ["0.05", "0.1", "0.2", "0.4"])
         ax.minorticks_off()
@@ -59,18 +56,16 @@ def new_runs(table: pd.DataFrame, title: str = ""):
     The table is of `ddlib.study.sweep_tables.seed_table`, one plan; rows that the study lacks are
     left out.
     """
-    table = table[table["study"].notna()].reset_index(drop=True)
+    table = table[table["study"].notna()]
     figure, axes = chart(1.2 + 0.32 * len(table), title=title)
     ax, places = axes[0][0], np.arange(len(table))
-    for place, row in enumerate(table.itertuples()):
-        bar = {"color": FAINT, "lw": 7, "alpha": 0.5, "solid_capstyle": "butt"}
-        ax.plot([row.new_run_low, row.new_run_high], [place, place], **bar)
-        ax.plot([row.smallest, row.largest], [place, place], color=INK, lw=2)
+    ends = table["new_run_low"], table["new_run_high"]
+    label = "95 % interval of one new run"
+    ax.hlines(places, *ends, color=FAINT, lw=7, alpha=0.5, label=label)
+    ax.hlines(places, table["smallest"], table["largest"], color=INK, lw=2)
     label = "mean of our runs; line: all of them"
-    ax.plot(table["mean"], places, "o", ms=4, color=INK, label=label)
-    ring = {"mfc": "none", "mec": "#D55E00", "mew": 1.6, "ms": 9, "ls": ""}
-    ax.plot(table["study"], places, marker="o", label="the study's run", **ring)
-    ax.plot([], [], color=FAINT, lw=5, alpha=0.5, label="95 % interval of one new run")
+    ax.plot(table["mean"], places, "D", ms=4, color=INK, label=label)
+    ax.plot(table["study"], places, color=COLORS["fake"], label="the study's run", **_RING)
     names = [
         f"{display_name(row.protocol, 'protocol')}, {display_name(row.condition, 'condition')}\n"
         f"{display_name(row.test_set)}, {display_name(row.measure)} (n={row.n_images}, "
@@ -90,12 +85,11 @@ def batch_norm_statistics(curve: pd.DataFrame, title: str = ""):
     """Return accuracy under `paper` with running and with recomputed statistics, against n."""
     own = curve[(curve["plan"] == "curve") & (curve["protocol"] == "paper")]
     figure, axes = chart(3.3, title=title)
-    ax = axes[0][0]
-    label = f"running statistics ({_seeds(own)})"
-    draw_series(ax, "paper", 0, label, own["n"], own["accuracy"])
-    again = own["n"], own["accuracy_recomputed"]
-    draw_series(ax, "clean", 1, "recomputed from the training images", *again)
-    ax.plot(own["n"], own["auc"], color=FAINT, ls=":", label="AUC, running statistics")
+    ax, n = axes[0][0], own["n"]
+    draw_series(ax, "paper", 0, f"running statistics ({_seeds(own)})", n, own["accuracy"])
+    label = "recomputed from the training images"
+    draw_series(ax, "clean", 1, label, n, own["accuracy_recomputed"])
+    ax.plot(n, own["auc"], color=FAINT, ls=":", label="AUC, running statistics")
     ax.set(xscale="log", xlabel="training images", ylabel="accuracy, or AUC")
     legend(figure)
     return figure

@@ -23,22 +23,16 @@ QUALITIES = [AS_IT_IS, *((str(quality), quality) for quality in range(100, 4, -1
 ELA = [("no", 0), *((f"JPEG quality {quality}", quality) for quality in range(100, 45, -5))]
 HEADING = '<b role="heading" aria-level="3">{}</b>'
 STYLE = """<style>.ddlib-explorer {
-  max-width: 1240px; container-type: inline-size;
+  max-width: 1240px;
   .ddlib-row {flex-flow: row wrap; align-items: center; gap: 6px 10px}
   .ddlib-row > .widget-inline-hbox {flex: 1 1 230px}
-  .ddlib-columns {gap: 4px 24px; align-items: flex-start}
+  .ddlib-columns {flex-flow: row wrap-reverse; align-items: flex-end; gap: 12px 24px}
   .ddlib-controls {flex: 1 1 264px; max-width: 360px}
-  .ddlib-shown {flex: 3 1 440px; min-width: 0}
+  .ddlib-shown {flex: 3 1 480px; min-width: 0}
   .ddlib-panels {display: grid; gap: 12px; align-items: end;
     grid-template-columns: repeat(auto-fit, minmax(min(230px, 100%), 1fr))}
   .ddlib-panels > * {max-width: 384px}
   .ddlib-panels b {font-size: 20px}
-  @container (max-width: 820px) {
-    .ddlib-columns {flex-direction: column; align-items: stretch}
-    .ddlib-shown {flex: none; order: -1}
-    .ddlib-controls {flex: none; max-width: none; display: block; columns: 2 250px}
-    .ddlib-controls > * {break-inside: avoid}
-  }
   .widget-html-content {line-height: 1.4; overflow-wrap: anywhere}
   .ddlib-bar {position: relative; display: grid; margin: 12px 0 6px; border: 1px solid #767676;
     grid-template-columns: var(--low) calc(var(--high) - var(--low)) 1fr; font-size: 12px;
@@ -59,8 +53,7 @@ class DropZone(anywidget.AnyWidget):
     """A button that opens the file dialog and on which a file can be dropped (``drop.js``).
 
     `take` gets the name and the content of a file once all its pieces are here, `refuse` a sentence
-    about what cannot be taken: several files, a folder, too large a file. The page checks first;
-    here it is checked again, since pages can be tampered with and opened twice.
+    about what cannot be taken: several files, a folder, too large a file.
     """
 
     _esm = Path(__file__).with_name("drop.js")
@@ -71,29 +64,18 @@ class DropZone(anywidget.AnyWidget):
         super().__init__(tooltip="A picture from this computer; it is not stored")
         self.layout = w.Layout(flex="1 1 200px", margin="0", align_self="stretch")
         self._take, self._refuse = take, refuse
-        self._coming, self._content = None, bytearray()  # which file, and its pieces so far
+        self._content = bytearray()  # the pieces of a file so far
         self.on_msg(self._collect)
 
     def _collect(self, _, message: dict, buffers: list) -> None:
         if "error" in message:
             self._refuse(message["error"])
             return
-        file = message.get("name", ""), message.get("size", 0)
-        start = message.get("start")
-        if start == 0:
-            self._coming, self._content = file, bytearray()
-        if file != self._coming or start != len(self._content):
-            self._coming = None
-            self._refuse("The pieces of two files came mixed; bring one at a time.")
-            return
+        if message["start"] == 0:
+            self._content = bytearray()
         self._content += b"".join(buffers)
-        name, size = file
-        if max(size, len(self._content)) > self.largest:
-            self._coming = None
-            self._refuse(f"{name} has over {self.largest // 10**6} MB. Make the picture smaller.")
-        elif len(self._content) >= size:
-            self._take(name, bytes(self._content))
-            self._coming, self._content = None, bytearray()
+        if len(self._content) >= message["size"]:
+            self._take(message["name"], bytes(self._content))
 
 
 class Controls:
@@ -103,7 +85,6 @@ class Controls:
     """
 
     def __init__(self, models: list[tuple[str, str]], sources: list, own: DropZone):
-        outline = w.Checkbox(indent=False)
         filters = {
             "source": _choice("Source", [(ANY, ANY), *sources], "Who made the picture"),
             "label": _choice("Label", [ANY, "real", "fake"], "What the picture is"),
@@ -113,6 +94,7 @@ class Controls:
             "model": _choice("Model", models, "The detector that scores the picture"),
             "second": _choice("Compare with", [NONE, *models], "A second detector"),
         }
+        outline = w.Checkbox(indent=False)
         explanation = {
             "target": _choice("Evidence for", ["fake", "real"], "The class of the heat map"),
             "layer": _choice("Layer", LAST, "Late layers see large parts of the picture at once"),
@@ -134,12 +116,15 @@ class Controls:
         size = w.Layout(width=f"{THUMB}px", margin="0")
         self.thumbs = [w.Image(format="jpeg", height=THUMB, layout=size) for _ in range(PAGE)]
         self.picks = [w.Button(layout=size) for _ in range(PAGE)]
+        self.places = [w.VBox(pair) for pair in zip(self.thumbs, self.picks, strict=True)]
         self.panels = [w.VBox([w.HTML(), w.Image()]) for _ in range(MAX_PANELS)]
-        self.verdict, self.error, self.said, self.count = (w.HTML() for _ in range(4))
+        self.verdict, self.error, self.link, self.count = (w.HTML() for _ in range(4))
 
-        thumbs = [w.VBox(pair) for pair in zip(self.thumbs, self.picks, strict=True)]
-        moves = [self.previous, self.next, self.position, self.count]
-        rows = [w.HBox(row) for row in (list(filters.values()), [*thumbs, own], moves)]
+        rows = [
+            w.HBox(list(filters.values())),
+            w.HBox([*self.places, own]),
+            w.HBox([self.previous, self.next, self.position, self.count]),
+        ]
         groups = [
             w.VBox([w.HTML(HEADING.format("Model")), *detectors.values()]),
             w.VBox([w.HTML(HEADING.format("Explanation")), *explanation.values()]),
@@ -147,7 +132,7 @@ class Controls:
             w.HBox([self.reset, self.save]),
         ]
         panels = w.Box(self.panels).add_class("ddlib-panels")
-        shown = w.VBox([self.verdict, self.error, panels, self.said]).add_class("ddlib-shown")
+        shown = w.VBox([self.verdict, self.error, panels, self.link]).add_class("ddlib-shown")
         columns = w.HBox([w.VBox(groups).add_class("ddlib-controls"), shown])
         rows = [row.add_class("ddlib-row") for row in rows] + [columns.add_class("ddlib-columns")]
         self.box = w.VBox([w.HTML(STYLE), *rows]).add_class("ddlib-explorer")

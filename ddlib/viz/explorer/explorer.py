@@ -7,8 +7,6 @@ through the event loop. Whatever goes wrong ends as a sentence in the page.
 import asyncio
 import base64
 import html
-import re
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -20,7 +18,7 @@ from ddlib.viz.explorer import gallery
 from ddlib.viz.explorer.controls import PAGE, Controls, DropZone
 from ddlib.viz.explorer.render import State, layer_choices, render
 from ddlib.viz.pictures import image_grid
-from ddlib.viz.style import save_chart, to_png
+from ddlib.viz.style import to_png
 
 
 class Explorer:
@@ -37,12 +35,11 @@ class Explorer:
     def __init__(self, study, models: Sequence[str | Path] = ()):
         self.study, self.state, self.panels = study, State(), []  # panels: the newest answer
         files = [str(file) for file in [*models, *gallery.find_models(study.folder)]]
-        zone = DropZone(self._take, lambda error: self._say("Nothing was taken.", error))
         sources = sorted(study.manifest.table["source"].unique())
         self.controls = c = Controls(
             [(gallery.model_title(file), file) for file in files],
             [(display_name(source), source) for source in sources],
-            zone,
+            DropZone(self._take, lambda error: self._say("Nothing was taken.", error)),
         )
         self._worker, self._work = ThreadPoolExecutor(1), Future()
         self._on_loop = lambda call, *arguments: call(*arguments)
@@ -68,6 +65,14 @@ class Explorer:
         """Return True once the newest state is answered, False when the seconds are over first."""
         return not wait([self._work], seconds).not_done
 
+    def _repr_mimebundle_(self, **options):
+        """Give notebooks the controls, and exported pages, which have no kernel, the picture."""
+        self.wait()
+        bundle = self.controls.box._repr_mimebundle_(**options)
+        if self.panels:
+            bundle["image/png"] = self._png()
+        return bundle
+
     def _take(self, name: str, content: bytes) -> None:
         """Show a file that the user brought."""
         picture = gallery.Picture(name, content)
@@ -75,13 +80,10 @@ class Explorer:
             self.state = replace(self.state, picture=None)
         self.set(picture=picture)
 
-    def _repr_mimebundle_(self, **options):
-        """Give notebooks the controls, and exported pages, which have no kernel, the picture."""
-        self.wait()
-        bundle = self.controls.box._repr_mimebundle_(**options)
-        if self.panels:
-            bundle["image/png"] = base64.b64encode(to_png(self._figure())).decode()
-        return bundle
+    def _go(self, position: int) -> None:
+        """Show a picture of the gallery, counted from 1, round the ends."""
+        if self._found:
+            self.set(picture=self._found[(position - 1) % len(self._found)])
 
     def _become(self, state: State) -> None:
         """Take a state, make the controls follow it, and have it answered."""
@@ -89,7 +91,8 @@ class Explorer:
             return  # a control that followed
         if state.model != self.state.model:
             self._all = gallery.pictures_of(self.study.manifest, state.model)
-        if not any(picture.decision for picture in self._all):
+            self._scored = any(picture.decision for picture in self._all)
+        if not self._scored:
             state = replace(state, decision=gallery.ANY)
         self._found = gallery.matching(self._all, state.source, state.label, state.decision)
         own = state.picture is not None and not state.picture.label
@@ -105,86 +108,69 @@ class Explorer:
         c, n = self.controls, len(self._found)
         for name, control in c.fields.items():
             control.value = getattr(self.state, name)
-        c.position.max = max(n, c.position.max)  # in this order nothing is cut off
-        if self.state.picture in self._found:
-            c.position.value = self._found.index(self.state.picture) + 1
-        c.position.max = max(n, 1)
-        self._first = (c.position.value - 1) // PAGE * PAGE
-        page = self._found[self._first : self._first + PAGE]
+        with c.position.hold_trait_notifications():  # a smaller maximum alone would move the value
+            if self.state.picture in self._found:
+                c.position.value = self._found.index(self.state.picture) + 1
+            c.position.max = max(n, c.position.value)
         for control in (c.position, c.previous, c.next):
             control.disabled = not self._found
-        scored = any(picture.decision for picture in self._all)
-        c.fields["decision"].disabled = not scored
-        numbers = "; numbers are P(fake)" if scored else ""
+        c.fields["decision"].disabled = not self._scored
+        numbers = "; numbers are P(fake)" if self._scored else ""
         c.count.value = f"{n} of {len(self._all)} pictures{numbers}"
-        for number, (thumb, pick) in enumerate(zip(c.thumbs, c.picks, strict=True)):
-            shown = "visible" if number < len(page) else "hidden"
-            thumb.layout.visibility = pick.layout.visibility = shown
+        self._first = (min(c.position.value, max(n, 1)) - 1) // PAGE * PAGE
+        page = self._found[self._first : self._first + PAGE]
+        for number, place in enumerate(c.places):
+            place.layout.visibility = "visible" if number < len(page) else "hidden"
         for number, (pick, picture) in enumerate(zip(c.picks, page, strict=False), self._first):
-            words = f"{picture.score:.2f}" if scored else f"{number + 1}"
+            words = f"{picture.score:.2f}" if self._scored else f"{number + 1}"
             pick.description = f"▶ {words}" if picture == self.state.picture else words
             pick.tooltip = f"{picture.name}. {picture.origin}"
         return page
 
-    def _go(self, position: int) -> None:
-        """Show a picture of the gallery, counted from 1, round the ends."""
-        if self._found:
-            self.set(picture=self._found[(position - 1) % len(self._found)])
-
     def _answer(self, state: State, page: list[gallery.Picture]) -> None:
         """Compute what a state shows; runs on the thread."""
-        start = time.perf_counter()
         try:
             views, self.panels = render(state)
             shown = [(panel.html, panel.png) for panel in self.panels]
-            note = f"Answered in {1000 * (time.perf_counter() - start):.0f} ms."
+            says = [f"{view.name}: {view.verdict}, P(fake) {view.score:.3f}" for view in views]
+            words = f"{state.picture.name}. {'; '.join(says)}. {state.picture.origin}.", ""
         except Exception as error:  # told in the page: nobody waits for what a thread raises
-            views, self.panels, shown, note = [], [], [], error_message(error)
-        self._on_loop(self._show, state, views, shown, note)
+            views, self.panels, shown = [], [], []
+            words = "No answer.", error_message(error)
+        self._on_loop(self._show, views, shown, words)
         for thumb, picture in zip(self.controls.thumbs, page, strict=False):
             if state is self.state:
                 self._on_loop(setattr, thumb, "value", gallery.thumbnail(picture))
 
-    def _show(self, state: State, views: list, shown: list, note: str) -> None:
+    def _show(self, views: list, shown: list, words: tuple[str, str]) -> None:
         """Put an answer on the screen, or the sentence about why there is none."""
         c = self.controls
+        self._say(*words)
+        c.save.disabled, c.link.value = not views, ""
         for number, box in enumerate(c.panels):
             box.layout.display = "" if number < len(shown) else "none"
         for box, answer in zip(c.panels, shown, strict=False):
             for part, value in zip(box.children, answer, strict=True):
                 part.value = value
-        c.save.disabled, c.said.value = not views, note if views else ""
-        if not views:
-            self._say("No answer.", note)
-            return
-        says = [f"{view.name}: {view.verdict}, P(fake) {view.score:.3f}" for view in views]
-        self._say(f"{state.picture.name}. {'; '.join(says)}. {state.picture.origin}.")
-        choices, layer = layer_choices(views[0].detector), c.fields["layer"]
-        if list(layer.options) != choices:
-            wanted = self.state.layer
-            layer.options = choices  # selects the first
-            layer.value = wanted if wanted in dict(choices).values() else ""
+        if views:
+            choices, layer = layer_choices(views[0].detector), c.fields["layer"]
+            if list(layer.options) != choices:
+                wanted = self.state.layer
+                layer.options = choices  # selects the first
+                layer.value = wanted if wanted in dict(choices).values() else ""
 
-    def _figure(self):
-        """Return the panels with their words as one figure."""
+    def _png(self) -> str:
+        """Return the panels with their words as one figure, PNG in base64."""
         titles = ["\n".join(panel.lines) for panel in self.panels]
         images = [panel.image for panel in self.panels]
         figure = image_grid(images, titles, min(3, len(images)))
-        figure.set_figheight(figure.get_figheight() + 0.2 * len(images))  # four lines each
-        return figure
+        return base64.b64encode(to_png(figure)).decode()
 
     def _save(self) -> None:
-        """Write the figure into the study's folder, and offer it to the browser."""
-        picture, model = Path(self.state.picture.name).stem, gallery.model_name(self.state.model)
-        name = re.sub(r"[^\w.+-]+", "-", f"{picture[:80]}-{model}.png")
-        try:
-            path = save_chart(self._figure(), self.study.folder / "explorer" / name)
-        except OSError as error:  # the page is all the user sees
-            self._say("Nothing was saved.", error_message(error))
-            return
-        data = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-        link = f'<a download="{name}" href="{data}">Download it</a>'
-        self.controls.said.value = f"Saved as {html.escape(str(path))}. {link}"
+        """Offer the figure to the browser."""
+        name = html.escape(f"{Path(self.panels[0].title).stem}.png")
+        data = f"data:image/png;base64,{self._png()}"
+        self.controls.link.value = f'<a download="{name}" href="{data}">Download {name}</a>'
 
     def _say(self, status: str, error: str = "") -> None:
         """Write the line that a screen reader reads out, and the one where errors go."""

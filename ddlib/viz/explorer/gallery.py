@@ -43,12 +43,10 @@ class Picture:
 
 
 def trained_models(folder: Path) -> list[Path]:
-    """Return the .keras files of the finished runs in a study's folder, in the study's order."""
-    studied = [f"{name}-{condition}" for name in reversed(PROTOCOLS) for condition in CONDITIONS]
-    finished = sorted((Path(folder) / "models").glob("*/finished.json"))  # written last
-    found = {file.parent.name: file.with_name("detector.keras") for file in finished}
-    ordered = dict.fromkeys([name for name in studied if name in found] + list(found))
-    return [found[name] for name in ordered if found[name].is_file()]
+    """Return the .keras files of the finished runs in a study's folder, by name."""
+    finished = sorted(Path(folder).glob("models/*/finished.json"))  # written last
+    models = [file.with_name("detector.keras") for file in finished]
+    return [model for model in models if model.is_file()]
 
 
 def find_models(folder: Path) -> list[Path]:
@@ -57,39 +55,32 @@ def find_models(folder: Path) -> list[Path]:
     return trained_models(folder) + shipped
 
 
-def model_name(file: Path | str) -> str:
-    """Return what a model is called: the folder of a run, or the name of the file."""
-    file = Path(file)
-    return file.parent.name if file.name == "detector.keras" else file.stem
-
-
 def model_title(file: Path | str) -> str:
     """Return in words what a model learned from, or which shipped detector it is."""
-    name = model_name(file)
+    file = Path(file)
+    name = file.parent.name if file.name == "detector.keras" else file.stem
     protocol, _, rest = name.partition("-")
     condition, _, change = rest.partition("-")
     if protocol not in PROTOCOLS or condition not in CONDITIONS:
         return display_name(name, "detector")
-    words = [display_name(condition, "condition"), display_name(protocol, "protocol"), change]
-    return ", ".join(word for word in words if word)
+    words = display_name(condition, "condition"), display_name(protocol, "protocol"), change
+    return ", ".join(filter(None, words))
 
 
-def pictures_of(manifest: Manifest, model: Path | str) -> list[Picture]:
+def pictures_of(manifest: Manifest, model: str) -> list[Picture]:
     """Return the test images (all, if there are none), with the scores beside a model's file."""
     chosen = manifest.select(split="test")
-    table = (chosen if len(chosen) else manifest).table
-    file, score = Path(model).with_name("scores.csv"), np.nan
-    if file.is_file():
-        scores = pd.read_csv(file, float_precision="round_trip").set_index("path")["score"]
-        score = scores.reindex(table["path"]).to_numpy()
-    columns = ["path", "crop_share", "label", "source", "score"]
+    table = (chosen if len(chosen) else manifest).table.assign(score=np.nan)
+    scores = Path(model).with_name("scores.csv")
+    if scores.is_file():
+        table["score"] = table["path"].map(pd.read_csv(scores).set_index("path")["score"])
     return [
-        Picture(path, manifest.root / path, float(share), label, source, float(score))
-        for path, share, label, source, score in table.assign(score=score)[columns].to_numpy()
+        Picture(x.path, manifest.root / x.path, x.crop_share, x.label, x.source, x.score)
+        for x in table.itertuples()
     ]
 
 
-def matching(pictures: list[Picture], source=ANY, label=ANY, decision=ANY) -> list[Picture]:
+def matching(pictures: list[Picture], source: str, label: str, decision: str) -> list[Picture]:
     """Return the pictures that pass every filter."""
     for name, wanted in (("source", source), ("label", label), ("decision", decision)):
         if wanted != ANY:

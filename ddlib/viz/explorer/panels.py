@@ -10,7 +10,8 @@ from html import escape
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
-from PIL import Image, ImageFilter
+from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 
 SIDE = 384  # pixels of an image
 
@@ -31,10 +32,9 @@ class Panel:
     @property
     def lines(self) -> list[str]:
         """What the panel says, as plain text."""
+        verdict = f"{self.word}, {self.remark}" if self.word else self.remark
         scale = f"colours from 0 to {self.scale[1]}" if self.scale else ""
-        verdict = ", ".join(filter(None, (self.word, self.remark)))
-        said = [self.title, verdict, self.caption, scale]
-        return [line for line in said if line]
+        return [line for line in (self.title, verdict, self.caption, scale) if line]
 
     @property
     def html(self) -> str:
@@ -65,8 +65,6 @@ class Panel:
 
 def enlarge(image: np.ndarray) -> np.ndarray:
     """Return (H, W, 3) uint8 at a panel's size; small images keep visible pixels."""
-    if image.shape[:2] == (SIDE, SIDE):
-        return image
     small = 2 * max(image.shape[:2]) < SIDE
     method = Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), method))
@@ -74,11 +72,8 @@ def enlarge(image: np.ndarray) -> np.ndarray:
 
 def outline(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Return a copy with a white line, edged black, around where `inside` (H, W) bool is true."""
-    mask = Image.fromarray(inside.astype(np.uint8))
-    grow, shrink = ImageFilter.MaxFilter(3), ImageFilter.MinFilter(3)
-    ring = np.asarray(mask.filter(grow)) != np.asarray(mask.filter(shrink))
-    edge = np.asarray(Image.fromarray(ring.astype(np.uint8)).filter(grow)) > 0
+    ring = maximum_filter(inside, 3) != minimum_filter(inside, 3)
     drawn = image.copy()
-    drawn[edge] = 0
+    drawn[maximum_filter(ring, 3)] = 0
     drawn[ring] = 255
     return drawn

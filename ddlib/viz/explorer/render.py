@@ -5,12 +5,12 @@ Each step is cached: reading the file, changing the picture, the network's forwa
 opacity, colours and layer never reach the network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ddlib.data.loader import prepare
 from ddlib.deploy.detector import Detector, open_detector
@@ -63,7 +63,7 @@ class View:
     score: float  # calibrated P(fake)
     score_before: float  # the same of the picture as it is, unchanged
     verdict: str  # "real", "unsure" or "fake"
-    maps: HeatMaps  # of the layer asked for
+    maps: HeatMaps  # of the layer asked for; of the last one where the model lacks it
 
 
 def render(state: State) -> tuple[list[View], list[Panel]]:
@@ -71,7 +71,10 @@ def render(state: State) -> tuple[list[View], list[Panel]]:
 
     A ValueError says why there is no answer: no picture, one that cannot be read, no detector.
     """
-    views = answers(state)
+    if state.picture is None:
+        raise ValueError("No picture passes these filters; widen one of them")
+    files = dict.fromkeys(file for file in (state.model, state.second) if file)
+    views = [_view(file, state) for file in files]
     first, picture = views[0], state.picture
     caption = f"Input, {state.changes or 'as it is'}, {len(first.seen)} px"
     panels = [Panel(first.seen, caption, picture.name, remark=picture.origin)]
@@ -85,14 +88,6 @@ def render(state: State) -> tuple[list[View], list[Panel]]:
     return views, panels
 
 
-def answers(state: State) -> list[View]:
-    """Return what each model says, without drawing it."""
-    if state.picture is None:
-        raise ValueError("No picture passes these filters; widen one of them")
-    files = dict.fromkeys(file for file in (state.model, state.second) if file)
-    return [_answer(file, state) for file in files]
-
-
 def layer_choices(detector: Detector) -> list[tuple[str, str]]:
     """Return (words, value) for every layer that can be shown, from output to input."""
     layers = detector.grad_cam.layers
@@ -100,44 +95,36 @@ def layer_choices(detector: Detector) -> list[tuple[str, str]]:
     return [(f"last: {words[0][0]}", ""), (f"mean of {len(words)} layers", MEAN), *words[1:]]
 
 
-def _answer(file: str, state: State) -> View:
-    name, path = model_title(file), Path(file)
+def _view(file: str, state: State) -> View:
+    path = Path(file)
     detector = _open(file, path.stat().st_mtime_ns if path.is_file() else 0)
-    layer = state.layer or list(detector.grad_cam.layers)[-1]
-
-    def explain(side: int, jpeg: int):
-        seen, given, maps = _explain(detector, state.picture, side, jpeg, state.target)
-        if layer not in maps:
-            raise ValueError(f"{name} has no layer {layer!r}; choose from {', '.join(maps)}")
-        logit = maps[layer].logits[0]
-        if detector.card.tflite_sha256:  # as `ddlib predict` does; converting would take seconds
-            logit = detector.scorer(workers=1).logit(given)
-        return seen, given, maps[layer], float(detector.scores(logit))
-
-    seen, given, maps, score = explain(state.side, state.jpeg)
-    before = explain(0, 0)[-1] if state.changes else score
+    asked = detector, state.picture, state.target
+    seen, given, maps, score = _explain(*asked, state.side, state.jpeg)
+    before = _explain(*asked, 0, 0)[-1] if state.changes else score
+    layer = state.layer if state.layer in maps else list(detector.grad_cam.layers)[-1]
     verdict = str(verdicts(score, detector.reject_band))
-    return View(name, detector, seen, given, score, before, verdict, maps)
+    return View(model_title(file), detector, seen, given, score, before, verdict, maps[layer])
 
 
 def _heat_panel(view: View, state: State) -> Panel:
     low, high = band = view.detector.reject_band
     limits = f"unsure from {low:.2f} to {high:.2f}" if low < high else f"fake from {high:.2f}"
     before = f" (before: {view.score_before:.3f})" if state.changes else ""
-    said = (f"{view.name}: {limits}", view.verdict, f"P(fake) {view.score:.3f}{before}")
-    maps, evidence, image = view.maps, f"evidence for {state.target}", enlarge(view.seen)
+    title, remark = f"{view.name}: {limits}", f"P(fake) {view.score:.3f}{before}"
+    maps, image = view.maps, enlarge(view.seen)
+    caption = f"No evidence for {state.target} at {maps.layer}"
+    panel = Panel(image, caption, title, view.verdict, remark, view.score, band)
     if not maps.has_evidence[0]:
-        caption = f"No {evidence} at {maps.layer}"
-        return Panel(image, caption, *said, view.score, band)
+        return panel
     heat = upsample(maps.heat[0], SIDE)
     image = overlay(image, heat, state.opacity, state.colormap)
     if state.outline:
         image = outline(image, heat >= HOT)
     grid = "\N{NO-BREAK SPACE}x\N{NO-BREAK SPACE}".join(map(str, maps.raw[0].shape))
-    caption = f"{evidence.capitalize()}, {maps.layer} ({grid})"
+    caption = f"Evidence for {state.target}, {maps.layer} ({grid})"
     unit = "of each layer's peak" if maps.layer == MEAN else "logit a cell"
-    scale = (state.colormap, f"{maps.raw[0].max():.2g} {unit}")
-    return Panel(image, caption, *said, view.score, band, scale)
+    scale = state.colormap, f"{maps.raw[0].max():.2g} {unit}"
+    return replace(panel, image=image, caption=caption, scale=scale)
 
 
 @lru_cache(4)
@@ -159,19 +146,23 @@ def _change(picture: Picture, side: int, jpeg: int) -> np.ndarray:
     image = _read(picture)
     if side:
         scale = side / min(image.shape[:2])
-        size = [round(length * scale) for length in image.shape[1::-1]]
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+        scaled = ImageOps.scale(Image.fromarray(image), scale, Image.Resampling.BILINEAR)
+        image = np.asarray(scaled)
     return recompress(image, jpeg) if jpeg else image
 
 
 @lru_cache(8)
-def _explain(detector: Detector, picture: Picture, side: int, jpeg: int, target: str):
-    """Return the prepared picture before any ELA, what the network takes, and maps by layer."""
+def _explain(detector: Detector, picture: Picture, target: str, side: int, jpeg: int):
+    """Return the picture prepared without ELA, what the network takes, maps by layer, P(fake)."""
     image, protocol = _change(picture, side, jpeg), detector.protocol
     seen = given = prepare(image, protocol.without_ela(), picture.crop_share)
     if protocol.ela_quality is not None:
         given = prepare(image, protocol, picture.crop_share)
-    return seen, given, detector.grad_cam(given[None], target, layer="all")
+    maps = detector.grad_cam(given[None], target, layer="all")
+    logit = maps[MEAN].logits[0]
+    if detector.card.tflite_sha256:  # as `ddlib predict` does; converting would take seconds
+        logit = detector.scorer(workers=1).logit(given)
+    return seen, given, maps, float(detector.scores(logit))
 
 
 @lru_cache(8)
