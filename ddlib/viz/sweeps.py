@@ -5,7 +5,7 @@ import pandas as pd
 
 from ddlib.metrics.format import display_name
 from ddlib.metrics.repeats import power_law
-from ddlib.viz.style import COLORS, FAINT, INK, chart, draw_series, legend, series_style, with_style
+from ddlib.viz.style import FAINT, INK, chart, draw_series, legend, series_style, with_style
 
 PLANS = {"curve": "the protocol's epochs", "steps": "equal optimiser steps"}
 LAWS = {False: (":", "without a floor"), True: ((0, (6, 4)), "with a floor")}  # dash, words
@@ -53,29 +53,34 @@ def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
 def new_runs(table: pd.DataFrame, title: str = ""):
     """Return the mean over seeds, the interval of one new run, and the study's number (ring).
 
-    The table is of `ddlib.study.sweep_tables.seed_table`, one plan; rows that the study lacks are
-    left out.
+    A column for each protocol, a row for each measure. The table is of
+    `ddlib.study.sweep_tables.seed_table`, one plan; rows that the study lacks are left out.
     """
     table = table[table["study"].notna()]
-    figure, axes = chart(1.2 + 0.32 * len(table), title=title)
-    ax, places = axes[0][0], np.arange(len(table))
-    ends = table["new_run_low"], table["new_run_high"]
-    label = "95 % interval of one new run"
-    ax.hlines(places, *ends, color=FAINT, lw=7, alpha=0.5, label=label)
-    ax.hlines(places, table["smallest"], table["largest"], color=INK, lw=2)
-    label = "mean of our runs; line: all of them"
-    ax.plot(table["mean"], places, "D", ms=4, color=INK, label=label)
-    ax.plot(table["study"], places, color=COLORS["fake"], label="the study's run", **_RING)
+    measures = ["condition", "test_set", "measure"]
+    rows = table.drop_duplicates(measures)
+    places = pd.Series(np.arange(len(rows)), pd.MultiIndex.from_frame(rows[measures]))
+    panels = list(table.groupby("protocol"))
+    figure, axes = chart(1.4 + 0.38 * len(rows), 1, len(panels), title, sharey=True)
+    for ax, (protocol, own) in zip(axes[0], panels, strict=True):
+        y = places.loc[pd.MultiIndex.from_frame(own[measures])]
+        label = "95 % interval of one new run"
+        bar = {"color": FAINT, "lw": 7, "alpha": 0.5, "label": label}
+        ax.hlines(y, own["new_run_low"], own["new_run_high"], **bar)
+        ax.hlines(y, own["smallest"], own["largest"], color=INK, lw=2)
+        label = "mean of our runs; line: all of them"
+        ax.plot(own["mean"], y, "D", ms=4, color=INK, label=label)
+        ax.plot(own["study"], y, color=INK, label="the study's run", **_RING)
+        ax.grid(axis="y", visible=False)
+        ax.set(title=f"{display_name(protocol, 'protocol')} ({_seeds(own)})")
+        ax.set(xlabel="share", xlim=(-0.04, 1.04))
     names = [
-        f"{display_name(row.protocol, 'protocol')}, {display_name(row.condition, 'condition')}\n"
-        f"{display_name(row.test_set)}, {display_name(row.measure)} (n={row.n_images}, "
-        f"{row.seeds} seeds)"
-        for row in table.itertuples()
+        f"{display_name(row.condition, 'condition')}\n"
+        f"{display_name(row.test_set)}, {display_name(row.measure)} (n={row.n_images})"
+        for row in rows.itertuples()
     ]
-    ax.set_yticks(places, names, fontsize=8)
-    ax.invert_yaxis()
-    ax.grid(axis="y", visible=False)
-    ax.set(xlabel="share", xlim=(-0.02, 1.02))
+    axes[0][0].set_yticks(places, names)
+    axes[0][0].invert_yaxis()
     legend(figure, columns=3)
     return figure
 

@@ -73,6 +73,9 @@ class DropZone(anywidget.AnyWidget):
             return
         if message["start"] == 0:
             self._content = bytearray()
+        if message["start"] != len(self._content):  # the page is open twice
+            self._refuse("The pieces of two files came mixed; bring one at a time.")
+            return
         self._content += b"".join(buffers)
         if len(self._content) >= message["size"]:
             self._take(message["name"], bytes(self._content))
