@@ -84,12 +84,13 @@ class Sweeps:
         return probability(self.jobs[key][1]["logits"][places].astype(np.float64))
 
     def measured(self) -> pd.DataFrame:
-        """Return a row for each training and test set: what was trained, and its shares and AUC."""
+        """Return a row for each training and test set: what was trained, its shares and AUC."""
         rows = []
         for key, (facts, arrays) in self.jobs.items():
             job, protocol = facts["job"], Protocol.from_dict(facts["job"]["protocol"])
             pool, places = self.validation(job)
             shared = {
+                "key": key,
                 "plan": facts["plan"],
                 "protocol": protocol.name,
                 "condition": protocol.condition,
@@ -178,9 +179,9 @@ def sweep_tables(sweeps: Sweeps, results: pd.DataFrame) -> dict[str, pd.DataFram
     own = measured[measured["plan"].isin(["seeds", "small-seeds"])]
     seeds = pd.concat([first.reindex(columns=own.columns), own], ignore_index=True)
     return {
-        "sweep": measured,
+        "sweep": measured.drop(columns="key"),
         "curve": curve_table(sweeps, measured),
-        "curve_fits": fit_table(sweeps),
+        "curve_fits": fit_table(sweeps, measured),
         "seed": seed_table(seeds),
         "seed_differences": difference_table(seeds),
         "seed_variance": variance_table(measured),
@@ -241,10 +242,8 @@ def difference_table(seeds: pd.DataFrame) -> pd.DataFrame:
 def curve_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy on the GAN set against the number of training images, with intervals."""
     rows = []
-    for (plan, protocol), keys in _curves(sweeps).items():
-        drawn = _resampled_errors(sweeps, keys)
-        own = measured[(measured["plan"] == plan) & (measured["protocol"] == protocol)]
-        own = own[own["test_set"] == "gan"]
+    for (plan, protocol), own in _curves(measured):
+        drawn = _resampled_errors(sweeps, own)
         for place, (n, part) in enumerate(own.groupby("n")):
             low, high = np.quantile(1 - drawn[:, place], [0.025, 0.975])
             row = {"plan": plan, "protocol": protocol, "n": n, "seeds": len(part)}
@@ -255,7 +254,7 @@ def curve_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def fit_table(sweeps: Sweeps) -> pd.DataFrame:
+def fit_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
     """Return power laws fitted to the learning curves, what they say of sizes they did not see.
 
     The verdict compares the study's number with the intervals at its 100,000 images: "inside" or
@@ -264,11 +263,10 @@ def fit_table(sweeps: Sweeps) -> pd.DataFrame:
     """
     study = reference_table().query("test_set == 'gan' and condition == 'gan'")["study"].iloc[0]
     rows = []
-    for (plan, protocol), keys in _curves(sweeps).items():
-        sizes = np.array(sorted(keys))
-        wrong = {n: [1 - sweeps.right(key, "gan").mean() for key in keys[n]] for n in sizes}
-        errors = np.array([np.mean(wrong[n]) for n in sizes])
-        drawn, own = _resampled_errors(sweeps, keys), []
+    for (plan, protocol), part in _curves(measured):
+        means = 1 - part.groupby("n")["accuracy"].mean()
+        sizes, errors = means.index.to_numpy(), means.to_numpy()
+        drawn, own = _resampled_errors(sweeps, part), []
         for most in dict.fromkeys((min(SMALL, sizes.max()), sizes.max())):
             seen = sizes <= most
             if seen.sum() < 4:
@@ -291,20 +289,17 @@ def fit_table(sweeps: Sweeps) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _curves(sweeps: Sweeps) -> dict[tuple[str, str], dict[int, list[str]]]:
-    """Return the trainings of each learning curve: (plan, protocol) -> n -> keys, by seed."""
-    found: dict = {}
-    for key, (facts, _) in sweeps.jobs.items():
-        if facts["plan"] in ("curve", "steps"):
-            curve = facts["plan"], facts["job"]["protocol"]["name"]
-            found.setdefault(curve, {}).setdefault(facts["job"]["n"], []).append(key)
-    return {curve: dict(sorted(keys.items())) for curve, keys in found.items()}
+def _curves(measured: pd.DataFrame):
+    """Return the rows of each learning curve on the GAN set, by plan and protocol."""
+    own = measured[measured["plan"].isin(["curve", "steps"]) & (measured["test_set"] == "gan")]
+    return own.groupby(["plan", "protocol"], sort=False)
 
 
-def _resampled_errors(sweeps: Sweeps, keys: dict[int, list[str]]) -> np.ndarray:
+def _resampled_errors(sweeps: Sweeps, curve: pd.DataFrame) -> np.ndarray:
     """Return the mean error at each size, (RESAMPLES, sizes), seeds and images drawn anew."""
-    rng = np.random.default_rng(0)
-    wrong = [np.stack([~sweeps.right(key, "gan") for key in keys[n]]) for n in keys]
+    rng, wrong = np.random.default_rng(0), []
+    for _, part in curve.groupby("n"):
+        wrong.append(np.stack([~sweeps.right(key, "gan") for key in part["key"]]))
     images = rng.integers(0, wrong[0].shape[1], (RESAMPLES, wrong[0].shape[1]))
     drawn = np.empty((RESAMPLES, len(wrong)))
     for size, own in enumerate(wrong):
