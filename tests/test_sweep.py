@@ -32,7 +32,7 @@ from ddlib.study.sweep_tables import (
 
 # ------------------------------------------------------------------ statistics
 def test_mean_over_seeds_is_student_s_interval():
-    # 0.90, 0.92, 0.94: sd 0.02, t(2) = 4.303, 4.303 * 0.02 / sqrt(3) = 0.0497
+    # sd 0.02, t(2) = 4.303, 4.303 * 0.02 / sqrt(3) = 0.0497
     found = repeats.mean_over_seeds([0.90, 0.92, 0.94])
     assert found == pytest.approx((0.92, 0.8703, 0.9697), abs=1e-4)
     assert np.isnan(repeats.mean_over_seeds([0.9])[1])

@@ -88,10 +88,13 @@ def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
     from ddlib.viz.sweeps import batch_norm_statistics, learning_curve, new_runs
 
     tables, written = Path(figures) / "tables", []
+    pictures = published_pictures(tables, name)
     if (folder / "sweeps").is_dir():
-        sweeps = finished_sweeps(folder, published_pictures(tables, name))
+        sweeps = finished_sweeps(folder, pictures)
         sweeps.check()  # before anything is written
         written.append(collect(sweeps, tables, name))
+    elif (tables / f"sweeps_{name}.npz.xz").is_file():  # of another folder of runs
+        load_sweeps(tables, name, pictures).check()
     made = rebuilt_tables(tables, name)
     del made[f"results_{name}.csv"]
     written += [write_csv(tables / file, table) for file, table in made.items()]
