@@ -81,7 +81,7 @@ def study(root):
     return root / "pictures", root / "runs"
 
 
-def measured_run(folder, manifest, tier="simulated"):
+def measured_run(folder, manifest):
     """Write a run's folder with the results of two models whose logits are drawn, not trained."""
     from ddlib._io import write_json
     from ddlib.data import subsets
@@ -92,7 +92,7 @@ def measured_run(folder, manifest, tier="simulated"):
     rng, scored = np.random.default_rng(0), manifest.select(split=["valid", "test"])
     for condition in ("gan", "gan+sd"):
         protocol = preset("clean", condition)
-        facts = {"key": condition * 3, "tier": tier, "protocol": protocol.to_dict()}
+        facts = {"key": condition * 3, "tier": "simulated", "protocol": protocol.to_dict()}
         facts |= {"seconds_training": 1.0}
         logits = (2 * scored.labels - 1 + rng.normal(size=len(scored))).astype("float16")
         table = scored.table[["path", "label", "source", "split"]].assign(logit=logits)
