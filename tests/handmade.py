@@ -81,31 +81,28 @@ def study(root):
     return root / "pictures", root / "runs"
 
 
-def measured_run(folder, manifest, tier="simulated"):
+def measured_run(folder, manifest):
     """Write a run's folder with the results of two models whose logits are drawn, not trained."""
     from ddlib._io import write_json
     from ddlib.data import subsets
     from ddlib.metrics.calibration import probability
     from ddlib.protocol import preset
     from ddlib.study.results import evaluate_run, save_pictures, save_results
-    from ddlib.study.verify import PublishedRun
 
     rng, scored = np.random.default_rng(0), manifest.select(split=["valid", "test"])
     for condition in ("gan", "gan+sd"):
         protocol = preset("clean", condition)
-        facts = {"key": condition * 3, "tier": tier, "protocol": protocol.to_dict()}
+        facts = {"key": condition * 3, "tier": "simulated", "protocol": protocol.to_dict()}
         facts |= {"seconds_training": 1.0}
         logits = (2 * scored.labels - 1 + rng.normal(size=len(scored))).astype("float16")
         table = scored.table[["path", "label", "source", "split"]].assign(logit=logits)
         scores = pd.Series(probability(logits.astype(float)), index=table["path"])
-        run = PublishedRun(protocol, facts, scores)
         model = folder / "models" / protocol.run_name
         model.mkdir(parents=True, exist_ok=True)
         table.to_csv(model / "scores.csv", index=False)
         validation = subsets.validation_manifest(manifest, protocol)
-        save_results(
-            folder, evaluate_run(run, tier, subsets.test_sets(manifest), validation), facts
-        )
+        rows = evaluate_run(facts, scores, subsets.test_sets(manifest), validation)
+        save_results(folder, rows, facts)
     save_pictures(folder, scored)
     (folder / "notebooks").mkdir(exist_ok=True)
     write_json(folder / "notebooks" / "03_sd.json", {"key": "k"})

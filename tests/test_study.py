@@ -12,7 +12,7 @@ from ddlib.data.loader import load_images
 from ddlib.data.manifest import ManifestError, MissingImagesError
 from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import preset
-from ddlib.study.study import Run, Study, open_study, published, tier_name
+from ddlib.study.study import Run, Study, open_study, published, run_folder
 
 CHANGES = {"image_size": 32, "alpha": 0.25, "weights": None, "trainable_layers": 10}
 CHANGES |= {"batch_size": 8, "epochs": 1, "dropout": 0.0}
@@ -26,7 +26,7 @@ def study(tiny, short_mobilenet, tmp_path_factory):
     return made
 
 
-def test_results_measure_every_test_set_and_are_kept(study):
+def test_results_measure_every_test_set_and_are_kept_with_their_provenance(study):
     rows = study.results("gan")
     by_set = rows.set_index("test_set")
     assert (by_set.loc["gan", "n_real"], by_set.loc["gan", "n_fake"]) == (5, 5)
@@ -35,21 +35,17 @@ def test_results_measure_every_test_set_and_are_kept(study):
     assert 0 <= by_set.loc["sd21", "recall_fake_low"] <= by_set.loc["sd21", "recall_fake"]
     kept = pd.read_csv(study.folder / "results.csv")
     assert list(kept["result_id"]) == list(rows["result_id"])
+    facts = read_json(study.folder / "results.json")
+    for result_id in kept["result_id"]:
+        assert facts[result_id]["protocol"]["alpha"] == 0.25
+        assert facts[result_id]["data_hash"] == study.manifest.digest()
+        packages = facts[result_id]["provenance"]["packages"]
+        assert packages["keras"] == provenance()["packages"]["keras"]
 
 
 def test_a_test_set_that_the_folder_lacks_is_named(study):
     with pytest.raises(MissingImagesError, match="test set 'cats'; this folder has gan, sd"):
         study.test_sets["cats"]
-
-
-def test_every_row_leads_to_its_provenance(study):
-    study.results("gan")
-    facts = read_json(study.folder / "results.json")
-    for result_id in pd.read_csv(study.folder / "results.csv")["result_id"]:
-        assert facts[result_id]["protocol"]["alpha"] == 0.25
-        assert facts[result_id]["data_hash"] == study.manifest.digest()
-        packages = facts[result_id]["provenance"]["packages"]
-        assert packages["keras"] == provenance()["packages"]["keras"]
 
 
 def test_a_condition_has_learned_if_it_tells_its_own_validation_images(study):
@@ -112,7 +108,7 @@ def test_rescore_changes_the_preparation_only(study):
     chosen = study.manifest.select(split="test")
     same = run.rescore(chosen, study.cache, jpeg_quality=run.protocol.jpeg_quality)
     assert same.tolist() == run.scores_of(chosen)["score"].tolist()
-    with pytest.raises(ValueError, match="alpha=1.0 is no preparation; change square"):
+    with pytest.raises(ValueError, match="preparation='alpha' is not known; choose from square"):
         run.rescore(chosen, study.cache, alpha=1.0)
 
 
@@ -130,28 +126,19 @@ def test_save_writes_tables_and_figures_and_which_may_be_committed(study):
     assert published(study.folder) == set()
 
 
-def test_a_folder_named_simulated_is_no_simulated_tier():
-    assert tier_name("elsewhere/simulated") == "simulated-folder"
-
-
 def test_open_study_takes_a_small_folder_whole_and_says_where_results_go(tiny, tmp_path):
     lines = []
     study = open_study(tiny.root, tmp_path, small=True, log=lines.append)
     assert len(study.manifest) == len(tiny)
     assert study.folder.parent == tmp_path and not study.simulated
     assert lines == [f"{study.tier}: 60 images, 0 excluded; results in {study.folder}"]
-    here = open_study(tiny.root, log=lines.append)
-    assert here.folder.parent == checkout() / "runs"
+    assert run_folder(tiny.root).parent == checkout() / "runs"
+    assert run_folder("elsewhere/simulated").name == "simulated-folder", "no simulated tier"
 
 
-def test_any_folder_is_trained_and_evaluated_without_the_study_s_conditions(tiny, short_mobilenet):
-    protocol = preset("clean", **CHANGES)
-    table = evaluate(train(tiny, protocol, log=lambda line: None), tiny)
-    counts = table.set_index("test_set")[["n_real", "n_fake"]]
-    assert counts.loc["all"].tolist() == [5, 10]
-    assert counts.loc["stylegan"].tolist() == [0, 5]
+def test_what_cannot_be_trained_or_evaluated_is_named(tiny):
     with pytest.raises(ManifestError, match="'train' has no real images"):
-        train(tiny.select(label="fake"), protocol)
+        train(tiny.select(label="fake"))
     with pytest.raises(ValueError, match="give protocol="):
         evaluate(lambda images: images, tiny)
 
@@ -164,8 +151,9 @@ def test_a_model_of_one_s_own_is_evaluated_by_what_it_predicts(tiny):
     test = tiny.select(split="test")
     images = load_images(test, protocol).take(slice(None)).astype("float32")
     called_fake = two.predict(images, verbose=0)[:, 1] >= 0.5
-    row = evaluate(two, tiny, protocol).iloc[0]
-    assert row["accuracy"] == pytest.approx(np.mean(called_fake == test.labels))
+    table = evaluate(two, tiny, protocol).set_index("test_set")
+    assert table.loc["all", "accuracy"] == pytest.approx(np.mean(called_fake == test.labels))
+    assert table.loc["stylegan", ["n_real", "n_fake"]].tolist() == [0, 5]
     three = keras.Sequential([*pixels, keras.layers.Dense(3, "softmax")])
     with pytest.raises(ValueError, match="cannot be traced back to a logit"):
         evaluate(three, tiny, protocol)

@@ -32,9 +32,10 @@ def command(plans, data, alpha, runs, small, publish, restore, figures, address)
     """
     if address is not None:
         shared.check_ray()
+    from ddlib.study.publish import publish_sweeps
     from ddlib.study.study import open_study, run_folder
     from ddlib.study.sweep import job_file, plan_jobs
-    from ddlib.study.sweep_tables import publish_sweeps, restore_sweeps
+    from ddlib.study.sweep_tables import restore_sweeps
 
     if publish:
         written = publish_sweeps(run_folder(data, runs, small), figures, publish)

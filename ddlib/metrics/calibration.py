@@ -13,7 +13,6 @@ from ddlib.metrics.score_table import share_with_interval
 from ddlib.protocol import FAKE, REAL
 
 TEMPERATURES = (0.05, 20.0)  # beyond, scores are constant in practice
-VERDICTS = ("real", "unsure", "fake")
 
 
 def threshold_at_fpr(labels, scores, rate: float) -> float:
@@ -24,7 +23,8 @@ def threshold_at_fpr(labels, scores, rate: float) -> float:
     A rate outside [0, 1) or a set without reals is a ValueError.
     """
     labels, scores = check_scores(labels, scores)
-    return _tail_threshold(scores[labels == REAL], rate, "real")
+    _need_images(labels, REAL)
+    return _tail_threshold(scores[labels == REAL], rate)
 
 
 def threshold_at_fnr(labels, scores, rate: float) -> float:
@@ -33,7 +33,8 @@ def threshold_at_fnr(labels, scores, rate: float) -> float:
     The mirror of `threshold_at_fpr`: of n fakes at most floor(rate * n) lie below it.
     """
     labels, scores = check_scores(labels, scores)
-    return max(0.0, 1 - _tail_threshold(1 - scores[labels == FAKE], rate, "fake"))
+    _need_images(labels, FAKE)
+    return max(0.0, 1 - _tail_threshold(1 - scores[labels == FAKE], rate))
 
 
 def youden(labels, scores) -> float:
@@ -43,7 +44,7 @@ def youden(labels, scores) -> float:
     nearest to 0.5 is returned.
     """
     labels, scores = check_scores(labels, scores)
-    _need_both(labels)
+    _need_images(labels, REAL, FAKE)
     reals, fakes = np.sort(scores[labels == REAL]), np.sort(scores[labels == FAKE])
     levels = np.unique(scores)
     tries = np.append((levels[1:] + levels[:-1]) / 2, 0.5)
@@ -72,7 +73,7 @@ def temperature(labels, values) -> float:
     if not np.isfinite(values).all():
         raise ValueError("a logit is NaN or infinite; check the model's input")
     labels, _ = check_scores(labels, np.zeros(len(values)))
-    _need_both(labels)
+    _need_images(labels, REAL, FAKE)
 
     def loss(log_t: float) -> float:  # mean negative log likelihood
         scaled = values / np.exp(log_t)
@@ -90,17 +91,16 @@ def reliability(labels, scores, bins: int = 15) -> pd.DataFrame:
     95 %).
     """
     labels, scores = check_scores(labels, scores)
-    if bins < 1:
-        raise ValueError(f"bins={bins} is out of range; use 1 or more")
     place = np.minimum((scores * bins).astype(int), bins - 1)  # a score of 1 is in the last bin
     rows = []
     for i in np.unique(place):
         chosen = place == i
         fakes, n = int(np.sum(labels[chosen] == FAKE)), int(chosen.sum())
-        edges = (i / bins, (i + 1) / bins)
-        rows.append((*edges, n, scores[chosen].mean(), fakes / n, *wilson(fakes, n)))
-    columns = ["score_from", "score_to", "n", "mean_score", "share_fake", "low", "high"]
-    return pd.DataFrame(rows, columns=columns)
+        row = {"score_from": i / bins, "score_to": (i + 1) / bins, "n": n}
+        row |= {"mean_score": scores[chosen].mean(), "share_fake": fakes / n}
+        row["low"], row["high"] = wilson(fakes, n)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def ece(labels, scores, bins: int = 15) -> float:
@@ -128,10 +128,7 @@ def reject_band(labels, scores, error: float = 0.05) -> tuple[float, float]:
 
 def verdicts(scores, band: tuple[float, float]) -> np.ndarray:
     """Return "real", "unsure" or "fake" for each score."""
-    low, high = band
-    if not low <= high:
-        raise ValueError(f"band {band} is upside down; give (low, high) with low <= high")
-    return np.array(VERDICTS)[np.digitize(scores, band)]
+    return np.array(["real", "unsure", "fake"])[np.digitize(scores, band)]
 
 
 def evaluate_reject_band(labels, scores, band: tuple[float, float]) -> dict:
@@ -157,10 +154,8 @@ def evaluate_reject_band(labels, scores, band: tuple[float, float]) -> dict:
     return result
 
 
-def _tail_threshold(scores: np.ndarray, rate: float, label: str) -> float:
+def _tail_threshold(scores: np.ndarray, rate: float) -> float:
     """Return the threshold that at most floor(rate * n) of the scores reach."""
-    if not len(scores):
-        raise ValueError(f"the set has no {label} image; a threshold needs some")
     if not 0 <= rate < 1:
         raise ValueError(f"rate={rate} is out of range; give a share from 0 up to, not with, 1")
     falling = np.sort(scores)[::-1]
@@ -170,7 +165,8 @@ def _tail_threshold(scores: np.ndarray, rate: float, label: str) -> float:
     return max(step, float(above[-1] + kept) / 2) if len(above) else step
 
 
-def _need_both(labels) -> None:
-    for label, word in ((REAL, "real"), (FAKE, "fake")):
+def _need_images(labels, *needed: int) -> None:
+    for label in needed:
         if label not in labels:
-            raise ValueError(f"the set has no {word} image; this takes images of both classes")
+            word = "fake" if label == FAKE else "real"
+            raise ValueError(f"the set has no {word} image; this needs some")

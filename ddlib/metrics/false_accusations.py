@@ -13,7 +13,8 @@ import pandas as pd
 from ddlib.metrics.intervals import wilson
 
 SOURCE = "utkface"
-BANDS = (0, 3, 13, 20, 40, 60, 200)  # years; each band ends before the next one's first year
+AGES = ("0 to 2", "3 to 12", "13 to 19", "20 to 39", "40 to 59", "60 and over")
+FIRST_YEARS = (0, 3, 13, 20, 40, 60)  # of each age band
 SEXES = ("male", "female")
 GROUPS = ("White", "Black", "Asian", "Indian", "Others")
 
@@ -33,9 +34,7 @@ def false_accusations(labels: pd.Series, scores, threshold: float = 0.5) -> pd.D
     labels : (N,) Series
         As of `utkface_labels`; rows without one are left out.
     scores : (N,) array
-        P(fake) of the same photographs.
-    threshold : float
-        A photograph is called fake from this score upward.
+        P(fake) of the same photographs; from `threshold` upward one is called fake.
 
     Returns
     -------
@@ -43,13 +42,12 @@ def false_accusations(labels: pd.Series, scores, threshold: float = 0.5) -> pd.D
         by ("all", "age", "sex", "group"), value, n, called_fake, and share with its 95 % Wilson
         interval (low, high). Values without a photograph are left out.
     """
-    called = pd.Series(np.asarray(scores, float) >= threshold, index=labels.index)[labels.notna()]
-    age, sex, group = zip(*(map(int, text.split("_")) for text in labels.dropna()), strict=True)
-    names = [f"{low} to {high - 1}" for low, high in zip(BANDS, BANDS[1:], strict=False)]
-    names[-1] = f"{BANDS[-2]} and over"
+    known = labels.notna().to_numpy()
+    called = pd.Series(np.asarray(scores, float)[known] >= threshold)
+    age, sex, group = labels[known].str.split("_", expand=True).astype(int).to_numpy().T
     values = {
         "all": pd.Categorical(["all"] * len(called)),
-        "age": pd.cut(age, BANDS, right=False, labels=names),
+        "age": pd.cut(age, [*FIRST_YEARS, np.inf], right=False, labels=AGES),
         "sex": pd.Categorical.from_codes(sex, SEXES),
         "group": pd.Categorical.from_codes(group, GROUPS),
     }

@@ -60,12 +60,12 @@ def paired_difference(only_a: int, only_b: int, n: int) -> tuple[float, float, f
     return (only_a - only_b) / n, max(-1.0, shift - half), min(1.0, shift + half)
 
 
-def bootstrap_interval(values, seed: int = 0) -> tuple[float, float, float]:
+def bootstrap_interval(values) -> tuple[float, float, float]:
     """Return the mean and its 95 % bootstrap percentile interval; NaN without values."""
     values = np.asarray(values, float)
     if not len(values):
         return nan, nan, nan
-    low, high = np.quantile(resampled_means(values, seed), [0.025, 0.975])
+    low, high = np.quantile(resampled_means(values, seed=0), [0.025, 0.975])
     return float(values.mean()), float(low), float(high)
 
 

@@ -1,12 +1,13 @@
 """The study's own numbers, and the rules by which ours are set beside them.
 
 The numbers are those of "Deepfake Facial Imagery Detection" (course project, 2024; A. Zhang,
-A. Jin, A. Xiang), read from its reports (rep) or its notebooks' output (nb).
+A. Jin, A. Xiang), read from its reports (rep).
 """
 
 import pandas as pd
 
 from ddlib.metrics.intervals import Z95
+from ddlib.protocol import CONDITIONS
 from ddlib.study.results import is_simulated
 
 # A number of the study is held if it lies in our 95 % interval widened by this much on both sides:
@@ -24,20 +25,18 @@ MIN_EFFECT = 0.02  # a difference of shares below this is not worth a sentence
 SHAPE_THRESHOLD = 0.75
 LOW_RECALL = 0.25
 
-_TABLE_1 = {  # accuracy on half real, half fake (rep)
-    "gan": {"gan": 0.941, "gan+ela": 0.834, "gan+sd": 0.860, "gan+sd+ela": 0.793},
-    "sd": {"gan": 0.516, "gan+ela": 0.50, "gan+sd": 0.98, "gan+sd+ela": 1.000},
-}
-_TABLE_2 = {  # fakes only: recall of fakes (rep)
-    "sd15": {"gan": 0.015, "gan+ela": 0.0, "gan+sd": 1.0, "gan+sd+ela": 1.0},
-    "sd21": {"gan": 0.015, "gan+ela": 0.0, "gan+sd": 1.0, "gan+sd+ela": 1.0},
-    "sdxl": {"gan": 0.030, "gan+ela": 0.0, "gan+sd": 1.0, "gan+sd+ela": 1.0},
-}
-# The study reports accuracy on 54 fakes and 1 real as 0.0182 = 1 of 55. Whether the one right
+# Table, test set (Table 1: half real, half fake; Table 2: fakes only), measure, images, where it
+# was read, and the numbers of the conditions GAN, GAN with ELA, GAN + SD, GAN + SD with ELA.
+# The study reports accuracy on 54 cats and 1 real as 0.0182 = 1 of 55. Whether the one right
 # verdict was the real photo or a fake is not said, so the recall of its fakes is 0 or 1 of 54.
-_ELSEWHERE = [
-    ("cats", "gan", "recall_fake", 0.0182, 55, "rep: 54 fakes and 1 real counted together"),
-    ("ciplab", "gan", "accuracy", 0.5326, 2041, "rep"),
+_NUMBERS = [
+    ("Table 1", "gan", "accuracy", None, "rep", [0.941, 0.834, 0.860, 0.793]),
+    ("Table 1", "sd", "accuracy", None, "rep", [0.516, 0.50, 0.98, 1.000]),
+    ("Table 2", "sd15", "recall_fake", 200, "rep", [0.015, 0.0, 1.0, 1.0]),
+    ("Table 2", "sd21", "recall_fake", 200, "rep", [0.015, 0.0, 1.0, 1.0]),
+    ("Table 2", "sdxl", "recall_fake", 200, "rep", [0.030, 0.0, 1.0, 1.0]),
+    ("Elsewhere", "cats", "recall_fake", 55, "rep: 54 fakes and 1 real counted together", [0.0182]),
+    ("Elsewhere", "ciplab", "accuracy", 2041, "rep", [0.5326]),
 ]
 # Simulated generators that stand for the study's sets.
 STANDS_FOR = {"sim-sd512": "sd15", "sim-sd768": "sd21", "sim-sd1024": "sdxl"}
@@ -46,13 +45,9 @@ STANDS_FOR = {"sim-sd512": "sd15", "sim-sd768": "sd21", "sim-sd1024": "sdxl"}
 def reference_table() -> pd.DataFrame:
     """Return the study's numbers: table, test_set, condition, measure, study, study_n, read_in."""
     rows = []
-    for test_set, values in _TABLE_1.items():
-        for condition, value in values.items():
-            rows.append(("Table 1", test_set, condition, "accuracy", value, None, "rep"))
-    for test_set, values in _TABLE_2.items():
-        for condition, value in values.items():
-            rows.append(("Table 2", test_set, condition, "recall_fake", value, 200, "rep"))
-    rows += [("Elsewhere", *row) for row in _ELSEWHERE]
+    for table, test_set, measure, n, read_in, values in _NUMBERS:
+        for condition, value in zip(CONDITIONS, values, strict=False):
+            rows.append((table, test_set, condition, measure, value, n, read_in))
     columns = ["table", "test_set", "condition", "measure", "study", "study_n", "read_in"]
     return pd.DataFrame(rows, columns=columns)
 

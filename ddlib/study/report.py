@@ -1,19 +1,15 @@
-"""The report: our results beside the study's, as text, as one HTML file, as committed copies."""
+"""The report: our results beside the study's, as text, as one HTML file, in the README."""
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import atomic_write, read_json, write_json
+from ddlib._io import atomic_write
 from ddlib.metrics.format import display_name, format_table, to_markdown, with_interval
 from ddlib.metrics.intervals import difference
 from ddlib.models.provenance import repository_path
 from ddlib.study import reference
-from ddlib.study.results import COLUMNS, PICTURES, is_simulated, load_results
-from ddlib.study.study import published
-from ddlib.study.sweep_tables import publish_sweeps
-from ddlib.study.verify import differences, publish_scores, rebuilt_tables
+from ddlib.study.results import COLUMNS, is_simulated, load_results
 
 NOTEBOOK = "07_reproduction_report"
 PLAN_SIZES = {"seeds": "all images, width 1.0", "small-seeds": "1,600 images, width 0.75"}
@@ -37,14 +33,9 @@ _LEVELS = [
 
 
 def summary(folder: Path) -> str:
-    """Return what a run found as text for a terminal: the findings, then the study's numbers.
+    """Return what a run, ``runs/<tier>``, found: the findings, then the study's numbers.
 
     Beside results on simulated images stand the committed ones on real images, if there are any.
-
-    Parameters
-    ----------
-    folder : path
-        ``runs/<tier>``, holding results.csv.
     """
     results = load_results(folder)
     tier = results["tier"].iloc[0]
@@ -93,9 +84,7 @@ def findings(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def study_table(
-    real: pd.DataFrame, simulated: pd.DataFrame, seeds: pd.DataFrame | None = None
-) -> str:
+def study_table(real: pd.DataFrame, simulated: pd.DataFrame, seeds: pd.DataFrame) -> str:
     """Return the study's numbers beside ours under "clean", on both kinds of images, as Markdown.
 
     Of a network that did not learn stands just that. What was not run on real images is left out.
@@ -104,17 +93,16 @@ def study_table(
     """
     real = reference.compare_with_study(real[real["protocol"] == "clean"])
     simulated = reference.compare_with_study(simulated[simulated["protocol"] == "clean"])
-    parts = [_in_words(real)[["test set", "measure", "condition", "study"]]]
-    parts.append(_ours_in_words(real, "real images"))
-    if seeds is not None:
+    words = _in_words(real)
+    parts = [words[["test set", "measure", "condition", "study"]], _ours(words, "real images")]
+    if len(seeds):
         parts.append(_new_runs(real, seeds[seeds["protocol"] == "clean"]))
-    parts.append(_ours_in_words(simulated, "simulated images"))
+    parts.append(_ours(_in_words(simulated), "simulated images"))
     return to_markdown(pd.concat(parts, axis=1)[real["verdict"] != "not run"])
 
 
-def _ours_in_words(compared: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return our numbers of a comparison as text, and their n."""
-    words = _in_words(compared)
+def _ours(words: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return our numbers of a comparison in words, and their n."""
     ours = words["ours"].mask(words["verdict"] == "did not learn", words["verdict"])
     return pd.DataFrame({f"ours, {where}": ours.replace("", "not run"), "n": words["n"]})
 
@@ -160,53 +148,6 @@ def to_html(folder: Path) -> Path:
     return target
 
 
-def publish(folder: Path, figures: Path, name: str) -> list[Path]:
-    """Copy a run's tables and published charts to where they are committed.
-
-    A chart is published by ``study.save(..., publish=True)``. What a notebook of this run does not
-    make any more is removed from the copies. The provenance goes along:
-    ``tables/results_<name>.json`` for the models, ``tables/<name>_notebooks.json`` for the tables
-    that notebooks wrote.
-
-    Parameters
-    ----------
-    folder : path
-        ``runs/<tier>``.
-    figures : path
-        The folder ``figures`` of the checkout.
-    name : str
-        What the copies are called, such as "simulated" or "large".
-
-    Returns
-    -------
-    list of Path
-        What was written.
-    """
-    folder, tables = Path(folder), Path(figures) / "tables"
-    copies = {folder / "results.csv": tables / f"results_{name}.csv"}
-    copies[folder / "results.json"] = tables / f"results_{name}.json"
-    copies[folder / PICTURES] = tables / f"pictures_{name}.csv"
-    for path in sorted((folder / "tables").glob("*.csv")):
-        copies[path] = tables / f"{name}_{path.name}"
-    for chart in sorted(published(folder)):
-        number, rest = chart.split("_", 1)
-        copies[folder / "figures" / f"{chart}.png"] = Path(figures) / f"{number}_{name}_{rest}.png"
-    markers = sorted((folder / "notebooks").glob("[0-9][0-9]_*.json"))
-    for source, target in copies.items():
-        with atomic_write(target) as unfinished:
-            shutil.copyfile(source, unfinished)
-    written = [*copies.values(), *publish_scores(folder, tables, name)]
-    if (folder / "sweeps").is_dir():
-        written += publish_sweeps(folder, figures, name)
-    # charts of notebook 10 stay: they are of sweeps, which may lie in another folder of runs
-    for number in {path.stem[:2] for path in markers} - {"10"}:
-        charts = Path(figures).glob(f"{number}_{name}_*.png")
-        for old in {*charts, *tables.glob(f"{name}_{number}_*.csv")} - {*written}:
-            old.unlink()
-    facts = {path.stem: read_json(path) for path in markers}
-    return [*written, write_json(tables / f"{name}_notebooks.json", facts)]
-
-
 def committed_results() -> pd.DataFrame:
     """Return the committed results on real images, columns as in ``results.csv``; maybe no rows."""
     return _committed_csv(f"results_{REAL}", COLUMNS)
@@ -247,42 +188,23 @@ def _committed_csv(name: str, columns=()) -> pd.DataFrame:
 def update_readme(readme: Path, figures: Path) -> Path:
     """Write the README's table anew from the committed results, between its two marks."""
     with atomic_write(Path(readme)) as unfinished:
-        unfinished.write_text(_with_table(readme, figures), encoding="utf-8")
+        unfinished.write_text(readme_with_table(readme, figures), encoding="utf-8")
     return Path(readme)
 
 
-def verify(readme: Path, figures: Path) -> tuple[list[str], list[str]]:
-    """Compute what is published from the committed scores.
-
-    Returns
-    -------
-    differences : list of str
-        A line for each number that the scores do not give; none if all is well.
-    not_rebuilt : list of str
-        The tables that hold other things than scores, such as latencies and heat maps.
-    """
-    tables = Path(figures) / "tables"
-    lines, others = [], {path.name for path in tables.glob("*.csv")}
-    for path in sorted(tables.glob("scores_*.npz")):
-        name = path.stem.removeprefix("scores_")
-        rebuilt = rebuilt_tables(tables, name)
-        lines += differences(tables, rebuilt)
-        others -= {*rebuilt, f"pictures_{name}.csv"}
-    if _with_table(readme, figures) != Path(readme).read_text(encoding="utf-8"):
-        lines.append(f"{readme}: the table is not that of the committed results")
-    return lines, sorted(others)
-
-
-def _with_table(readme: Path, figures: Path) -> str:
+def readme_with_table(readme: Path, figures: Path) -> str:
+    """Return the text of the README with the table of the committed results."""
     begin, end = "<!-- begin table -->\n", "<!-- end table -->"
     text = Path(readme).read_text(encoding="utf-8")
     if begin not in text or end not in text:
         raise ValueError(f"{readme} lacks the lines {begin.strip()!r} and {end!r}")
     tables = Path(figures) / "tables"
-    files = [tables / f"results_{name}.csv" for name in (REAL, "simulated")]
     seeds = tables / f"seed_{REAL}.csv"
-    known = pd.read_csv(seeds) if seeds.is_file() else None
-    table = study_table(*map(pd.read_csv, files), seeds=known)
+    table = study_table(
+        pd.read_csv(tables / f"results_{REAL}.csv"),
+        pd.read_csv(tables / "results_simulated.csv"),
+        pd.read_csv(seeds) if seeds.is_file() else pd.DataFrame(),
+    )
     return f"{text.split(begin)[0]}{begin}\n{table}\n\n{end}{text.split(end)[1]}"
 
 

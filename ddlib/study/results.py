@@ -9,7 +9,7 @@ from ddlib.data.manifest import Manifest
 from ddlib.metrics.false_accusations import utkface_labels
 from ddlib.metrics.roc_auc import auc
 from ddlib.metrics.score_table import score_table
-from ddlib.protocol import CONDITIONS, PROTOCOLS
+from ddlib.protocol import CONDITIONS, PROTOCOLS, Protocol
 from ddlib.traces.shortcuts import metadata_baseline, metadata_reaches_model
 
 SIMULATED = "simulated"  # the tier that needs no data
@@ -23,24 +23,31 @@ _KEY = ["protocol", "condition", "test_set"]
 
 
 def evaluate_run(
-    run, tier: str, test_sets: dict[str, Manifest], validation: Manifest
+    facts: dict, scores: pd.Series, test_sets: dict[str, Manifest], validation: Manifest
 ) -> pd.DataFrame:
-    """Measure a run on every test set at threshold 0.5; columns are `COLUMNS`.
+    """Measure a trained model on every test set at threshold 0.5; columns are `COLUMNS`.
 
     ``metadata_auc`` is what a classifier reaches that sees only size, format and JPEG quality
     (`metadata_baseline`); ``metadata_auc_reaches_model`` says whether it reaches the model.
     ``valid_auc`` is the AUC on the condition's own validation images: where its interval does not
     lie above `ddlib.study.reference.LEARNED_FROM`, the network did not learn.
+
+    Parameters
+    ----------
+    facts : dict
+        The training's provenance, of which tier, protocol, key and seconds are rows' columns.
+    scores : Series
+        P(fake) by path, of the images of all sets.
     """
-    protocol, key = run.protocol, run.facts["key"][:8]
-    value, low, high = auc(validation.labels, run.scores_of(validation)["score"])
-    shared = {"tier": tier, "protocol": protocol.name, "condition": protocol.condition}
+    protocol, key = Protocol.from_dict(facts["protocol"]), facts["key"][:8]
+    value, low, high = auc(validation.labels, scores.loc[validation.table["path"]])
+    shared = {"tier": facts["tier"], "protocol": protocol.name, "condition": protocol.condition}
     shared |= {"valid_auc": value, "valid_auc_low": low, "valid_auc_high": high}
     shared |= {name: getattr(protocol, name) for name in ("seed", "alpha", "image_size")}
-    shared |= {"seconds": run.facts["seconds_training"]}
+    shared |= {"seconds": facts["seconds_training"]}
     rows = []
     for name, chosen in test_sets.items():
-        measured = score_table(chosen.labels, run.scores_of(chosen)["score"].to_numpy())
+        measured = score_table(chosen.labels, scores.loc[chosen.table["path"]])
         row = {"test_set": name, "result_id": f"{protocol.run_name}-{name}-{key}"}
         if chosen.table["label"].nunique() == 2:
             baseline = metadata_baseline(chosen)
@@ -58,9 +65,7 @@ def save_results(folder: Path, rows: pd.DataFrame, facts: dict) -> None:
     with file_lock(folder / "results.csv"):
         table, known = rows, {}
         if (folder / "results.csv").is_file():
-            old = load_results(folder)
-            replaced = old.set_index(_KEY).index.isin(rows.set_index(_KEY).index)
-            table = pd.concat([old[~replaced], rows]) if not replaced.all() else rows
+            table = pd.concat([load_results(folder), rows]).drop_duplicates(_KEY, keep="last")
             known = read_json(folder / "results.json")
         known |= dict.fromkeys(rows["result_id"], facts)
         used = set(table["result_id"])

@@ -6,7 +6,6 @@ with a key of everything that decides it, and read back when the same is asked f
 
 import os
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,7 +24,7 @@ from ddlib.data.simulate.dataset import make_simulated
 from ddlib.data.sources import open_folder
 from ddlib.metrics.calibration import probability
 from ddlib.models.provenance import checkout, provenance
-from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, preset
+from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, check_choice, preset
 from ddlib.study.results import SIMULATED, evaluate_run, is_simulated, save_pictures, save_results
 
 # What the simulated tier changes in every protocol: small enough to train from nothing in seconds.
@@ -103,26 +102,14 @@ class Run:
         return table.reset_index()
 
     def rescore(self, chosen: Manifest, cache: Cache | None = None, **changes) -> np.ndarray:
-        """Return the scores of images prepared in another way; the network stays the same.
+        """Return P(fake) of images prepared in another way, (N,) float64; the network stays.
 
-        Parameters
-        ----------
-        chosen : Manifest
-        cache : Cache, optional
-        **changes
-            Preparation fields of the protocol to set otherwise: `PREPARATION`.
-
-        Returns
-        -------
-        (N,) float64
-            P(fake), in the order of the manifest.
+        `changes` are fields of the protocol that concern the preparation: `PREPARATION`.
         """
         from ddlib.models.inference import fastest
 
-        for name, value in changes.items():
-            if name not in PREPARATION:
-                allowed = ", ".join(PREPARATION)
-                raise ValueError(f"{name}={value!r} is no preparation; change {allowed}")
+        for name in changes:
+            check_choice("preparation", name, PREPARATION)
         protocol = replace(self.protocol, **changes)
         if protocol == self.protocol:
             return self.scores_of(chosen)["score"].to_numpy()
@@ -190,14 +177,13 @@ class Study:
     def results(self, condition: str, protocol: str = "clean", **changes) -> pd.DataFrame:
         """Train a condition if need be, measure it on every test set and keep the results.
 
-        Returns
-        -------
-        DataFrame
-            A row for each test set, columns as in ``runs/<tier>/results.csv``.
+        Returns a row for each test set, columns as in ``runs/<tier>/results.csv``; under `changes`
+        the results are not kept.
         """
         run = self.train(condition, protocol, **changes)
         validation = subsets.validation_manifest(self.manifest, run.protocol)
-        rows = evaluate_run(run, self.tier, self.test_sets, validation)
+        scores = run.scores.set_index("path")["score"]
+        rows = evaluate_run(run.facts, scores, self.test_sets, validation)
         if not changes:
             save_results(self.folder, rows, run.facts)
         return rows
@@ -205,55 +191,34 @@ class Study:
     def save(self, name: str, table: pd.DataFrame | None = None, figure=None, publish=False):
         """Write a table as ``tables/NAME.csv`` and a figure as ``figures/NAME.png``.
 
-        Parameters
-        ----------
-        name : str
-        table : DataFrame, optional
-        figure : matplotlib.figure.Figure, optional
-        publish : bool
-            Whether `ddlib.study.report.publish` copies the figure to where it is committed. For
-            charts only, never for pictures of people. ``published.json`` keeps the names.
-
-        Returns
-        -------
-        Figure or DataFrame
-            The figure, or without one the table, so that a cell may end with the call.
+        A figure saved with `publish` is copied by `ddlib report --publish` to where it is
+        committed: for charts only, never for pictures of people. Returns the figure, or without one
+        the table, so that a cell may end with the call.
         """
         if table is not None:
             write_csv(self.folder / "tables" / f"{name}.csv", table)
-        if figure is not None:
-            from ddlib.viz.style import save_chart
+        if figure is None:
+            return table
+        from ddlib.viz.style import save_chart
 
-            save_chart(figure, self.folder / "figures" / f"{name}.png")
-            with file_lock(self.folder / PUBLISHED):  # notebooks may run at the same time
-                names = published(self.folder)
-                names = names | {name} if publish else names - {name}
-                write_json(self.folder / PUBLISHED, sorted(names))
-        return table if figure is None else figure
+        save_chart(figure, self.folder / "figures" / f"{name}.png")
+        with file_lock(self.folder / PUBLISHED):  # notebooks may run at the same time
+            names = published(self.folder) - {name}
+            write_json(self.folder / PUBLISHED, sorted(names | {name} if publish else names))
+        return figure
 
     def _train(self, run: Run, training: Manifest, validation: Manifest, scored: Manifest) -> None:
         from ddlib.models.checkpoint import save_detector
         from ddlib.models.train import train_detector
 
         trained = train_detector(training, validation, run.protocol, self.cache, log=self.log)
-        start = time.perf_counter()
         logits = trained.logits(scored, self.cache)
         scores = scored.table[["path", "label", "source", "split"]]
         scores = scores.assign(logit=logits, score=probability(logits))
-        facts = {
-            "key": run.key,
-            "tier": self.tier,
-            "protocol": run.protocol.to_dict(),
-            "n_training": training.table["label"].value_counts().to_dict(),
-            "training_hash": training.digest(),
-            "data_hash": self.manifest.digest(),
-            "start_weights_hash": trained.start_digest,
-            "parameters": trained.detector.count_params(),
-            "best_epoch": trained.best_epoch,
-            "seconds_training": round(trained.seconds, 2),
-            "seconds_scoring": round(time.perf_counter() - start, 2),
-            "provenance": provenance(),
-        }
+        facts = training_facts(trained, training, self.manifest, run.key)
+        facts |= {"tier": self.tier, "protocol": run.protocol.to_dict()}
+        facts |= {"start_weights_hash": trained.start_digest}
+        facts |= {"parameters": trained.detector.count_params()}
         save_detector(trained.detector, run.folder / "detector.keras", run.protocol, facts)
         write_csv(run.folder / "history.csv", trained.history)
         write_csv(run.folder / "scores.csv", scores)
@@ -285,7 +250,7 @@ def open_study(
         The simulated tier, made when first needed, or a folder in any layout that
         `ddlib.data.sources` knows; `find_data` says where a name such as "sample" is looked for.
     runs : path, optional
-        Where results go; by default ``runs`` in the checkout, without one in the current folder.
+        Where results go; by default as in `run_folder`.
     alpha : float, optional
         Width multiplier of every network; by default 1.0, on the simulated tier 0.25.
     small : bool
@@ -294,8 +259,8 @@ def open_study(
         Gets progress lines.
     """
     data = find_data(data)
-    tier = tier_name(data, small)
-    folder = run_folder(data, runs, small).resolve()
+    folder = run_folder(data, runs, small)
+    tier, folder = folder.name, folder.resolve()
     fixed = {"epochs": 2} if small else {}
     if data == SIMULATED:
         if not (folder / "images").exists():
@@ -308,9 +273,8 @@ def open_study(
             manifest = replace(manifest.sample(SMALL_SAMPLE), excluded=manifest.excluded)
     if alpha is not None:
         fixed = fixed | {"alpha": float(alpha)}
-    study = Study(tier, manifest, folder, fixed, log)
     log(f"{tier}: {len(manifest)} images, {len(manifest.excluded)} excluded; results in {folder}")
-    return study
+    return Study(tier, manifest, folder, fixed, log)
 
 
 def published(folder: Path) -> set[str]:
@@ -323,12 +287,7 @@ def find_data(data: str | Path) -> str:
     """Return "simulated", or the folder that `data` names: its path, or its name in a data folder.
 
     So "sample" is what ``ddlib data fetch sample`` made, in the folder of ``DDLIB_DATA``, in
-    ``data`` of the current folder or in that of the checkout.
-
-    Raises
-    ------
-    ValueError
-        If there is no such folder.
+    ``data`` of the current folder or in that of the checkout. A ValueError if there is none.
     """
     data = str(data)
     if data == SIMULATED or Path(data).is_dir():
@@ -344,25 +303,18 @@ def run_folder(data: str | Path, runs: str | Path | None = None, small: bool = F
     """Return ``runs/<tier>``, the folder of what is made from some data.
 
     By default ``runs`` lies in the checkout, without one in the current folder.
-    """
-    return Path(runs or (checkout() or Path.cwd()) / "runs") / tier_name(data, small)
-
-
-def tier_name(data: str | Path, small: bool = False) -> str:
-    """Return the name of the folder under ``runs`` that holds what is made from some data.
 
     Examples
     --------
-    >>> tier_name("simulated", small=True), tier_name("My Faces (v2)")
+    >>> run_folder("simulated", small=True).name, run_folder("My Faces (v2)").name
     ('simulated-small', 'my-faces-v2')
     """
-    if str(data) == SIMULATED:
-        tier = SIMULATED
-    else:
+    tier = str(data)
+    if tier != SIMULATED:
         tier = re.sub(r"[^a-z0-9]+", "-", Path(data).resolve().name.lower()).strip("-") or "folder"
-        if tier.removesuffix("-small") == SIMULATED:  # a folder that happens to have this name
+        if is_simulated(tier):  # a folder that happens to have this name
             tier = f"{tier}-folder"
-    return f"{tier}-small" if small else tier
+    return Path(runs or (checkout() or Path.cwd()) / "runs") / (f"{tier}-small" if small else tier)
 
 
 def training_key(protocol: Protocol, *parts: Manifest) -> str:
@@ -372,3 +324,16 @@ def training_key(protocol: Protocol, *parts: Manifest) -> str:
         weights = file_digest(Path(weights))
     manifests = [part.digest() for part in parts]
     return digest(protocol.to_dict(), weights, manifests, [PREPARE, FEATURES, TRAIN])
+
+
+def training_facts(trained, training: Manifest, data: Manifest, key: str) -> dict:
+    """Return what the files of a training say about it: counts, hashes, time, provenance."""
+    return {
+        "key": key,
+        "n_training": training.table["label"].value_counts().to_dict(),
+        "training_hash": training.digest(),
+        "data_hash": data.digest(),
+        "best_epoch": trained.best_epoch,
+        "seconds_training": round(trained.seconds, 2),
+        "provenance": provenance(),
+    }

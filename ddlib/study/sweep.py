@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial, reduce
 from itertools import chain, combinations
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,9 @@ import numpy as np
 from ddlib._io import atomic_write
 from ddlib.data import subsets
 from ddlib.data.manifest import Manifest, MissingImagesError
-from ddlib.models.provenance import provenance
 from ddlib.protocol import CONDITIONS, ELA_QUALITY, Protocol, check_choice
 from ddlib.study.ela_sweep import QUALITIES
-from ddlib.study.study import Study, training_key
+from ddlib.study.study import Study, training_facts, training_key
 
 SIZES = (100, 200, 400, 800, 1600, 3150, 6300)  # training images of the learning curve
 SAME_STEPS = 1600  # the size whose number of optimiser steps all sizes take, in "steps"
@@ -99,9 +99,9 @@ def _curve(study, same_steps: bool = False) -> Iterator[Job]:
     for seed in range(5):
         for name in ("clean", "paper"):
             fixed = study.protocol("gan", name, alpha=ALPHA, seed=seed)
-            steps = fixed.epochs * _steps_an_epoch(fixed, SAME_STEPS)
+            steps = fixed.epochs * ceil(SAME_STEPS / fixed.batch_size)
             for n in SIZES:
-                epochs = max(1, round(steps / _steps_an_epoch(fixed, n)))
+                epochs = max(1, round(steps / ceil(n / fixed.batch_size)))
                 changes = {"epochs": epochs, "patience": epochs} if same_steps else {}
                 yield Job(replace(fixed, **changes), n, subset=seed)
 
@@ -128,8 +128,8 @@ def _subsets(study) -> Iterator[Job]:
 
 def _mixes(study) -> Iterator[Job]:
     for seed in range(3):
+        protocol = study.protocol("gan", alpha=ALPHA, seed=seed)
         for fakes in chain.from_iterable(combinations(GENERATORS, count) for count in (1, 2, 3)):
-            protocol = study.protocol("gan", alpha=ALPHA, seed=seed)
             yield Job(protocol, MIX_SIZE, subset=seed, fakes=fakes)
 
 
@@ -150,10 +150,6 @@ PLANS = {
     "ela": _ela,
     "joined": partial(_ela, qualities=(ELA_QUALITY,)),
 }
-
-
-def _steps_an_epoch(protocol: Protocol, n: int) -> int:
-    return -(-n // protocol.batch_size)
 
 
 def job_file(study: Study, plan: str, job: Job) -> Path:
@@ -185,18 +181,9 @@ def run_job(study: Study, plan: str, job: Job) -> Path:
     if job.protocol.name == "paper":
         recompute_batch_norm(trained, training, study.cache, pool)
         arrays["logits_recomputed"] = trained.logits(scored, study.cache)
-    facts = {
-        "key": key,
-        "plan": plan,
-        "job": asdict(job) | {"protocol": job.protocol.to_dict()},
-        "n_training": training.table["label"].value_counts().to_dict(),
-        "training_hash": training.digest(),
-        "data_hash": study.manifest.digest(),
-        "best_epoch": trained.best_epoch,
-        "history": trained.history.round(5).to_dict("list"),
-        "seconds_training": round(trained.seconds, 2),
-        "provenance": provenance(),
-    }
+    facts = training_facts(trained, training, study.manifest, key)
+    facts |= {"plan": plan, "job": asdict(job) | {"protocol": job.protocol.to_dict()}}
+    facts["history"] = trained.history.round(5).to_dict("list")
     write_logits(path, facts, arrays)
     return path
 

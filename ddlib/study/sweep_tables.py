@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib._io import write_csv
 from ddlib.data import subsets
 from ddlib.data.manifest import Manifest
 from ddlib.metrics import repeats
@@ -40,8 +39,10 @@ class Sweeps:
     """Finished trainings: for each its facts, its logits, and what they measure."""
 
     def __init__(self, manifest: Manifest, jobs: dict[str, tuple[dict, dict]]):
+        order = list(PLANS)
+        keys = sorted(jobs, key=lambda key: (order.index(jobs[key][0]["plan"]), key))
         self.manifest = manifest  # of the valid and test pictures, in the order of the logits
-        self.jobs = jobs  # "plan/name of the job" -> its facts, its logits by kind
+        self.jobs = {key: jobs[key] for key in keys}  # "plan/job" -> its facts, its logits by kind
         self.sets = subsets.test_sets(manifest)
         self.labels = {name: part.labels for name, part in self.sets.items()}
         self.rows = {name: manifest.positions(part) for name, part in self.sets.items()}
@@ -53,20 +54,18 @@ class Sweeps:
         counted in its best epoch, both classes weighing the same.
         """
         for key, (facts, arrays) in self.jobs.items():
-            if len(arrays["logits"]) != len(self.manifest):
-                raise ValueError(
-                    f"sweeps/{key}.npz has {len(arrays['logits'])} logits, but there are "
-                    f"{len(self.manifest)} published pictures; remove it and train it anew"
-                )
-            pool, places = self.validation(facts["job"])
-            right = (arrays["logits"][places] >= 0) == (pool.labels == FAKE)
-            share = np.mean([right[pool.labels == label].mean() for label in (REAL, FAKE)])
+            logits, share = arrays["logits"], np.nan
+            if len(logits) == len(self.manifest):
+                pool, places = self.validation(facts["job"])
+                right = (logits[places] >= 0) == (pool.labels == FAKE)
+                share = np.mean([right[pool.labels == label].mean() for label in (REAL, FAKE)])
             counted = facts["history"]["val_accuracy"][facts["best_epoch"] - 1]
             if not abs(share - counted) <= 1e-4:  # histories are rounded; NaN: a class is missing
                 raise ValueError(
-                    f"sweeps/{key}.npz: its logits call {share:.4f} of the validation images "
-                    f"right, in its training it was {counted:.4f}: they belong to other images, or "
-                    "to the same in another order; remove it and train it anew"
+                    f"sweeps/{key}.npz: its {len(logits)} logits belong to other images than the "
+                    f"{len(self.manifest)} published ones, or to the same in another order (they "
+                    f"call {share:.4f} of the validation images right, its training counted "
+                    f"{counted:.4f}); remove it and train it anew"
                 )
 
     def validation(self, job: dict) -> tuple[Manifest, np.ndarray]:
@@ -85,12 +84,13 @@ class Sweeps:
         return probability(self.jobs[key][1]["logits"][places].astype(np.float64))
 
     def measured(self) -> pd.DataFrame:
-        """Return a row for each training and test set: what was trained, and its shares and AUC."""
+        """Return a row for each training and test set: what was trained, its shares and AUC."""
         rows = []
         for key, (facts, arrays) in self.jobs.items():
             job, protocol = facts["job"], Protocol.from_dict(facts["job"]["protocol"])
             pool, places = self.validation(job)
             shared = {
+                "key": key,
                 "plan": facts["plan"],
                 "protocol": protocol.name,
                 "condition": protocol.condition,
@@ -127,10 +127,9 @@ class Sweeps:
 
 def finished_sweeps(folder: Path, manifest: Manifest) -> Sweeps:
     """Read the finished trainings of a run's folder; `manifest` is of the pictures they scored."""
-    paths = sorted(Path(folder, "sweeps").glob("*/*.npz"))
-    return _in_order_of_plans(
-        manifest, {f"{path.parent.name}/{path.stem}": read_logits(path) for path in paths}
-    )
+    paths = Path(folder, "sweeps").glob("*/*.npz")
+    jobs = {f"{path.parent.name}/{path.stem}": read_logits(path) for path in paths}
+    return Sweeps(manifest, jobs)
 
 
 def collect(sweeps: Sweeps, tables: Path, name: str) -> Path:
@@ -146,13 +145,7 @@ def collect(sweeps: Sweeps, tables: Path, name: str) -> Path:
 
 def load_sweeps(tables: Path, name: str, manifest: Manifest) -> Sweeps:
     """Read what `collect` wrote; `manifest` is that of ``pictures_<name>.csv``."""
-    return _in_order_of_plans(manifest, _read_collected(tables, name))
-
-
-def _in_order_of_plans(manifest: Manifest, jobs: dict[str, tuple[dict, dict]]) -> Sweeps:
-    order = list(PLANS)
-    keys = sorted(jobs, key=lambda key: order.index(jobs[key][0]["plan"]))
-    return Sweeps(manifest, {key: jobs[key] for key in keys})
+    return Sweeps(manifest, _read_collected(tables, name))
 
 
 def restore_sweeps(tables: Path, name: str, folder: Path) -> list[Path]:
@@ -179,59 +172,22 @@ def _read_collected(tables: Path, name: str) -> dict[str, tuple[dict, dict]]:
     return jobs
 
 
-def publish_sweeps(folder: Path, figures: Path, name: str) -> list[Path]:
-    """Write a run's sweeps to where they are committed: logits, tables, charts; return the files.
-
-    ``results_<name>.csv`` and ``pictures_<name>.csv`` must lie there already.
-    """
-    from ddlib.study.verify import published_pictures
-    from ddlib.viz.style import save_chart
-    from ddlib.viz.sweeps import batch_norm_statistics, learning_curve, new_runs
-
-    tables = Path(figures) / "tables"
-    sweeps = finished_sweeps(folder, published_pictures(tables, name))
-    sweeps.check()  # before anything is written
-    written = [collect(sweeps, tables, name)]
-    made = sweep_tables(sweeps, pd.read_csv(tables / f"results_{name}.csv"))
-    for kind, table in made.items():
-        if len(table):
-            written.append(write_csv(tables / f"{kind}_{name}.csv", table))
-    curve, seed, charts = made["curve"], made["seed"], {}
-    if len(curve):
-        title = "Baseline, width 0.75: error on GAN faces"
-        charts["curve"] = learning_curve(curve, made["curve_fits"], title)
-        if curve["accuracy_recomputed"].notna().any():
-            title = "GAN faces, the study's protocol: statistics of batch normalisation"
-            charts["batch_norm"] = batch_norm_statistics(curve, title)
-    if "study" in seed:
-        own = seed[seed["plan"] == "seeds"]
-        charts["seed"] = new_runs(own, "One new run of ours, and the study's")
-    for kind, figure in charts.items():
-        written.append(save_chart(figure, Path(figures) / f"10_{name}_{kind}.png"))
-    return written
-
-
 def sweep_tables(sweeps: Sweeps, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return all tables by name; `results`, ``results_<name>.csv``, holds seed 0."""
+    """Return all tables by name; `results`, ``results_<name>.csv``, holds seed 0 of "seeds"."""
     measured = sweeps.measured()
-    seeds = with_seed_zero(measured, results)
+    first = results.assign(plan="seeds", n=0, n_images=results["n_real"] + results["n_fake"])
+    own = measured[measured["plan"].isin(["seeds", "small-seeds"])]
+    seeds = pd.concat([first.reindex(columns=own.columns), own], ignore_index=True)
     return {
-        "sweep": measured,
+        "sweep": measured.drop(columns="key"),
         "curve": curve_table(sweeps, measured),
-        "curve_fits": fit_table(sweeps),
+        "curve_fits": fit_table(sweeps, measured),
         "seed": seed_table(seeds),
         "seed_differences": difference_table(seeds),
         "seed_variance": variance_table(measured),
         "mixes": mix_table(measured),
         "ela": ela_table(sweeps),
     }
-
-
-def with_seed_zero(measured: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of "seeds" and "small-seeds"; seed 0 of "seeds" is that of the results."""
-    first = results.assign(plan="seeds", n=0, n_images=results["n_real"] + results["n_fake"])
-    own = measured[measured["plan"].isin(["seeds", "small-seeds"])]
-    return pd.concat([first.reindex(columns=own.columns), own], ignore_index=True)
 
 
 def seed_table(seeds: pd.DataFrame) -> pd.DataFrame:
@@ -286,10 +242,8 @@ def difference_table(seeds: pd.DataFrame) -> pd.DataFrame:
 def curve_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy on the GAN set against the number of training images, with intervals."""
     rows = []
-    for (plan, protocol), keys in _curves(sweeps).items():
-        drawn = _resampled_errors(sweeps, keys)
-        own = measured[(measured["plan"] == plan) & (measured["protocol"] == protocol)]
-        own = own[own["test_set"] == "gan"]
+    for (plan, protocol), own in _curves(measured):
+        drawn = _resampled_errors(sweeps, own)
         for place, (n, part) in enumerate(own.groupby("n")):
             low, high = np.quantile(1 - drawn[:, place], [0.025, 0.975])
             row = {"plan": plan, "protocol": protocol, "n": n, "seeds": len(part)}
@@ -300,7 +254,7 @@ def curve_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def fit_table(sweeps: Sweeps) -> pd.DataFrame:
+def fit_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
     """Return power laws fitted to the learning curves, what they say of sizes they did not see.
 
     The verdict compares the study's number with the intervals at its 100,000 images: "inside" or
@@ -309,11 +263,10 @@ def fit_table(sweeps: Sweeps) -> pd.DataFrame:
     """
     study = reference_table().query("test_set == 'gan' and condition == 'gan'")["study"].iloc[0]
     rows = []
-    for (plan, protocol), keys in _curves(sweeps).items():
-        sizes = np.array(sorted(keys))
-        wrong = {n: [1 - sweeps.right(key, "gan").mean() for key in keys[n]] for n in sizes}
-        errors = np.array([np.mean(wrong[n]) for n in sizes])
-        drawn, own = _resampled_errors(sweeps, keys), []
+    for (plan, protocol), part in _curves(measured):
+        means = 1 - part.groupby("n")["accuracy"].mean()
+        sizes, errors = means.index.to_numpy(), means.to_numpy()
+        drawn, own = _resampled_errors(sweeps, part), []
         for most in dict.fromkeys((min(SMALL, sizes.max()), sizes.max())):
             seen = sizes <= most
             if seen.sum() < 4:
@@ -323,34 +276,30 @@ def fit_table(sweeps: Sweeps) -> pd.DataFrame:
                 many = repeats.fit_power_law(sizes[seen], drawn[:, seen], floor).T
                 row = {"plan": plan, "protocol": protocol, "fitted_up_to": most, "floor": floor}
                 row |= dict(zip("abc", fitted, strict=True))
-                for n in (sizes.max(), STUDY_SIZE):
+                for label, n in {"largest": sizes.max(), "study_size": STUDY_SIZE}.items():
                     ends = np.quantile(1 - repeats.power_law(n, *many), [0.025, 0.975])
-                    label = "largest" if n == sizes.max() else "study_size"
                     row[f"accuracy_{label}"] = float(1 - repeats.power_law(n, *fitted))
                     row[f"accuracy_{label}_low"], row[f"accuracy_{label}_high"] = ends
-                row["measured_largest"] = 1 - errors[-1]
-                own.append(row)
-        ends = [(row["accuracy_study_size_low"], row["accuracy_study_size_high"]) for row in own]
-        inside = {low <= study <= high for low, high in ends}
-        verdict = "cannot be told" if len(inside) > 1 else "inside" if True in inside else "outside"
-        rows += [row | {"study": study, "verdict": verdict} for row in own]
+                inside = row["accuracy_study_size_low"] <= study <= row["accuracy_study_size_high"]
+                row |= {"measured_largest": 1 - errors[-1], "study": study}
+                own.append(row | {"verdict": "inside" if inside else "outside"})
+        if len({row["verdict"] for row in own}) > 1:
+            own = [row | {"verdict": "cannot be told"} for row in own]
+        rows += own
     return pd.DataFrame(rows)
 
 
-def _curves(sweeps: Sweeps) -> dict[tuple[str, str], dict[int, list[str]]]:
-    """Return the trainings of each learning curve: (plan, protocol) -> n -> keys, by seed."""
-    found: dict = {}
-    for key, (facts, _) in sweeps.jobs.items():
-        if facts["plan"] in ("curve", "steps"):
-            curve = facts["plan"], facts["job"]["protocol"]["name"]
-            found.setdefault(curve, {}).setdefault(facts["job"]["n"], []).append(key)
-    return {curve: dict(sorted(keys.items())) for curve, keys in found.items()}
+def _curves(measured: pd.DataFrame):
+    """Return the rows of each learning curve on the GAN set, by plan and protocol."""
+    own = measured[measured["plan"].isin(["curve", "steps"]) & (measured["test_set"] == "gan")]
+    return own.groupby(["plan", "protocol"], sort=False)
 
 
-def _resampled_errors(sweeps: Sweeps, keys: dict[int, list[str]]) -> np.ndarray:
+def _resampled_errors(sweeps: Sweeps, curve: pd.DataFrame) -> np.ndarray:
     """Return the mean error at each size, (RESAMPLES, sizes), seeds and images drawn anew."""
-    rng = np.random.default_rng(0)
-    wrong = [np.stack([~sweeps.right(key, "gan") for key in keys[n]]) for n in keys]
+    rng, wrong = np.random.default_rng(0), []
+    for _, part in curve.groupby("n"):
+        wrong.append(np.stack([~sweeps.right(key, "gan") for key in part["key"]]))
     images = rng.integers(0, wrong[0].shape[1], (RESAMPLES, wrong[0].shape[1]))
     drawn = np.empty((RESAMPLES, len(wrong)))
     for size, own in enumerate(wrong):

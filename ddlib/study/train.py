@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
 
 from ddlib.data.loader import prepare_all
@@ -18,7 +17,8 @@ def train(manifest: Manifest, protocol: Protocol | None = None, log: Callable[[s
     Parameters
     ----------
     manifest : Manifest
-        With both classes in the splits train and valid, whatever the names of their sources.
+        With both classes in the splits train and valid, whatever the names of their sources;
+        a ManifestError names the one that is missing.
     protocol : Protocol, optional
         The recipe; by default ``preset("clean")``. Its condition does not matter here.
     log : callable
@@ -29,11 +29,6 @@ def train(manifest: Manifest, protocol: Protocol | None = None, log: Callable[[s
     ddlib.models.train.Trained
         With ``detector`` (a Keras model), ``history`` and ``protocol``.
 
-    Raises
-    ------
-    ManifestError
-        If a split lacks a class; the message names it.
-
     Examples
     --------
     >>> run = train(open_folder("my-faces"), preset("clean", alpha=0.25))  # doctest: +SKIP
@@ -41,7 +36,6 @@ def train(manifest: Manifest, protocol: Protocol | None = None, log: Callable[[s
     """
     from ddlib.models.train import train_detector
 
-    protocol = protocol or preset("clean")
     parts = []
     for split in ("train", "valid"):
         part = manifest.select(split=split)
@@ -52,7 +46,7 @@ def train(manifest: Manifest, protocol: Protocol | None = None, log: Callable[[s
                 f"images ({len(part)} in all); training needs both classes in train and valid"
             )
         parts.append(part)
-    return train_detector(*parts, protocol, log=log)
+    return train_detector(*parts, protocol or preset("clean"), log=log)
 
 
 def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split: str = "test"):
@@ -62,7 +56,7 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
     ----------
     model : Trained, Run, Detector or keras.Model
         A Keras model must end in one unit (linear or sigmoid) or in two (linear or softmax), of
-        which the last stands for fake.
+        which the last stands for fake; another is a ValueError.
     manifest : Manifest
     protocol : Protocol, optional
         How images are prepared; needed for a bare Keras model.
@@ -74,13 +68,9 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
         A row "all" and one for each source: test_set, n_real, n_fake, then accuracy, recall_real,
         recall_fake and auc with ``_low`` and ``_high`` (95 %), and more
         (`ddlib.metrics.score_table`). `ddlib.metrics.summary` gives the short form.
-
-    Raises
-    ------
-    ValueError
-        If a bare model comes without a protocol, its output is neither one unit nor two, or the
-        split is empty.
     """
+    from ddlib.models.inference import keras_logits
+
     protocol = protocol or getattr(model, "protocol", None)
     if protocol is None:
         raise ValueError(
@@ -90,21 +80,10 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
     part = manifest.select(split=split)
     if not len(part):
         raise ValueError(f"{manifest.root} has no images in the split {split!r}")
-    scores = _scores(model, part, protocol)
+    keras_model = model.keras_model() if hasattr(model, "keras_model") else model
+    scores = probability(keras_logits(keras_model, prepare_all(part, protocol)))
     rows = [{"test_set": "all"} | score_table(part.labels, scores)]
     for source in dict.fromkeys(part.table["source"]):
         own = (part.table["source"] == source).to_numpy()
         rows.append({"test_set": source} | score_table(part.labels[own], scores[own]))
     return pd.DataFrame(rows)
-
-
-def _scores(model, part: Manifest, protocol: Protocol) -> np.ndarray:
-    batches = prepare_all(part, protocol)
-    if hasattr(model, "scorer"):  # a Detector: calibrated scores
-        scorer = model.scorer()
-        return model.scores(np.concatenate([scorer.logits(batch) for batch in batches]))
-    from ddlib.models.inference import compiled, logit_model
-
-    keras_model = model.keras_model() if hasattr(model, "keras_model") else model
-    to_logit = compiled(logit_model(keras_model))
-    return probability(np.concatenate([to_logit(batch)[:, 0] for batch in batches]))
