@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from ddlib.data.loader import prepare_all
@@ -17,8 +18,7 @@ def train(manifest: Manifest, protocol: Protocol | None = None, log: Callable[[s
     Parameters
     ----------
     manifest : Manifest
-        With both classes in the splits train and valid, whatever the names of their sources;
-        a ManifestError names the one that is missing.
+        With both classes in the splits train and valid, whatever the names of their sources.
     protocol : Protocol, optional
         The recipe; by default ``preset("clean")``. Its condition does not matter here.
     log : callable
@@ -28,6 +28,11 @@ def train(manifest: Manifest, protocol: Protocol | None = None, log: Callable[[s
     -------
     ddlib.models.train.Trained
         With ``detector`` (a Keras model), ``history`` and ``protocol``.
+
+    Raises
+    ------
+    ManifestError
+        If a split lacks a class; the message names it.
 
     Examples
     --------
@@ -56,7 +61,7 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
     ----------
     model : Trained, Run, Detector or keras.Model
         A Keras model must end in one unit (linear or sigmoid) or in two (linear or softmax), of
-        which the last stands for fake; another is a ValueError.
+        which the last stands for fake.
     manifest : Manifest
     protocol : Protocol, optional
         How images are prepared; needed for a bare Keras model.
@@ -68,9 +73,13 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
         A row "all" and one for each source: test_set, n_real, n_fake, then accuracy, recall_real,
         recall_fake and auc with ``_low`` and ``_high`` (95 %), and more
         (`ddlib.metrics.score_table`). `ddlib.metrics.summary` gives the short form.
-    """
-    from ddlib.models.inference import keras_logits
 
+    Raises
+    ------
+    ValueError
+        If a bare model comes without a protocol, its output is neither one unit nor two, or the
+        split is empty.
+    """
     protocol = protocol or getattr(model, "protocol", None)
     if protocol is None:
         raise ValueError(
@@ -80,10 +89,20 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
     part = manifest.select(split=split)
     if not len(part):
         raise ValueError(f"{manifest.root} has no images in the split {split!r}")
-    keras_model = model.keras_model() if hasattr(model, "keras_model") else model
-    scores = probability(keras_logits(keras_model, prepare_all(part, protocol)))
+    scores = _scores(model, part, protocol)
     rows = [{"test_set": "all"} | score_table(part.labels, scores)]
     for source in dict.fromkeys(part.table["source"]):
         own = (part.table["source"] == source).to_numpy()
         rows.append({"test_set": source} | score_table(part.labels[own], scores[own]))
     return pd.DataFrame(rows)
+
+
+def _scores(model, part: Manifest, protocol: Protocol) -> np.ndarray:
+    batches = prepare_all(part, protocol)
+    if hasattr(model, "scorer"):  # a Detector: its own file, calibrated, as `predict` answers
+        scorer = model.scorer()
+        return model.scores(np.concatenate([scorer.logits(batch) for batch in batches]))
+    from ddlib.models.inference import keras_logits
+
+    keras_model = model.keras_model() if hasattr(model, "keras_model") else model
+    return probability(keras_logits(keras_model, batches))
