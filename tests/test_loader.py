@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,7 +104,8 @@ def test_order_is_a_permutation_that_depends_on_seed_and_epoch():
 def test_batches_follow_the_order_and_mirror(tiny, tmp_path):
     part = tiny.select(source=["ffhq", "sd21"], split="train")
     rows = load_images(part, PLAIN, Cache(tmp_path))
-    data = training_batches(rows, None, part.labels, PLAIN)
+    mirrored = SimpleNamespace(take=lambda places: rows.take(places)[:, :, ::-1])
+    data = training_batches(rows, mirrored, part.labels, PLAIN)
     assert len(data) == 5
     for epoch in range(2):  # a second pass is the next epoch
         order, mirrored = epoch_order(20, epoch, PLAIN.seed, True)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -40,7 +41,8 @@ def test_training_on_features_repeats_plain_fit(sets, cache):
 
     plain = build_from_protocol(TINY)
     rows = [load_images(part, TINY, cache) for part in sets]
-    data = training_batches(rows[0], None, sets[0].labels, TINY)
+    mirrored = SimpleNamespace(take=lambda places: rows[0].take(places)[:, :, ::-1])
+    data = training_batches(rows[0], mirrored, sets[0].labels, TINY)
     check = validation_batches(rows[1], sets[1].labels, TINY)
     history = fit(plain, data, check, TINY, lines.append)
 

@@ -18,17 +18,13 @@ def gather_blocks(manifest: Manifest, load_block, step: float | None = None) -> 
     """
     if not len(manifest):
         raise ValueError(f"{manifest.root}: no image was chosen, so there is nothing to load")
-    array_of = np.full(len(manifest), -1)
-    row_of = np.full(len(manifest), -1)
-    arrays = []
-    groups = manifest.table.groupby(["source", "split"], sort=True).indices
-    for number, positions in enumerate(groups.values()):
-        arrays.append(load_block(Manifest(manifest.root, manifest.table.iloc[positions])))
-        array_of[positions], row_of[positions] = number, np.arange(len(positions))
-    if (array_of < 0).any():
-        path = manifest.table["path"][int(np.argmin(array_of))]
+    lacking = manifest.table[["source", "split"]].isna().any(axis=1)
+    if lacking.any():
+        path = manifest.table["path"][int(lacking.argmax())]
         raise ValueError(f"{path} has no source or no split; every row of a manifest needs both")
-    return Rows(arrays, array_of, row_of, step)
+    groups = manifest.table.groupby(["source", "split"])
+    arrays = [load_block(Manifest(manifest.root, block)) for _, block in groups]
+    return Rows(arrays, groups.ngroup().to_numpy(), groups.cumcount().to_numpy(), step)
 
 
 def block_key(block: Manifest, protocol: Protocol) -> dict:
@@ -76,12 +72,11 @@ def epoch_order(n: int, epoch: int, seed: int, flip: bool) -> tuple[np.ndarray, 
 def training_batches(plain: Rows, mirrored: Rows | None, labels: np.ndarray, protocol: Protocol):
     """Return a `tf.data.Dataset` of (rows, labels, weights), shuffled anew in each pass.
 
-    `plain` holds images or features and `mirrored` those of the mirrored images; with None the rows
-    of `plain` are flipped, which is right for images only. The order depends on the protocol's seed
-    and on the epoch alone.
+    `plain` holds images or features, and `mirrored` those of the mirrored images, which half of the
+    rows are taken from; with None all are plain.
     """
     weights, size = class_weights(labels), protocol.batch_size
-    return row_batches(plain, labels, weights, size, protocol.seed, protocol.flip, mirrored)
+    return row_batches(plain, labels, weights, size, protocol.seed, mirrored)
 
 
 def validation_batches(plain: Rows, labels: np.ndarray, protocol: Protocol):
@@ -89,22 +84,19 @@ def validation_batches(plain: Rows, labels: np.ndarray, protocol: Protocol):
     return row_batches(plain, labels, class_weights(labels), 2 * protocol.batch_size)
 
 
-def row_batches(
-    plain: Rows, labels, weights, batch_size: int, seed=None, flip=False, mirrored=None
-):
-    """Return a `tf.data.Dataset` of (rows, labels, weights), with a seed in the `epoch_order`."""
+def row_batches(plain: Rows, labels, weights, batch_size: int, seed=None, mirrored=None):
+    """Return batches of (rows, labels, weights), in the `epoch_order` if there is a seed."""
     n, epochs = len(labels), itertools.count()
 
     def batches():
         order, flips = np.arange(n), np.zeros(n, bool)
         if seed is not None:
-            order, flips = epoch_order(n, next(epochs), seed, flip)
+            order, flips = epoch_order(n, next(epochs), seed, flip=mirrored is not None)
         for start in range(0, n, batch_size):
             rows, turned = order[start : start + batch_size], flips[start : start + batch_size]
             batch = plain.take(rows)
             if turned.any():
-                other = batch[turned, :, ::-1] if mirrored is None else mirrored.take(rows[turned])
-                batch[turned] = other
+                batch[turned] = mirrored.take(rows[turned])
             yield batch, labels[rows], weights[rows]
 
     return dataset(batches, plain.shape[1:], plain.dtype, -(-n // batch_size))

@@ -1,8 +1,7 @@
 """What each file of a folder is: size, format, hash, and whether it can be read to its end.
 
-Every file is read once, hashed and fully decoded, so that a damaged image is found here and not in
-the middle of training. With a cache folder the answer is kept, and a file is read again only when
-its size or time of change differs.
+Every file is hashed and fully decoded, so that a damaged image is found here and not in the middle
+of training. With a cache folder a file is read again only when its size or time of change differs.
 """
 
 import hashlib
@@ -26,7 +25,7 @@ _COLUMNS = [*_KEY, *FACTS, "problem"]
 
 
 def read_facts(root, paths, cache=None, progress=False) -> pd.DataFrame:
-    """Read, hash and decode files, or recall what an earlier call found.
+    """Read, hash and decode files, or recall from the folder `cache` what an earlier call found.
 
     Parameters
     ----------
@@ -34,7 +33,6 @@ def read_facts(root, paths, cache=None, progress=False) -> pd.DataFrame:
     paths : sequence of str
         Relative to `root`, with forward slashes, each once.
     cache : path-like, optional
-        Folder for what is remembered between calls.
     progress : bool
         Show a progress bar while files are read.
 
@@ -50,15 +48,14 @@ def read_facts(root, paths, cache=None, progress=False) -> pd.DataFrame:
     place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
     kept = None if cache is None else Path(cache) / f"v{INVENTORY}-{place}.json"
     keys = [_key(root, path) for path in paths]
-    known = {tuple(row[name] for name in _KEY): row for row in _load(kept)}
+    known = {} if kept is None else _load(kept)
     new = [key for key in keys if key not in known]
     in_order = ordered_process_map if len(new) >= MANY else ordered_parallel_map
     fresh = in_order(partial(_read_one, root), new)
     fresh = tqdm(fresh, "reading images", len(new), unit="file", disable=not progress)
     known |= dict(zip(new, fresh, strict=True))
     if new and kept is not None:
-        newest = {row["path"]: row for row in known.values()}
-        _save(list(newest.values()), kept)
+        _save(known, kept)
     table = pd.DataFrame([known[key] for key in keys], columns=_COLUMNS)
     return table[["path", *FACTS, "problem"]]
 
@@ -87,18 +84,19 @@ def _read_one(root: Path, key: tuple) -> dict:
     return row
 
 
-def _load(kept: Path | None) -> list[dict]:
-    """Return what earlier calls found; a damaged file counts as none."""
+def _load(kept: Path) -> dict[tuple, dict]:
+    """Return what earlier calls found, by key; a damaged file counts as none."""
     try:
-        return [] if kept is None else read_json(kept)
+        return {tuple(row[name] for name in _KEY): row for row in read_json(kept)}
     except (OSError, ValueError):
-        return []
+        return {}
 
 
-def _save(rows: list[dict], kept: Path) -> None:
+def _save(known: dict[tuple, dict], kept: Path) -> None:
+    newest = {row["path"]: row for row in known.values()}
     try:
         with atomic_write(kept) as unfinished:
-            unfinished.write_text(json.dumps(rows), encoding="utf-8")
+            unfinished.write_text(json.dumps(list(newest.values())), encoding="utf-8")
     except OSError as error:  # only time is lost
         warnings.warn(
             f"{kept.parent} cannot be written ({error.strerror}); images are read anew next time",
