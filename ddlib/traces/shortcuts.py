@@ -164,8 +164,6 @@ def shortcuts(table: pd.DataFrame) -> list[str]:
     left out; a tie counts half. A property is named if the balanced accuracy reaches
     `MIN_ACCURACY` and Pearson's chi-squared test of value against label has p below `MAX_P`.
     """
-    from scipy.stats import chi2_contingency
-
     counts = table["label"].value_counts()
     if len(counts) < 2:
         return ["only one class is here: good for testing, not for training"]
@@ -175,6 +173,8 @@ def shortcuts(table: pd.DataFrame) -> list[str]:
             f"{real} real and {fake} fake images: too few to look for shortcuts, "
             f"which takes {MIN_IMAGES} of each"
         ]
+    from scipy.stats import chi2_contingency  # takes half a second
+
     quality = table["jpeg_quality"].map(lambda q: "none" if pd.isna(q) else f"{q:.0f}")
     properties = {"format": table["format"], "size": _size(table), "JPEG quality": quality}
     lines = []
