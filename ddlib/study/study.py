@@ -232,8 +232,7 @@ class Study:
         return table if figure is None else figure
 
     def _train(self, run: Run, training: Manifest, validation: Manifest, scored: Manifest) -> None:
-        from ddlib.models.checkpoint import save_detector
-        from ddlib.models.train import train_detector
+        from ddlib.models.train import save_detector, train_detector
 
         trained = train_detector(training, validation, run.protocol, self.cache, log=self.log)
         start = time.perf_counter()
