@@ -1,9 +1,8 @@
-"""What one training run does, field by field: the study's own way and a clean twin.
+"""What one training run does, field by field: the study's own way and a clean one.
 
-A `Protocol` is the recipe of one model. Two families exist. ``paper`` repeats what the study (the
-course project of 2024 that the README names) did, its quirks included; each is a field here with a
-comment. ``clean`` is the same study without them: between two conditions only the training images
-or the use of Error Level Analysis differ.
+``paper`` repeats what the study (the course project of 2024 that the README names) did, its quirks
+included; each is a field here with a comment. ``clean`` is the same study without them: between two
+conditions only the training images or the use of Error Level Analysis differ.
 """
 
 from __future__ import annotations
