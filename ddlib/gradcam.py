@@ -110,6 +110,8 @@ class GradCAM:
         check_choice("layer", layer, (*names, MEAN, ALL))
         images = self._as_batch(images)
         evidence, logits = self._explain(images, (last,) if layer == last else names)
+        # Pixels too: a ReLU turns NaN into 0, and the map would look sound.
+        check_finite({"pixels": images, "logit": logits} | evidence)
         raw = {name: np.maximum(SIGNS[target] * part, 0) for name, part in evidence.items()}  # relu
         if layer in (MEAN, ALL):
             raw[MEAN] = mean_map([normalise(part)[0] for part in raw.values()], images.shape[1:3])
@@ -159,10 +161,7 @@ class GradCAM:
         chunks = []
         for start in range(0, len(images), self._batch_size):
             chunk = np.asarray(images[start : start + self._batch_size], np.float32)
-            arrays = [part.numpy() for part in self._traced[names](tf.constant(chunk))]
-            # Pixels too: a ReLU turns NaN into 0, and the map would look sound.
-            check_finite(start, ("pixels", "logit", *names), (chunk, arrays[-1], *arrays[:-1]))
-            chunks.append(arrays)
+            chunks.append([part.numpy() for part in self._traced[names](tf.constant(chunk))])
         *evidence, logits = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
         return dict(zip(names, evidence, strict=True)), logits
 

@@ -266,12 +266,12 @@ def spatial_layers(calls: dict[str, Call], names=None) -> dict[str, tuple]:
     return {name: size for name, size in sizes.items() if name in names}
 
 
-def check_finite(start: int, names, arrays) -> None:
-    """Raise if an array (N, ...) holds NaN or infinity, naming the image, counted from `start`."""
-    for name, values in zip(names, arrays, strict=True):
+def check_finite(arrays: dict[str, np.ndarray]) -> None:
+    """Raise if an array (N, ...) holds NaN or infinity, naming it and the first such image."""
+    for name, values in arrays.items():
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if bad.any():
             raise ValueError(
-                f"image {start + int(bad.argmax())}: {name} is not finite; "
+                f"image {int(bad.argmax())}: {name} is not finite; "
                 "look for NaN or overflow in its pixels and in the model's weights"
             )
