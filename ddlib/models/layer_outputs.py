@@ -121,9 +121,9 @@ class LayerOutputs:
         if not np.allclose(found, expected, rtol=0, atol=tolerance):
             raise ValueError(
                 f"model {model.name!r} predicts {expected} for two images of noise, but its layers "
-                f"called one by one as far as {self._before_logit.name!r} give {found}. Either its "
-                "weights hold NaN or overflow, or a method `call` of its own or a layer that "
-                "changes between calls hides the logit"
+                f"called one by one as far as {self._before_logit.name!r} give {found}: "
+                "look for NaN or overflow in its weights, or for a method `call` of its own or a "
+                "layer that changes between calls, which hides the logit"
             )
 
 
