@@ -110,6 +110,8 @@ class GradCAM:
         check_choice("layer", layer, (*names, MEAN, ALL))
         images = self._as_batch(images)
         evidence, logits = self._explain(images, (last,) if layer == last else names)
+        # Pixels too: a ReLU turns NaN into 0, and the map would look sound.
+        check_finite({"pixels": images, "logit": logits} | evidence)
         raw = {name: np.maximum(SIGNS[target] * part, 0) for name, part in evidence.items()}  # relu
         if layer in (MEAN, ALL):
             raw[MEAN] = mean_map([normalise(part)[0] for part in raw.values()], images.shape[1:3])
@@ -129,7 +131,7 @@ class GradCAM:
         images = tf.convert_to_tensor(images, tf.float32)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            activations, logits = self._model(images, names)
+            activations, logits = self._model.run(images, names)
             logits = self._sign * logits[:, 0]
             # Images do not influence each other, so the gradient of the sum is each one's own.
             total = tf.reduce_sum(logits)
@@ -154,15 +156,12 @@ class GradCAM:
             return [tf.cast(values, tf.float32) for values in [*evidence, logits]]
 
         if names not in self._traced:
-            shape = tf.TensorSpec((None, *self._model.input_shape), tf.float32)  # any number
+            shape = tf.TensorSpec(self._model.input_shape, tf.float32)  # any number of them
             self._traced[names] = tf.function(run, input_signature=[shape]).get_concrete_function()
         chunks = []
         for start in range(0, len(images), self._batch_size):
             chunk = np.asarray(images[start : start + self._batch_size], np.float32)
-            arrays = [part.numpy() for part in self._traced[names](tf.constant(chunk))]
-            # Pixels too: a ReLU turns NaN into 0, and the map would look sound.
-            check_finite(start, ("pixels", "logit", *names), (chunk, arrays[-1], *arrays[:-1]))
-            chunks.append(arrays)
+            chunks.append([part.numpy() for part in self._traced[names](tf.constant(chunk))])
         *evidence, logits = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
         return dict(zip(names, evidence, strict=True)), logits
 
@@ -176,18 +175,18 @@ class GradCAM:
                     "multiply them by 255"
                 )
             return images if len(images.shape) == 4 else images[None]
-        found, side = read_images(images), self._model.input_shape[0]
+        found, side = read_images(images), self._model.input_shape[1]
         if self._protocol is not None:
             batch = np.stack([prepare(image, self._protocol) for image in found])
         else:
             batch = np.stack([x if self._fits(x) else resize(x, side) for x in found])
         if not self._fits(batch):
             raise ValueError(
-                f"the model takes images (H, W, C) of {self._model.input_shape} and these are "
+                f"the model takes images (H, W, C) of {self._model.input_shape[1:]} and these are "
                 f"{batch.shape[1:]}: give it arrays of its own shape"
             )
         return batch
 
     def _fits(self, images) -> bool:
-        pairs = zip(self._model.input_shape, images.shape[-3:], strict=True)
+        pairs = zip(self._model.input_shape[1:], images.shape[-3:], strict=True)
         return len(images) > 0 and all(wanted in (None, given) for wanted, given in pairs)

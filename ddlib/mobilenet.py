@@ -20,10 +20,6 @@ WEIGHTS_ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}  # as file n
 WEIGHTS_SIZES = (128, 160, 192, 224)  # pixels; one file of weights for each
 
 
-class WeightsError(FileNotFoundError):
-    """Start weights were asked for and cannot be found or downloaded."""
-
-
 def build_detector(
     alpha: float = 1.0,
     image_size: int | None = 256,
@@ -89,7 +85,7 @@ def build_detector(
     elif weights is not None:
         file = find_weights(alpha, image_size) if weights == "imagenet" else Path(weights)
         if not file.is_file():
-            raise WeightsError(
+            raise FileNotFoundError(
                 f"weights={weights!r}: no such file; use 'imagenet', 'highpass', None or a path"
             )
         try:
@@ -146,7 +142,7 @@ def highpass_filters(filters: int) -> np.ndarray:
     return np.repeat(chosen.transpose(1, 2, 0)[:, :, None], 3, axis=2).astype("float32")
 
 
-def find_weights(alpha: float, image_size: int | None = 256) -> Path:
+def find_weights(alpha: float, image_size: int | None) -> Path:
     """Return the file of ImageNet weights: from Keras's cache, else downloaded into it.
 
     The cache is the folder ``models`` of ``KERAS_HOME``, by default ``~/.keras``.
@@ -158,14 +154,14 @@ def find_weights(alpha: float, image_size: int | None = 256) -> Path:
     name = f"mobilenet_{WEIGHTS_ALPHAS[alpha]}_{size}_tf_no_top.h5"
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     cache = home / "models"
-    if (cache / name).is_file():
+    if (cache / name).is_file():  # perhaps in a home that is read-only, which Keras does not take
         return cache / name
     try:
         cache.mkdir(parents=True, exist_ok=True)  # otherwise Keras falls back to a temporary folder
         url = WEIGHTS_URL + name
         return Path(keras.utils.get_file(name, url, cache_dir=home, cache_subdir="models"))
     except Exception as error:  # get_file raises a bare Exception when it cannot connect
-        raise WeightsError(
+        raise FileNotFoundError(
             f"{name} is not in {cache} and could not be downloaded ({error}). Connect once to the "
             "internet; or copy the file into the folder models of a Keras home and set KERAS_HOME "
             "to that home; or pass weights=None (random), or the path of a weights file"

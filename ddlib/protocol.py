@@ -1,9 +1,8 @@
-"""What one training run does, field by field: the study's own way and a clean twin.
+"""What one training run does, field by field: the study's own way and a clean one.
 
-A `Protocol` is the recipe of one model. Two families exist. ``paper`` repeats what the study (the
-course project of 2024 that the README names) did, its quirks included; each is a field here with a
-comment. ``clean`` is the same study without them: between two conditions only the training images
-or the use of Error Level Analysis differ.
+``paper`` repeats what the study (the course project of 2024 that the README names) did, its quirks
+included; each is a field here with a comment. ``clean`` is the same study without them: between two
+conditions only the training images or the use of Error Level Analysis differ.
 """
 
 from __future__ import annotations
@@ -46,13 +45,9 @@ _RANGES = {
     "batch_norm_momentum": (0.0, 0.999),
     "jpeg_quality": (1, 100),
     "ela_quality": (1, 100),
-    "trainable_layers": (1, 10**6),
-    "dense_units": (1, 10**6),
-    "batch_size": (1, 10**6),
-    "epochs": (1, 10**6),
-    "patience": (1, 10**6),
-    "threads": (1, 10**6),
 }
+_COUNTS = ("trainable_layers", "dense_units", "batch_size", "epochs", "patience", "threads")
+_RANGES |= dict.fromkeys(_COUNTS, (1, 10**6))
 
 
 @dataclass(frozen=True)
@@ -106,9 +101,7 @@ class Protocol:
             check_choice(name, getattr(self, name), allowed)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is None and name in ("jpeg_quality", "ela_quality"):
-                continue
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise ValueError(f"{name}={value!r} is out of range; allowed is {low} to {high}")
         if ("ela" in self.condition.split("+")) != (self.ela_quality is not None):
             raise ValueError(

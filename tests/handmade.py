@@ -57,7 +57,7 @@ def keep_model(folder, name, model, manifest, **changes):
     """Write a detector as a study's run does, with the scores of all pictures."""
     from ddlib._io import write_json
     from ddlib.data.loader import prepare_file
-    from ddlib.models.checkpoint import save_detector
+    from ddlib.models.train import save_detector
     from ddlib.protocol import preset
 
     protocol = preset("clean", name.removeprefix("clean-"), image_size=SIZE, **changes)

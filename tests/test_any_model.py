@@ -160,7 +160,7 @@ def test_what_a_scored_model_must_be_is_said(rng):
     broken = small((8, 8, 3))
     broken.set_weights([np.full(w.shape, np.nan) for w in broken.get_weights()])
     for opening in (GradCAM, logit_model, convert):
-        with pytest.raises(ValueError, match="'small' gives the logits .nan nan.* its weights"):
+        with pytest.raises(ValueError, match="'small' predicts .nan nan.* NaN or overflow"):
             opening(broken)
     rgb = rng.integers(0, 256, (2, 8, 8, 3), np.uint8)
     for shape in ((8, 8, 1), (3, 8, 8)):

@@ -24,10 +24,10 @@ def test_batches_depend_on_the_seed_alone_and_change_by_epoch(tiny, cache, small
 
 
 @pytest.mark.parametrize("window", [16, 96])
-def test_a_window_that_does_not_fit_is_refused(tiny, window, small_recipe):
-    part = tiny.select(split="valid")
+def test_a_window_that_does_not_fit_is_refused(tiny, window, small_recipe, cache, tmp_path):
+    part, recipe = tiny.select(split="valid"), Recipe(small_recipe.protocol, window=window)
     with pytest.raises(ValueError, match=f"window={window}; 32 to image_size=64 fit"):
-        finetune(part, part, Recipe(small_recipe.protocol, window=window), log=len)
+        finetune(part, part, recipe, cache, len, tmp_path)
 
 
 def test_an_interrupted_training_ends_as_one_that_nothing_interrupted(
@@ -35,7 +35,7 @@ def test_an_interrupted_training_ends_as_one_that_nothing_interrupted(
 ):
     parts = tiny.select(split="train"), tiny.select(split="valid")
     recipe = replace(small_recipe, protocol=replace(small_recipe.protocol, epochs=4, dropout=0.3))
-    whole = finetune(*parts, recipe, cache, log=len)
+    whole = finetune(*parts, recipe, cache, len, tmp_path / "whole")
     lines = []
 
     def stop_after(epochs):

@@ -212,7 +212,6 @@ def test_images_come_in_every_usual_form(cam, rng, tmp_path):
     files = [tmp_path / f"{number}.png" for number in range(3)]
     for file, image in zip(files, images, strict=True):
         Image.fromarray(image).save(file)
-    (tmp_path / "notes.txt").write_text("no image")
     expected = cam(images)
     for given in (
         tf.constant(images),

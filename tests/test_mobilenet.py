@@ -7,13 +7,7 @@ import pytest
 import toydetector
 
 from ddlib import mobilenet
-from ddlib.mobilenet import (
-    WEIGHTS_ALPHAS,
-    WeightsError,
-    build_detector,
-    find_weights,
-    highpass_filters,
-)
+from ddlib.mobilenet import WEIGHTS_ALPHAS, build_detector, highpass_filters
 
 
 @pytest.fixture
@@ -112,10 +106,10 @@ def test_weights_of_another_network_or_nowhere(short, tmp_path):
     (tmp_path / "w.h5").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="w.h5 holds no MobileNet"):
         build_detector(0.25, 64, tmp_path / "w.h5")
-    with pytest.raises(WeightsError, match="random.*no such file.*imagenet.*highpass"):
+    with pytest.raises(FileNotFoundError, match="random.*no such file.*imagenet.*highpass"):
         build_detector(0.25, 64, "random")
     with pytest.raises(ValueError, match="alpha=0.3.*0.25, 0.5, 0.75, 1.0"):
-        find_weights(0.3)
+        build_detector(0.3, 64, "imagenet")
 
 
 @pytest.mark.parametrize(("name", "value"), [("alpha", 0.01), ("image_size", 31)])
@@ -128,5 +122,5 @@ def test_an_argument_out_of_range_is_named_with_its_value(name, value):
 def test_offline_without_weights_the_error_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(mobilenet, "WEIGHTS_URL", "http://127.0.0.1:9/")  # nothing listens there
-    with pytest.raises(WeightsError, match="internet; or .* KERAS_HOME .* weights=None"):
-        find_weights(0.25)
+    with pytest.raises(FileNotFoundError, match="internet; or .* KERAS_HOME .* weights=None"):
+        build_detector(0.25, 64, "imagenet")

@@ -26,8 +26,8 @@ from ddlib.gradcam import GradCAM
 from ddlib.images import faces
 from ddlib.images.overlay import overlay
 from ddlib.images.read import resize
-from ddlib.models.checkpoint import save_detector
 from ddlib.models.inference import Interpreters
+from ddlib.models.train import save_detector
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from ddlib.deploy.release import release, round_weights, write_release
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.intervals import wilson
 from ddlib.metrics.score_table import score_table
-from ddlib.models.checkpoint import weights_digest
+from ddlib.models.features import weights_digest
 from ddlib.models.finetuning import finetune
 from ddlib.models.train import build_from_protocol
 

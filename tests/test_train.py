@@ -11,7 +11,7 @@ from ddlib.data.loader import load_images
 from ddlib.ela import ela_map
 from ddlib.models.features import bottleneck_features, split_backbone
 from ddlib.models.fused_norm import with_fused_norms
-from ddlib.models.joined import train_on_both
+from ddlib.models.joined import joined_detector
 from ddlib.models.train import EpochLog, build_from_protocol, fit, learning_rate, train_detector
 from ddlib.protocol import preset
 
@@ -74,15 +74,6 @@ def test_features_in_eight_bits_are_steps_of_a_relu6(sets, tmp_path):
     linear = keras.Model(prefix.input, prefix.layers[-2].output)
     with pytest.raises(ValueError, match="no ReLU6"):
         bottleneck_features(linear, sets[1], replace(TINY, feature_dtype="uint8"), Cache(tmp_path))
-    with pytest.raises(ValueError, match="uint8, float16, float32"):
-        replace(TINY, feature_dtype="int4")
-
-
-def test_mirrored_features_are_those_of_mirrored_images(sets, cache):
-    prefix, _ = split_backbone(build_from_protocol(TINY))
-    features = bottleneck_features(prefix, sets[1], TINY, cache, mirror=True)
-    images = load_images(sets[1], TINY, cache).take(slice(None))[:, :, ::-1].astype("float32")
-    assert np.allclose(features.take(slice(None)), prefix(images), atol=1e-5)
 
 
 def test_a_loss_that_is_no_number_is_named():
@@ -108,7 +99,7 @@ def test_one_head_learns_from_pictures_and_their_maps(sets, cache):
         preset("clean", "gan+ela"),
         **{f: getattr(TINY, f) for f in ("image_size", "alpha", "weights", "batch_size", "epochs")},
     )
-    trained = train_on_both(*sets, protocol, cache, log=len)
+    trained = train_detector(*sets, protocol, cache, log=len, build=joined_detector)
     held_out = sets[1]
     pictures = load_images(held_out, protocol.without_ela(), cache).take(slice(None))
     maps = np.stack([ela_map(picture, protocol.ela_quality) for picture in pictures])

@@ -108,6 +108,6 @@ def write(folder, name="simulated", protocol=PROTOCOL, **fields):
 
 def save(path):
     """Write the detector as training does, a .keras file with its .json; return its path."""
-    from ddlib.models.checkpoint import save_detector
+    from ddlib.models.train import save_detector
 
     return save_detector(detector(), path, PROTOCOL)

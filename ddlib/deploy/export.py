@@ -22,7 +22,6 @@ from ddlib.images.read import list_images
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import agreement
 from ddlib.models.inference import converted, keras_logits, logit_model, runtime
-from ddlib.models.layer_outputs import LayerOutputs
 from ddlib.protocol import Protocol, check_choice
 
 KINDS = ("float32", "float16", "int8")
@@ -72,7 +71,7 @@ def convert(model, kind: str = "float32", images=None) -> bytes:
 
 def _check_scores(model, content: bytes, kind: str, images: np.ndarray) -> None:
     """Raise unless a converted model gives the scores of ``model.predict`` on the images."""
-    expected = LayerOutputs(model).scores_of(model.predict(images, batch_size=8, verbose=0))
+    expected = logit_model(model).scores_of(model.predict(images, batch_size=8, verbose=0))
     try:
         found = probability(Scorer(content).logits(images))
     except DetectorError as error:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageFilter
 from scipy.stats import rankdata
 
 from ddlib.gradcam import SIGNS, GradCAM
 from ddlib.images.overlay import upsample
+from ddlib.images.perturb import perturb
 from ddlib.metrics.intervals import bootstrap_interval
 from ddlib.models.complexity import leaf_layers
 from ddlib.protocol import check_choice
@@ -74,10 +74,6 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     A constant map (no evidence) is like nothing: 0.
     """
-    if first.shape != second.shape:
-        raise ValueError(
-            f"maps of different shapes cannot be compared: {first.shape}, {second.shape}"
-        )
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
     a, b = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))
@@ -128,15 +124,14 @@ def perturbation_curve(model, images, heats, mode="deletion", steps=10, target="
 
 def blur(images: np.ndarray) -> np.ndarray:
     """Return images (N, H, W, 3) uint8 blurred by a Gaussian of 1/16 of the longer side."""
-    gaussian = ImageFilter.GaussianBlur(max(images.shape[1:3]) / 16)
-    return np.stack([np.asarray(Image.fromarray(image).filter(gaussian)) for image in images])
+    sigma = max(images.shape[1:3]) / 16
+    return np.stack([perturb(image, "blur", sigma) for image in images])
 
 
 def random_maps(n: int, size) -> np.ndarray:
     """Return n random maps (n, H, W) of 8 x 8 patches, resized as heat maps are.
 
-    Single random pixels would be no fair rival: scattered holes disturb a network far more than the
-    same area in one piece.
+    Scattered single pixels would disturb a network far more than the same area in one piece.
     """
     return upsample(np.random.default_rng(0).random((n, 8, 8)), size)
 

@@ -11,7 +11,7 @@ the images' size (`ddlib.images.overlay.upsample`).
 import numpy as np
 import pandas as pd
 
-from ddlib.metrics.intervals import bootstrap_interval, resampled_means, wilson
+from ddlib.metrics.intervals import bootstrap_interval, resampled_means
 
 
 def pointing_game(heats: np.ndarray, regions: np.ndarray) -> dict:
@@ -20,8 +20,7 @@ def pointing_game(heats: np.ndarray, regions: np.ndarray) -> dict:
     Returns
     -------
     dict
-        n, hits, misses, empty (maps of zeros, which point nowhere); rate = hits / (hits + misses)
-        with its Wilson interval low, high; chance: the mean area share of the regions tried.
+        n, hits, misses, empty (maps of zeros, which point nowhere); rate = hits / (hits + misses).
     """
     masks = _masks(regions, heats)
     peaks = (heats == heats.max((1, 2), keepdims=True)) & (heats > 0)
@@ -29,16 +28,12 @@ def pointing_game(heats: np.ndarray, regions: np.ndarray) -> dict:
     # A plateau has no single peak; it hits where at least half of it lies inside.
     inside = (peaks & masks).sum((1, 2)) >= 0.5 * peaks.sum((1, 2))
     hits, tried = int((inside & seen).sum()), int(seen.sum())
-    low, high = wilson(hits, tried)
     return {
         "n": len(heats),
         "hits": hits,
         "misses": tried - hits,
         "empty": len(heats) - tried,
         "rate": hits / tried if tried else np.nan,
-        "low": low,
-        "high": high,
-        "chance": float(masks[seen].mean()) if tried else np.nan,
     }
 
 

@@ -1,14 +1,15 @@
-"""What an interrupted training needs to go on where it was, kept in a folder after each epoch."""
+"""What an interrupted training needs to go on where it was, kept in a file after each epoch."""
 
+import json
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from ddlib._io import read_json, write_json
+from ddlib._io import atomic_write
 
 
-class Backup:
+class Backup(keras.callbacks.Callback):
     """The state of one training: weights, optimiser, history and the best weights so far.
 
     Keras's `BackupAndRestore` keeps the first two; it forgets which epoch was best, what the epochs
@@ -17,54 +18,43 @@ class Backup:
 
     Parameters
     ----------
-    folder : path
-        Of this training alone; it need not exist.
+    path : path
+        A file (.npz) of this training alone; it need not exist.
+
+    Its ``rows`` are those of the history so far, ``first_epoch`` (from 0) is what comes next. `fit`
+    sets ``stop`` and ``history``, its callbacks that come before this one.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = Path(folder)
-        self.best, self._history = self.folder / "best.weights.h5", self.folder / "history.json"
-        state = self.folder / "state" / "training_metadata.json"
-        epoch = read_json(state)["epoch"] if state.is_file() else 0
-        # the history is written first, so a kill may leave it one epoch ahead
-        kept = read_json(self._history)[:epoch] if epoch else []
-        self.rows = [each["row"] for each in kept]
-        self._random = [each["random"] for each in kept]  # states of the generators
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path, self._arrays = Path(path), []
+        self.first_epoch, self.rows = 0, []
+        if self.path.is_file():
+            with np.load(self.path) as kept:
+                progress, *self._arrays = kept.values()
+            self.first_epoch, self.rows = json.loads(str(progress))
 
-    def callbacks(self, stop: keras.callbacks.EarlyStopping, epochs) -> list:
-        """Return the callbacks of `fit`; `stop` and `epochs` are told what was before."""
-        epochs.rows.extend(self.rows)
+    def on_train_begin(self, logs=None):
+        """Set everything as it was after the last epoch that was kept."""
+        if not self.rows:
+            return
+        variables = self._variables()
+        for variable, value in zip(variables, self._arrays, strict=False):  # the best come after
+            variable.assign(value)
+        self.history.rows.extend(self.rows)
         losses = [row["val_loss"] for row in self.rows]
-        best = keras.callbacks.ModelCheckpoint(
-            self.best,
-            monitor="val_loss",
-            save_best_only=True,
-            save_weights_only=True,
-            initial_value_threshold=min(losses, default=None),
-        )
+        self.stop.best = min(losses)
+        self.stop.best_epoch = losses.index(self.stop.best)
+        self.stop.wait = len(losses) - 1 - self.stop.best_epoch
+        self.stop.best_weights = self._arrays[len(variables) :]
 
-        def generators() -> list:
-            return [v for v in stop.model.variables if v.path.endswith("seed_generator_state")]
+    def on_epoch_end(self, epoch, logs=None):
+        """Keep everything in place of what was kept before."""
+        following = self.params["epochs"] if self.model.stop_training else epoch + 1
+        progress = np.array(json.dumps([following, self.history.rows]))
+        values = [variable.numpy() for variable in self._variables()]
+        with atomic_write(self.path) as unfinished:
+            np.savez(unfinished, progress, *values, *self.stop.best_weights)
 
-        def replay(logs=None) -> None:
-            for row in self.rows:
-                stop.on_epoch_end(row["epoch"] - 1, row)
-            if self._random:
-                for generator, state in zip(generators(), self._random[-1], strict=True):
-                    generator.assign(state)
-
-        def keep_history(epoch, logs=None) -> None:
-            self._random.append([np.array(generator).tolist() for generator in generators()])
-            kept = zip(epochs.rows, self._random, strict=True)
-            write_json(self._history, [{"row": row, "random": state} for row, state in kept])
-
-        told = keras.callbacks.LambdaCallback(on_train_begin=replay, on_epoch_end=keep_history)
-        state = keras.callbacks.BackupAndRestore(
-            self.folder / "state", double_checkpoint=True, delete_checkpoint=False
-        )
-        return [stop, epochs, told, best, state]  # the state last: then the others are complete
-
-    def has_stopped(self, patience: int) -> bool:
-        """Return whether the loss had not fallen for so many epochs when it was interrupted."""
-        losses = [row["val_loss"] for row in self.rows]
-        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
+    def _variables(self) -> list:
+        return [*self.model.variables, *self.model.optimizer.variables]

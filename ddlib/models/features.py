@@ -6,11 +6,11 @@ from functools import partial
 import keras
 import numpy as np
 
+from ddlib._io import digest
 from ddlib.data.batches import block_key, gather_blocks
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
-from ddlib.models.checkpoint import weights_digest
 from ddlib.models.inference import CHUNK, compiled, has_gpu, interpreters
 from ddlib.protocol import FEATURES, Protocol
 
@@ -19,22 +19,18 @@ BATCH = 64  # images a forward pass of TensorFlow; larger is not faster on two c
 
 
 def split_backbone(detector: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Cut a detector before its first trained layer into (prefix, tail).
+    """Cut a detector of `build_detector` before its first trained layer into (prefix, tail).
 
     Both share the detector's layers: training the tail trains the detector, and
     ``tail(prefix(x)) == detector(x)``. The prefix never changes, so it needs to run only once for
-    each image. A ValueError if nothing is trainable, or the layers are not a chain.
+    each image.
     """
     layers = detector.layers
     trained = [i for i, layer in enumerate(layers) if layer.trainable_weights]
-    if not trained:
-        raise ValueError("no layer of the detector is trainable: there is no tail to train")
     cut = max(trained[0], 1)
     prefix = keras.Model(layers[0].output, layers[cut - 1].output, name="prefix")
-    x = features = keras.Input(layers[cut - 1].output.shape[1:], name="bottleneck_features")
-    for before, layer in zip(layers[cut - 1 :], layers[cut:], strict=False):
-        if layer.input is not before.output:
-            raise ValueError(f"layer {layer.name} does not follow {before.name}: not a chain")
+    x = features = keras.Input(prefix.output_shape[1:], name="bottleneck_features")
+    for layer in layers[cut:]:
         x = layer(x)
     return prefix, keras.Model(features, x, name="tail")
 
@@ -82,5 +78,10 @@ def _outputs(prefix: keras.Model, images: Rows, mirror: bool, dtype: str) -> Ite
     if use_tensorflow:
         outputs = map(compiled(prefix), batches)
     else:
-        outputs = interpreters(prefix).stream(batches, "float32" if dtype == "uint8" else dtype)
+        outputs = interpreters(prefix).stream(batches)
     return (np.rint(each / STEP) for each in outputs) if dtype == "uint8" else outputs
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Return the digest of a model's weights, in order."""
+    return digest(*(np.ascontiguousarray(array).tobytes() for array in model.get_weights()))

@@ -22,7 +22,7 @@ from ddlib.data.manifest import Manifest
 from ddlib.images.jpeg import recompress
 from ddlib.images.perturb import Augmentation, augment, random_window
 from ddlib.models.backup import Backup
-from ddlib.models.checkpoint import weights_digest
+from ddlib.models.features import weights_digest
 from ddlib.models.inference import use_threads
 from ddlib.models.train import Trained, build_from_protocol, fit
 from ddlib.protocol import TRAIN, Protocol, preset
@@ -67,9 +67,9 @@ def finetune(
     training: Manifest,
     validation: Manifest,
     recipe: Recipe,
-    cache: Cache | None = None,
-    log: Callable[[str], None] = print,
-    backup: Path | None = None,
+    cache: Cache,
+    log: Callable[[str], None],
+    backup: Path,
 ) -> Trained:
     """Train a detector and return it at its best epoch by validation loss.
 
@@ -78,7 +78,7 @@ def finetune(
     interrupted training is kept: the next one of the same recipe on the same images goes on there.
     """
     start = time.perf_counter()
-    protocol, cache = recipe.protocol, cache or Cache()
+    protocol = recipe.protocol
     use_threads(protocol.threads)
     if not 32 <= recipe.window <= protocol.image_size:
         raise ValueError(f"window={recipe.window}; 32 to image_size={protocol.image_size} fit")
@@ -88,13 +88,11 @@ def finetune(
     of_any_size.set_weights(detector.get_weights())
     plain = load_images(training, replace(protocol, jpeg_quality=None), cache)
     held_out = load_images(validation, protocol, cache)
-    kept = None
-    if backup is not None:
-        facts = recipe.to_dict(), training.digest(), validation.digest(), TRAIN
-        kept = Backup(backup / digest(*facts))
-        if kept.rows:
-            log(f"{protocol.run_name}  goes on after epoch {len(kept.rows)}, from {kept.folder}")
-    data = augmented_batches(plain, training.labels, recipe, len(kept.rows) if kept else 0)
+    facts = recipe.to_dict(), training.digest(), validation.digest(), TRAIN
+    kept = Backup(backup / f"{digest(*facts)}.npz")
+    if kept.rows:
+        log(f"{protocol.run_name}  goes on after epoch {len(kept.rows)}, from {kept.path}")
+    data = augmented_batches(plain, training.labels, recipe, kept.first_epoch)
     check = validation_batches(held_out, validation.labels, protocol)
     history = fit(of_any_size, data, check, protocol, log, kept)
     detector.set_weights(of_any_size.get_weights())

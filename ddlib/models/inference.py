@@ -15,32 +15,20 @@ from functools import lru_cache
 
 import numpy as np
 
-from ddlib._io import cpu_count, ordered_parallel_map
+from ddlib._io import ordered_parallel_map
 
 CHUNK = 8  # images that a thread takes at once
 
 
-class LogitModel:
-    """A detector, or its tail, up to its logit: called on images (N, H, W, C) it gives (N, 1).
+@lru_cache(maxsize=4)  # so that what is traced for the answer is traced once
+def logit_model(model):
+    """Return a Keras model up to its logit: called on images (N, H, W, C) it gives (N, 1).
 
     Which models are taken, and which are a ValueError, stands at `LayerOutputs`.
     """
+    from ddlib.models.layer_outputs import LayerOutputs
 
-    def __init__(self, model):
-        from ddlib.models.layer_outputs import LayerOutputs
-
-        self._outputs = LayerOutputs(model)
-        self.name, self.input_shape = model.name, (None, *self._outputs.input_shape)
-
-    def __call__(self, images, training: bool = False):
-        """Return the logits of class 1, (N, 1), as a tensor; only `training=False` is known."""
-        return self._outputs(images)[1]
-
-
-@lru_cache(maxsize=4)  # so that what is traced for the answer is traced once
-def logit_model(model) -> LogitModel:
-    """Return a Keras model up to its logit; see `LogitModel`."""
-    return LogitModel(model)
+    return LayerOutputs(model)
 
 
 def keras_logits(model, batches: Iterable[np.ndarray]) -> np.ndarray:
@@ -56,8 +44,8 @@ def fastest(model) -> Callable[[np.ndarray], np.ndarray]:
     pool = interpreters(model)
 
     def run(batch: np.ndarray) -> np.ndarray:
-        size = min(CHUNK, -(-len(batch) // cpu_count()))
-        return np.concatenate(list(pool.stream(np.split(batch, range(size, len(batch), size)))))
+        parts = np.split(batch, range(CHUNK, len(batch), CHUNK))
+        return np.concatenate(list(pool.stream(parts)))
 
     return run
 
@@ -102,9 +90,9 @@ class Interpreters:
             self._idle.put(interpreter)
         return np.array(outputs)
 
-    def stream(self, batches: Iterable[np.ndarray], dtype="float32") -> Iterator[np.ndarray]:
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yield the outputs for batches (n, ...) in order; each processor has its own batch."""
-        return ordered_parallel_map(lambda batch: self.run(batch).astype(dtype), batches)
+        return ordered_parallel_map(self.run, batches)
 
     def _open(self):
         interpreter = runtime()(model_content=self._content, num_threads=1)

@@ -1,10 +1,9 @@
-"""Train one head on two views of each image, itself and its ELA map, joined before the head.
+"""One head for two views of each image, itself and its ELA map, joined before the head.
 
 Each view has a backbone of its own with the protocol's trained layers. What both give after global
 pooling is laid side by side, and one head learns from all of it.
 """
 
-import time
 from collections.abc import Callable
 
 import keras
@@ -13,10 +12,8 @@ from keras import layers
 
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
-from ddlib.models.checkpoint import weights_digest
 from ddlib.models.features import bottleneck_features, split_backbone
-from ddlib.models.inference import use_threads
-from ddlib.models.train import Trained, build_from_protocol, fit_on_features
+from ddlib.models.train import build_from_protocol
 from ddlib.protocol import Protocol
 
 
@@ -38,36 +35,24 @@ class SideBySide(Rows):
         return SideBySide([view.select(indices) for view in self.views])
 
 
-def train_on_both(
-    training: Manifest,
-    validation: Manifest,
-    protocol: Protocol,
-    cache: Cache | None = None,
-    log: Callable[[str], None] = print,
-    pool: Manifest | None = None,
-) -> Trained:
-    """Train on pictures and their ELA maps, as `ddlib.models.train.train_detector` does on one.
+def joined_detector(protocol: Protocol) -> tuple[keras.Model, keras.Model, Callable[..., Rows]]:
+    """Return an untrained detector on pictures and their ELA maps, as `split_detector` does on one.
 
     `protocol` is that of a condition with ELA; for the pictures all else is the same. The detector
-    takes the bottleneck features of both.
+    is its own tail: it takes the bottleneck features of both.
     """
-    start = time.perf_counter()
-    use_threads(protocol.threads)
-    views, trunks = [], []  # how each is prepared, and the frozen layers that see it
+    views, trunks = [], []  # how each is prepared, and the trained layers that see it
     for name, way in (("picture", protocol.without_ela()), ("ela_map", protocol)):
         prefix, tail = split_backbone(build_from_protocol(way))
         views.append((prefix, way))
         trunks.append(_up_to_the_pool(tail, name))
     model = _one_head(trunks, protocol)
-    start_digest = weights_digest(model)
 
     def features(manifest: Manifest, cache: Cache, mirror: bool = False) -> SideBySide:
         found = [bottleneck_features(prefix, manifest, way, cache, mirror) for prefix, way in views]
         return SideBySide(found)
 
-    history = fit_on_features(model, features, training, validation, protocol, cache, log, pool)
-    seconds = time.perf_counter() - start
-    return Trained(model, protocol, history, start_digest, seconds, model, features)
+    return model, model, features
 
 
 def _up_to_the_pool(tail: keras.Model, name: str) -> keras.Model:
@@ -80,12 +65,10 @@ def _up_to_the_pool(tail: keras.Model, name: str) -> keras.Model:
 
 
 def _one_head(trunks: list[keras.Model], protocol: Protocol) -> keras.Model:
-    channels = trunks[0].input_shape[-1]
-    side_by_side = keras.Input((*trunks[0].input_shape[1:-1], channels * len(trunks)))
-    pooled = [
-        trunk(side_by_side[..., place * channels : (place + 1) * channels])
-        for place, trunk in enumerate(trunks)
-    ]
+    *size, channels = trunks[0].input_shape[1:]
+    side_by_side = keras.Input((*size, channels * len(trunks)))
+    views = keras.ops.split(side_by_side, len(trunks), axis=-1)
+    pooled = [trunk(view) for trunk, view in zip(trunks, views, strict=True)]
     keras.utils.set_random_seed(protocol.seed)  # the head's start weights
     x = layers.Dense(protocol.dense_units, activation="relu")(layers.Concatenate()(pooled))
     x = layers.Dropout(protocol.dropout, seed=protocol.seed)(x)

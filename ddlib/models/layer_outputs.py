@@ -38,7 +38,10 @@ class Call(NamedTuple):
 
 
 class LayerOutputs:
-    """A binary classifier opened up: called on images, it returns outputs of layers and logits.
+    """A binary classifier opened up: called on images (N, H, W, C) it gives logits (N, 1).
+
+    A positive logit means class 1. Of two units it is unit 1 minus unit 0, whose sigmoid is the
+    softmax of unit 1, so that both kinds of head mean the same.
 
     Parameters
     ----------
@@ -48,15 +51,15 @@ class LayerOutputs:
         may follow. Another model, or one that predicts something else than the sigmoid of the logit
         found here, is a ValueError.
 
-    Its ``input_shape`` is (H, W, C) of an image, None for any size; ``layers`` is a dict name ->
-    `Call` in the order of the computation, nested models included. A name that occurs again gets a
-    number: "conv", then "conv_2".
+    ``name`` and ``input_shape`` are those of the model; ``layers`` is a dict name -> `Call` in the
+    order of the computation, nested models included. A name that occurs again gets a number:
+    "conv", then "conv_2".
 
     Examples
     --------
     >>> model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(4, 3, name="conv"),
     ...                           layers.GlobalAveragePooling2D(), layers.Dense(1, "sigmoid")])
-    >>> outputs, logits = LayerOutputs(model)(keras.ops.ones((2, 8, 8, 3)), ["conv"])
+    >>> outputs, logits = LayerOutputs(model).run(keras.ops.ones((2, 8, 8, 3)), ["conv"])
     >>> tuple(outputs[0].shape), tuple(logits.shape)
     ((2, 6, 6, 4), (2, 1))
     """
@@ -67,7 +70,7 @@ class LayerOutputs:
         self._images, output = keras.tree.flatten((inputs, output))
         found = _find_logit(model, calls, output)
         self._before_logit, self._dense, self._units, self._activation = found
-        self.input_shape = tuple(self._images.shape[1:])
+        self.name, self.input_shape = model.name, tuple(self._images.shape)
         self.layers = {}
         for call in calls:
             name, number = call.layer.name, 2
@@ -76,12 +79,12 @@ class LayerOutputs:
             self.layers[name] = call
         self._compare_with(model)
 
-    def __call__(self, images, names=()) -> tuple[list, keras.KerasTensor]:
-        """Return the outputs of the named layers and the logits (N, 1) for images (N, H, W, C).
+    def __call__(self, images, training: bool = False):
+        """Return the logits; `training` is there for whoever calls it as a Keras model."""
+        return self.run(images)[1]
 
-        A positive logit means class 1. Of two units it is unit 1 minus unit 0, whose sigmoid is the
-        softmax of unit 1, so that both kinds of head mean the same.
-        """
+    def run(self, images, names=()) -> tuple[list, keras.KerasTensor]:
+        """Return the outputs of the named layers and the logits for images (N, H, W, C)."""
         values = {id(self._images): images}
         for call in self.layers.values():
             args, kwargs = _replace((call.args, call.kwargs), values)
@@ -108,25 +111,19 @@ class LayerOutputs:
 
     def _compare_with(self, model) -> None:
         """Raise unless the model itself predicts the sigmoid of the logits on two noise images."""
-        shape = (2, *(size or 64 for size in self.input_shape))
+        shape = (2, *(size or 64 for size in self.input_shape[1:]))
         noise = np.random.default_rng(0).integers(0, 256, shape).astype("float32")
         output = keras.tree.map_structure(np.float32, model(noise, training=False))
-        expected = self.scores_of(output)
-        logits = np.asarray(self(noise)[1], np.float64)[:, 0]
-        if not np.isfinite(logits).all():
-            raise ValueError(
-                f"model {model.name!r} gives the logits {logits} to two images of noise; look for "
-                "NaN or overflow in its weights"
-            )
-        found = expit(logits)
+        expected, found = self.scores_of(output), expit(np.float64(self(noise)))[:, 0]
         # an operation has no type of its own
         kinds = {getattr(call.layer, "compute_dtype", "float32") for call in self.layers.values()}
         tolerance = TOLERANCE if kinds <= {"float32"} else MIXED_TOLERANCE
         if not np.allclose(found, expected, rtol=0, atol=tolerance):
             raise ValueError(
                 f"model {model.name!r} predicts {expected} for two images of noise, but its layers "
-                f"called one by one as far as {self._before_logit.name!r} give {found}: a method "
-                "`call` of its own, or a layer that changes between calls, hides the logit"
+                f"called one by one as far as {self._before_logit.name!r} give {found}: "
+                "look for NaN or overflow in its weights, or for a method `call` of its own or a "
+                "layer that changes between calls, which hides the logit"
             )
 
 
@@ -172,9 +169,7 @@ def _record(model) -> tuple:
         if _has_graph(layer):
             inner_inputs, inner_calls, inner_output = _record(layer)
             outer = dict(_pairs(inner_inputs, args[0]) + _pairs(inner_output, output))
-            for inner, *tensors in inner_calls:
-                args, kwargs, result = _replace(tensors, outer)
-                calls.append(Call(inner, args, kwargs, result))
+            calls.extend(Call(inner, *_replace(tensors, outer)) for inner, *tensors in inner_calls)
         else:
             calls.append(Call(layer, args, kwargs, output))
         return output
@@ -255,31 +250,28 @@ def spatial_layers(calls: dict[str, Call], names=None) -> dict[str, tuple]:
 
     A layer whose output is one cell, as in a squeeze-and-excitation block, has no place to show.
     """
-    spatial = {
-        name: call
+    sizes = {
+        name: tuple(call.output.shape[1:3])
         for name, call in calls.items()
         if len(getattr(call.output, "shape", ())) == 4 and call.output.shape[1:3] != (1, 1)
     }
     if names is None:
-        names = [name for name, call in spatial.items() if isinstance(call.layer, CONVOLUTIONS)]
-    unknown = [name for name in names if name not in spatial]
+        names = [name for name in sizes if isinstance(calls[name].layer, CONVOLUTIONS)]
+    unknown = [name for name in names if name not in sizes]
     if unknown or not names:
         raise ValueError(
             f"no layer to explain: {unknown or names}; it must have an (N, h, w, K) output, "
-            f"as have {', '.join(spatial) or 'none here'}"
+            f"as have {', '.join(sizes) or 'none here'}"
         )
-    for name in names:
-        if getattr(spatial[name].layer, "data_format", None) == "channels_first":
-            raise ValueError(f"layer {name!r} is channels_first; needed is channels_last")
-    return {name: tuple(spatial[name].output.shape[1:3]) for name in spatial if name in names}
+    return {name: size for name, size in sizes.items() if name in names}
 
 
-def check_finite(start: int, names, arrays) -> None:
-    """Raise if an array (N, ...) holds NaN or infinity, naming the image, counted from `start`."""
-    for name, values in zip(names, arrays, strict=True):
+def check_finite(arrays: dict[str, np.ndarray]) -> None:
+    """Raise if an array (N, ...) holds NaN or infinity, naming it and the first such image."""
+    for name, values in arrays.items():
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if bad.any():
             raise ValueError(
-                f"image {start + int(bad.argmax())}: {name} is not finite; "
+                f"image {int(bad.argmax())}: {name} is not finite; "
                 "look for NaN or overflow in its pixels and in the model's weights"
             )

@@ -8,18 +8,19 @@ only the tail is trained. The mathematics is that of training the whole detector
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 
+from ddlib._io import atomic_write, file_digest, write_json
 from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest
 from ddlib.mobilenet import build_detector
 from ddlib.models.backup import Backup
-from ddlib.models.checkpoint import weights_digest
-from ddlib.models.features import BATCH, bottleneck_features, split_backbone
+from ddlib.models.features import BATCH, bottleneck_features, split_backbone, weights_digest
 from ddlib.models.fused_norm import with_fused_norms
 from ddlib.models.inference import graphs_as_written, keras_logits, use_threads
 from ddlib.protocol import Protocol
@@ -51,6 +52,20 @@ class Trained:
         return keras_logits(self.tail, self.features(manifest, cache).chunks(BATCH))
 
 
+def split_detector(protocol: Protocol) -> tuple[keras.Model, keras.Model, Callable[..., Rows]]:
+    """Return a protocol's untrained detector, its trained tail, and what gives the tail its input.
+
+    The latter is a function (manifest, cache, mirror=False) -> `Rows` of bottleneck features.
+    """
+    detector = build_from_protocol(protocol)
+    prefix, tail = split_backbone(detector)
+
+    def features(manifest: Manifest, cache: Cache, mirror: bool = False) -> Rows:
+        return bottleneck_features(prefix, manifest, protocol, cache, mirror)
+
+    return detector, tail, features
+
+
 def train_detector(
     training: Manifest,
     validation: Manifest,
@@ -58,6 +73,7 @@ def train_detector(
     cache: Cache | None = None,
     log: Callable[[str], None] = print,
     pool: Manifest | None = None,
+    build: Callable = split_detector,
 ) -> Trained:
     """Train the protocol's detector and return it at its best epoch by validation loss.
 
@@ -65,43 +81,22 @@ def train_detector(
     `cache` keeps images and features; `log` gets one line an epoch.
 
     `pool` holds the images whose features are kept, of which `training` is a part: trainings on
-    many parts of one pool share its features. By default `training` itself.
+    many parts of one pool share its features. By default `training` itself. `build` makes the
+    network as `split_detector` does.
     """
     start = time.perf_counter()
     use_threads(protocol.threads)
-    detector = build_from_protocol(protocol)
+    detector, tail, features = build(protocol)
     start_digest = weights_digest(detector)
-    prefix, tail = split_backbone(detector)
-
-    def features(manifest: Manifest, cache: Cache, mirror: bool = False) -> Rows:
-        return bottleneck_features(prefix, manifest, protocol, cache, mirror)
-
-    history = fit_on_features(tail, features, training, validation, protocol, cache, log, pool)
-    seconds = time.perf_counter() - start
-    return Trained(detector, protocol, history, start_digest, seconds, tail, features)
-
-
-def fit_on_features(
-    tail: keras.Model,
-    features: Callable[..., Rows],
-    training: Manifest,
-    validation: Manifest,
-    protocol: Protocol,
-    cache: Cache | None,
-    log: Callable[[str], None],
-    pool: Manifest | None,
-) -> pd.DataFrame:
-    """Fit what follows the frozen layers, as `fit` does, and return the history.
-
-    `tail` and `features` are those of `Trained`, the other parameters those of `train_detector`.
-    """
     cache, pool = cache or Cache(), training if pool is None else pool
-    places = pool.positions(training)
-    mirrored = features(pool, cache, mirror=True).select(places) if protocol.flip else None
-    plain = features(pool, cache).select(places)
+    chosen = pool.positions(training)
+    mirrored = features(pool, cache, mirror=True).select(chosen) if protocol.flip else None
+    plain = features(pool, cache).select(chosen)
     data = training_batches(plain, mirrored, training.labels, protocol)
     check = validation_batches(features(validation, cache), validation.labels, protocol)
-    return fit(tail, data, check, protocol, log)
+    history = fit(tail, data, check, protocol, log)
+    seconds = time.perf_counter() - start
+    return Trained(detector, protocol, history, start_digest, seconds, tail, features)
 
 
 def recompute_batch_norm(trained: Trained, training: Manifest, cache: Cache, pool: Manifest):
@@ -112,17 +107,15 @@ def recompute_batch_norm(trained: Trained, training: Manifest, cache: Cache, poo
     """
     features = trained.features(pool, cache).select(pool.positions(training))
     norms = [x for x in trained.tail.layers if isinstance(x, keras.layers.BatchNormalization)]
-    layers = [layer for layer in norms if layer.trainable]
-    momenta = [layer.momentum for layer in layers]
     order = np.random.default_rng(trained.protocol.seed).permutation(len(training))
     size = trained.protocol.batch_size
     for number, start in enumerate(range(0, len(order), size)):
-        for layer in layers:
+        for layer in norms:
             layer.momentum = number / (number + 1)  # the mean of all batches so far
         batch = features.take(order[start : start + size]).astype("float32")
         trained.tail(batch, training=True)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    for layer in norms:
+        layer.momentum = trained.protocol.batch_norm_momentum
 
 
 def build_from_protocol(protocol: Protocol, any_size: bool = False) -> keras.Model:
@@ -168,23 +161,24 @@ def fit(
     # hence the optimiser's are made here, and the metric is given as an object that has its own
     model.optimizer.build(model.trainable_variables)
     stop = keras.callbacks.EarlyStopping(
-        monitor="val_loss", patience=protocol.patience, restore_best_weights=backup is None
+        monitor="val_loss", patience=protocol.patience, restore_best_weights=True
     )
-    epochs, last = EpochLog(protocol, log), protocol.epochs
-    if backup is not None and backup.has_stopped(protocol.patience):
-        last = len(backup.rows)
+    history = EpochLog(protocol, log)
+    callbacks = [stop, history]
+    if backup is not None:
+        backup.stop, backup.history = stop, history
+        callbacks.append(backup)
     with graphs_as_written():
         model.fit(
             data,
             validation_data=check,
-            epochs=last,
-            callbacks=[stop, epochs] if backup is None else backup.callbacks(stop, epochs),
+            epochs=protocol.epochs,
+            initial_epoch=backup.first_epoch if backup else 0,
+            callbacks=callbacks,
             shuffle=False,  # `training_batches` shuffles
             verbose=0,
         )
-    if backup is not None:
-        model.load_weights(backup.best)
-    return pd.DataFrame(epochs.rows)
+    return pd.DataFrame(history.rows)
 
 
 def learning_rate(protocol: Protocol, steps: int):
@@ -228,3 +222,16 @@ class EpochLog(keras.callbacks.Callback):
             f"val_loss {row['val_loss']:.3f}  val_accuracy {row['val_accuracy']:.3f}  "
             f"{seconds:.1f} s"
         )
+
+
+def save_detector(detector: keras.Model, path: Path, protocol: Protocol, facts=None) -> Path:
+    """Write a detector to `path` (.keras) and what made it, `facts` too, to a .json beside it."""
+    with atomic_write(path) as unfinished:
+        detector.save(unfinished)
+        card = {
+            "protocol": protocol.to_dict(),
+            "sha256": file_digest(unfinished),
+            "provenance": facts or {},
+        }
+        write_json(path.with_suffix(".json"), card)
+    return path

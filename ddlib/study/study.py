@@ -208,8 +208,7 @@ class Study:
         return figure
 
     def _train(self, run: Run, training: Manifest, validation: Manifest, scored: Manifest) -> None:
-        from ddlib.models.checkpoint import save_detector
-        from ddlib.models.train import train_detector
+        from ddlib.models.train import save_detector, train_detector
 
         trained = train_detector(training, validation, run.protocol, self.cache, log=self.log)
         logits = trained.logits(scored, self.cache)

@@ -169,13 +169,13 @@ def run_job(study: Study, plan: str, job: Job) -> Path:
     key = training_key(job.protocol, training, validation, scored)
     if path.is_file() and read_logits(path)[0]["key"] == key:
         return path
-    from ddlib.models.joined import train_on_both
-    from ddlib.models.train import recompute_batch_norm, train_detector
+    from ddlib.models.joined import joined_detector
+    from ddlib.models.train import recompute_batch_norm, split_detector, train_detector
 
-    train = train_on_both if plan == "joined" else train_detector
+    build = joined_detector if plan == "joined" else split_detector
     pool = job.pool(study.manifest, "train")
-    trained = train(
-        training, validation, job.protocol, study.cache, log=lambda line: None, pool=pool
+    trained = train_detector(
+        training, validation, job.protocol, study.cache, lambda line: None, pool, build
     )
     arrays = {"logits": trained.logits(scored, study.cache)}
     if job.protocol.name == "paper":

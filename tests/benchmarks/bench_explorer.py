@@ -17,8 +17,8 @@ import pandas as pd
 from ddlib._io import write_csv, write_json
 from ddlib.data.simulate.dataset import make_simulated
 from ddlib.mobilenet import build_detector
-from ddlib.models.checkpoint import save_detector
 from ddlib.models.provenance import provenance
+from ddlib.models.train import save_detector
 from ddlib.protocol import preset
 from ddlib.viz.explorer.gallery import Picture
 from ddlib.viz.explorer.render import State, render
