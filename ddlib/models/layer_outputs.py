@@ -263,6 +263,9 @@ def spatial_layers(calls: dict[str, Call], names=None) -> dict[str, tuple]:
             f"no layer to explain: {unknown or names}; it must have an (N, h, w, K) output, "
             f"as have {', '.join(sizes) or 'none here'}"
         )
+    for name in names:
+        if getattr(calls[name].layer, "data_format", None) == "channels_first":
+            raise ValueError(f"layer {name!r} is channels_first; needed is channels_last")
     return {name: size for name, size in sizes.items() if name in names}
 
 
