@@ -30,7 +30,7 @@ def find():
 @contextmanager
 def explorer_page(data, runs, *options):
     """Serve the explorer, to somebody whose settings ask for no token; give its address."""
-    command = [sys.executable, "-m", "ddlib", "explore", "--no-browser", "--port", "0", *options]
+    command = [sys.executable, "-m", "ddlib", "explore", "--no-browser", *options]
     command += ["--data", str(data), "--runs", str(runs)]
     (runs / "settings").mkdir(exist_ok=True)
     (runs / "settings" / "voila.json").write_text('{"Voila": {"token": ""}}')

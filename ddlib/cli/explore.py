@@ -2,12 +2,10 @@
 
 import os
 import secrets
-import socket
 import sys
 import tempfile
 import webbrowser
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,10 +30,10 @@ _INDEX = """{%- extends 'lab/index.html.j2' -%}
 @small_option
 @click.option("--detector", "models", multiple=True, help="A .keras file of your own; repeatable.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in.")
-@click.option("--port", default=8866, show_default=True, help="Another one if it is taken.")
+@click.option("--port", default=8866, show_default=True, help="One near it if it is taken.")
 @click.option("--browser/--no-browser", default=True, help="Open a browser, or only say where.")
 def command(data, runs, alpha, small, models, host, port, browser):
-    """Open the Grad-CAM explorer as a page in the browser; Ctrl-C ends it.
+    """Open the Grad-CAM explorer in the browser. Ctrl-C ends it.
 
     It offers the test images and trained models of a run, and the detectors of the package. If the
     simulated tier has no model yet, two are trained first. Only this computer reaches the page
@@ -53,7 +51,7 @@ def command(data, runs, alpha, small, models, host, port, browser):
             study.train(condition)
     with tempfile.TemporaryDirectory(prefix="ddlib-explorer-") as folder:
         page = write_page(Path(folder), (data, runs, alpha, small), models)
-        _serve(page, host, _free_port(host, port), browser)
+        _serve(page, host, port, browser)
 
 
 def write_page(folder: Path, study: tuple, models: Sequence[str] = ()) -> Path:
@@ -94,8 +92,8 @@ def _serve(page: Path, host: str, port: int, browser: bool) -> None:
             super().setup_template_dirs()
             self.template_paths.insert(0, str(page.parent))
 
-        def launch_browser(self):  # called once the server listens
-            address = f"http://{host}:{port}/?token={token}"
+        def launch_browser(self):  # called once the server listens, where `port` is a free one
+            address = f"http://{host}:{self.port}/?token={token}"
             click.echo(f"The explorer is at {address} (Ctrl-C ends it)")
             if browser:
                 webbrowser.open(address)
@@ -110,20 +108,12 @@ def _serve(page: Path, host: str, port: int, browser: bool) -> None:
         config_file_paths=[],  # no file may take the token away
         ip=host,
         port=port,
-        port_retries=0,
         token=token,
         tornado_settings={"allow_remote_access": not local},
         log_level="WARN",
     )
     server.initialize([str(page)])
-    server.start()
-
-
-def _free_port(host: str, port: int) -> int:
-    """Return the port, or a free one if it is taken."""
-    for wanted in (port, 0):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, wanted))
-            return probe.getsockname()[1]
-    raise click.ClickException(f"--host {host} is no address of this computer")
+    try:
+        server.start()
+    except OSError as error:
+        raise click.ClickException(f"--host {host} cannot be used ({error})") from None
