@@ -2,10 +2,12 @@
 
     python -m tests.benchmarks.memory MANIFEST.csv ROOT N STORE
 
-The manifest's rows are repeated to N: memory does not ask whether pictures differ.
+The manifest's pictures are linked under new names up to N: memory does not ask whether they differ.
 """
 
 import sys
+import tempfile
+from pathlib import Path
 
 import pandas as pd
 
@@ -23,12 +25,20 @@ def main() -> None:
     manifest = Manifest.load(csv, root)
     protocol = preset("clean", "gan", alpha=0.25, epochs=1, weights=None)
     few = training_manifest(manifest, protocol)
-    times = -(-int(n) // len(few))
-    many = Manifest(root, pd.concat([few.table] * times).iloc[: int(n)])
-    train_detector(
-        many, validation_manifest(manifest, protocol), protocol, Cache(cache, 60), log=len
-    )
+    validation = validation_manifest(manifest, protocol)
+    with tempfile.TemporaryDirectory(dir=Path(cache).parent) as folder:
+        many = repeated(few, int(n), Path(folder))
+        train_detector(many, validation, protocol, Cache(cache, 60), log=len)
     print(peak_memory_mb() / 1000)
+
+
+def repeated(few: Manifest, n: int, folder: Path) -> Manifest:
+    """Return a manifest of n pictures: those of another one, linked under as many names."""
+    table = pd.concat([few.table] * -(-n // len(few)), ignore_index=True).iloc[:n]
+    names = [f"{number}{Path(path).suffix}" for number, path in enumerate(table["path"])]
+    for name, path in zip(names, table["path"], strict=True):
+        (folder / name).symlink_to((few.root / path).resolve())
+    return Manifest(folder, table.assign(path=names))
 
 
 if __name__ == "__main__":
