@@ -3,10 +3,10 @@
     python -m tests.benchmarks.scale [--data FOLDER] [--sizes 2000,10000,50000] [--train-to 2000]
 
 Each step runs in a process of its own on a folder of n pictures that are linked from FOLDER; where
-it has fewer, simulated ones with other seeds follow, so that no two are equal. A row is kept as
-soon as it is measured, and is not measured again; --fresh begins anew. Writes
-figures/tables/scale.csv and .json and figures/scale.png. `load` is how many processes wanted a
-processor meanwhile: above 1 something else was running, and `cpu_seconds` says more than `seconds`.
+it has fewer, simulated ones with other seeds follow, so that no two are equal. A row is kept in
+figures/tables/scale.json as soon as it is measured, and is not measured again while it is there.
+Writes scale.csv beside it. `load` is how many processes wanted a processor meanwhile: above 1
+something else was running, and `cpu_seconds` says more than `seconds`.
 """
 
 import argparse
@@ -190,32 +190,6 @@ def summary(rows: list[dict]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def chart(table: pd.DataFrame, path: Path) -> None:
-    """Draw processor seconds over pictures, both axes logarithmic, with the predictions hollow."""
-    from ddlib.viz.style import COLORS, DASHES, MARKERS, OTHERS, Chart, to_png, with_style
-
-    @with_style
-    def draw():
-        figure = Chart(figsize=(7.6, 4.2), layout="constrained")
-        axis = figure.subplots()
-        lines = table[table["cpu_seconds"].notna()].groupby(["step", "way"], sort=False)
-        colors = [*list(COLORS.values())[:4], *OTHERS]
-        for k, ((step, way), rows) in enumerate(lines):
-            rows = rows.sort_values("n")
-            seen = rows[rows["kind"] == "measured"]
-            label = step if step != "scoring" else f"{step}, {way}"
-            axis.plot(rows["n"], rows["cpu_seconds"], ls=DASHES[k % 6], color=colors[k], lw=1)
-            marks = {"color": colors[k], "marker": MARKERS[k], "ls": "none"}
-            axis.plot(seen["n"], seen["cpu_seconds"], label=label, **marks)
-            axis.plot(rows["n"], rows["cpu_seconds"], mfc="none", **marks)
-        axis.set(xscale="log", yscale="log", xlabel="pictures", ylabel="seconds of one processor")
-        axis.set_title("Cost over pictures: filled measured, hollow predicted")
-        axis.legend()
-        return to_png(figure)
-
-    path.write_bytes(draw())
-
-
 def main() -> None:
     """Measure what is missing and keep the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -223,21 +197,18 @@ def main() -> None:
     parser.add_argument("--alpha", type=float, default=0.75)
     parser.add_argument("--sizes", default="2000,10000,50000")
     parser.add_argument("--train-to", type=int, default=10**9, help="no training on more pictures")
-    parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--measure", nargs=2, metavar=("STEP", "WAY"), help=argparse.SUPPRESS)
-    parser.add_argument("--fresh", action="store_true")
-    parser.add_argument("--out", type=Path, default=ROOT / "figures")
     given = parser.parse_args()
     if given.measure:
         print(json.dumps(measure(*given.measure, given.data, given.alpha)))
         return
-    kept = given.out / "tables" / "scale.json"
-    rows = read_json(kept)["rows"] if kept.is_file() and not given.fresh else []
+    kept = ROOT / "figures" / "tables" / "scale.json"
+    rows = read_json(kept)["rows"] if kept.is_file() else []
     known = {(row["step"], row["way"], row["n"]) for row in rows}
     for n in map(int, given.sizes.split(",")):
         todo = [
             (step, way)
-            for step in given.steps.split(",")
+            for step in STEPS
             for way in (WAYS if step == "scoring" else ("",))
             if (step, way, n) not in known
             and (step != "training" or n <= given.train_to)
@@ -258,7 +229,6 @@ def main() -> None:
                 write_json(kept, {"rows": rows} | facts)
     table = summary(rows)
     write_csv(kept.with_suffix(".csv"), table)
-    chart(table, given.out / "scale.png")
     print(table.to_string(index=False))
 
 
