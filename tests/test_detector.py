@@ -20,26 +20,21 @@ CARD = {"protocol": toydetector.PROTOCOL.to_dict(), "tflite_sha256": "0" * 64}
 
 
 def test_found_by_name_by_file_or_as_the_default(tmp_path):
-    for name, default in {"a": False, "b": True}.items():
-        write_json(tmp_path / f"{name}.json", {**CARD, "default": default})
-        (tmp_path / f"{name}.tflite").touch()
-    assert list(list_detectors(tmp_path)) == ["a", "b"]
-    assert open_detector(folder=tmp_path).name == "b"
-    assert open_detector("a", tmp_path).name == "a"
+    assert list(list_detectors()) == ["mobilenet025", "mobilenet075"]
+    assert open_detector().name == "mobilenet025"
+    assert open_detector("mobilenet075").card.default is False
+    write_json(tmp_path / "a.json", CARD)
     assert open_detector(tmp_path / "a.json").folder == tmp_path
-    with pytest.raises(DetectorError, match="no detector is named 'c'; there is: a, b"):
-        open_detector("c", tmp_path)
+    with pytest.raises(DetectorError, match="no detector is named 'c'; there is: mobilenet025, "):
+        open_detector("c")
     with pytest.raises(DetectorError, match="c.tflite is missing"):
         open_detector(tmp_path / "c.tflite")
     (tmp_path / "d.keras").touch()
     with pytest.raises(DetectorError, match="d.json is missing"):
         open_detector(tmp_path / "d.keras")
-    with pytest.raises(DetectorError, match="no detector to use; there is: none"):
-        open_detector(folder=tmp_path / "empty")
 
 
 def test_every_shipped_detector_is_whole_and_its_card_the_one_for_people():
-    assert open_detector().name in list_detectors()
     for detector in list_detectors().values():
         side = detector.protocol.image_size
         assert np.isfinite(detector.scorer(1).logit(np.zeros((side, side, 3), np.uint8)))
@@ -48,8 +43,8 @@ def test_every_shipped_detector_is_whole_and_its_card_the_one_for_people():
 
 
 VALUES = (None, True, 0, -1, 1.5, 2, 1e308, float("nan"), float("inf"), "", "x", "0" * 64)
-VALUES += ([0.6, 0.9],)
-VALUES += ([], [2, 3], [0.7, 0.3], [0.5], [None, 1], [{}], ["x"], {}, {"image_size": 64})
+VALUES += ([0.6, 0.9], [], [2, 3], [0.7, 0.3], [0.5], [None, 1], [{}], ["x"], {})
+VALUES += ({"image_size": 64},)
 
 
 def test_a_card_with_a_changed_field_is_refused_by_name_or_sound(tmp_path):
@@ -107,7 +102,7 @@ def test_files_that_are_not_what_the_card_says_are_refused(tmp_path):
         path.write_bytes(b"nothing of use")
         card = {"protocol": CARD["protocol"], key: file_digest(path)}
         write_json(path.with_suffix(".json"), card)
-        with pytest.raises(DetectorError, match=rf"x{suffix} cannot be read"):
+        with pytest.raises(DetectorError, match=r"x(\.keras)? cannot be read"):
             open_detector(path).scorer()
     path = toydetector.write(tmp_path, protocol=replace(toydetector.PROTOCOL, image_size=96))
     with pytest.raises(DetectorError, match="images of 64 pixels, but its card says 96"):

@@ -57,16 +57,13 @@ def test_export_writes_a_card_about_the_new_file(tmp_path):
     path = toydetector.save(tmp_path / "own.keras")
     opened = open_detector(path)
     card = replace(opened.card, temperature=3.0, numbers=[{"auc": 1.0}], default=True)
-    original = Detector(card, opened.folder)
-    export(original, tmp_path / "out" / "x.tflite")
+    export(Detector(card, opened.folder), tmp_path / "out" / "x.tflite")
     found = open_detector(tmp_path / "out" / "x.tflite")
     assert found.temperature == 3 and found.protocol == toydetector.PROTOCOL
     assert found.card.sha256 is None and found.card.numbers == [] and not found.card.default
     images = toydetector.pictures(4, seed=5)[0]
     logits = found.scorer().logits(images)
     np.testing.assert_allclose(logits, toydetector.keras_logits(images), atol=1e-3)
-    with pytest.raises(ValueError, match="must end in .tflite"):
-        export(original, tmp_path / "x.bin")
 
 
 def test_images_to_fit_to_are_those_of_the_training_split(tiny, tmp_path):
@@ -99,9 +96,10 @@ def small_network(units):
     return keras.Sequential([image, keras.layers.Conv2D(3, 1), keras.layers.Dense(units)])
 
 
-def test_costs_by_hand():
+def test_costs_by_hand(monkeypatch):
+    monkeypatch.setattr(benchmark, "_ROUNDS", 1)
     models = {"b": small_network(5), "a": small_network(1)}
-    table = cost_table({name: partial(models.get, name) for name in models}, rounds=1)
+    table = cost_table({name: partial(models.get, name) for name in models})
     assert list(table["name"]) == ["b", "a"]
     assert list(table["parameters"]) == [2 * 3 + 3 + 3 * 5 + 5, 2 * 3 + 3 + 3 + 1]
     assert list(table["multiply_adds"]) == [16 * (2 * 3 + 3 * 5), 16 * (2 * 3 + 3)]

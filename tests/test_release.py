@@ -11,60 +11,52 @@ from PIL import Image
 from ddlib.data.loader import load_images
 from ddlib.data.sources import open_folder
 from ddlib.data.subsets import test_sets as sets_for_testing
-from ddlib.deploy import release as release_module
 from ddlib.deploy.detector import open_detector
 from ddlib.deploy.export import convert
-from ddlib.deploy.model_card import Card, accuse, choose_thresholds
+from ddlib.deploy.model_card import Card, choose_thresholds, measure
 from ddlib.deploy.release import release, round_weights, write_release
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.intervals import wilson
 from ddlib.metrics.score_table import score_table
 from ddlib.models.features import weights_digest
-from ddlib.models.finetuning import finetune
 from ddlib.models.train import build_from_protocol
 
 
 @pytest.fixture(scope="module")
 def released(tiny, cache, small_recipe, short_mobilenet, tmp_path_factory):
-    """A detector that was trained and written, what training returned, and the lines it logged."""
-    folder, lines, trained = tmp_path_factory.mktemp("released"), [], []
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            release_module, "finetune", lambda *a: trained.append(finetune(*a)) or trained[0]
-        )
-        release(tiny, small_recipe, folder, "mine", cache, default=True, log=lines.append)
-    return open_detector(folder=folder / "mine"), trained[0], lines
+    """A detector that was trained and written."""
+    folder = tmp_path_factory.mktemp("released")
+    return open_detector(release(tiny, small_recipe, folder, "mine", cache, default=True))
 
 
 def test_every_layer_is_trained_and_the_detector_takes_whole_images(released, small_recipe):
-    _, trained, lines = released
-    start = build_from_protocol(small_recipe.protocol)
-    assert trained.start_digest == weights_digest(start)
-    assert trained.detector.input_shape == (None, 64, 64, 3)
-    pairs = zip(start.trainable_weights, trained.detector.trainable_weights, strict=True)
+    start, trained = build_from_protocol(small_recipe.protocol), released.keras_model()
+    assert released.card.provenance["start_weights_hash"] == weights_digest(start)
+    round_weights(start)
+    assert trained.input_shape == (None, 64, 64, 3)
+    pairs = zip(start.trainable_weights, trained.trainable_weights, strict=True)
     for before, after in pairs:
         assert not np.array_equal(before, after), before.path
-    assert len(lines) == len(trained.history) == small_recipe.protocol.epochs
+    assert len(released.card.history) == small_recipe.protocol.epochs
 
 
 def test_a_release_is_calibrated_on_valid_and_measured_on_test(released, tiny, cache):
-    detector, *_ = released
-    assert detector.name == "mine" and detector.card.default
-    rows = {row["test_set"]: row for row in detector.card.numbers}
+    assert released.name == "mine" and released.card.default
+    rows = {row["test_set"]: row for row in released.card.numbers}
     assert set(rows) == {"gan", "sd", "sd21"}
     assert rows["sd21"]["accuracy"] is None and rows["sd21"]["n_fake"] == 5
     assert all(row["trained_on"] == "yes" for row in rows.values())
 
     chosen = sets_for_testing(tiny)["gan"]
-    images = load_images(chosen, detector.protocol, cache)
-    scores = detector.scores(detector.scorer(1).logits(images))
+    images = load_images(chosen, released.protocol, cache)
+    scores = released.scores(released.scorer(1).logits(images))
     assert score_table(chosen.labels, scores)["accuracy"] == rows["gan"]["accuracy"]
-    raw = detector.keras_model().predict(images.take(slice(None)), verbose=0)[:, 0]
-    np.testing.assert_allclose(detector.scores(np.log(raw / (1 - raw))), scores, atol=0.02)
+    raw = released.keras_model().predict(images.take(slice(None)), verbose=0)[:, 0]
+    np.testing.assert_allclose(released.scores(np.log(raw / (1 - raw))), scores, atol=0.02)
 
-    text = (detector.folder / "mine.md").read_text(encoding="utf-8")
-    assert detector.card.sha256 in text and "| Stable Diffusion 2.1 | 0 | 5 |  |" in text
-    suffixes = sorted(path.suffix for path in detector.folder.iterdir())
+    text = (released.folder / "mine.md").read_text(encoding="utf-8")
+    assert released.card.sha256 in text and "| Stable Diffusion 2.1 | 0 | 5 |  |" in text
+    suffixes = sorted(path.suffix for path in released.folder.iterdir())
     assert suffixes == [".json", ".keras", ".md", ".tflite"]
 
 
@@ -138,11 +130,9 @@ def test_weights_that_do_not_fit_half_precision_are_refused():
 
 
 def test_a_card_claims_no_band_that_so_few_images_cannot_measure(released):
-    (few,) = [text for text in released[0].card.limits if "fewer than 20" in text]
-    assert "ffhq, sd21, stylegan" in few  # five validation images each
-    assert (
-        "were not measured" in released[0].card.limits[-1]
-    )  # the test split holds no other source
+    *_, few, unknown = released.card.limits
+    assert "fewer than 20 validation images of ffhq, sd21, stylegan" in few  # five each
+    assert "were not measured" in unknown  # the test split holds no other source
     card = Card("x", toydetector.PROTOCOL, reject_band=(0.3, 0.6))
     assert "was not measured" in card.to_markdown() and "one in twenty" not in card.to_markdown()
 
@@ -155,16 +145,13 @@ def test_a_card_says_whom_the_detector_accuses(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(toydetector.pictures(4)[0][number]).save(path, quality=95)
     manifest = open_folder(folder)
-    test = manifest.select(split="test")
-    called = test.table["path"].str.contains("30_1_1|x.jpg").to_numpy()
-    card = Card("x", toydetector.PROTOCOL)
-    rows = accuse(manifest, np.where(called, 3.0, -3.0), card)
+    called = manifest.table["path"].str.contains("30_1_1|x.jpg").to_numpy()
+    plain = Card("x", toydetector.PROTOCOL)
+    card = measure(manifest, np.where(called, 3.0, -3.0), plain)
+    rows = card.false_accusations
     found = {(row["by"], row["value"]): (row["called_fake"], row["n"]) for row in rows}
     assert found["all", "all"] == (1, 3) and found["sex", "female"] == (1, 2)
     assert found["age", "60 and over"] == (0, 1)
-    text = Card("x", toydetector.PROTOCOL, false_accusations=rows).to_markdown()
     low, high = wilson(1, 3)
-    assert f"| all | all | 3 | 1 | 0.333 [{low:.3f}, {high:.3f}] |" in text
-    assert "False accusations" not in card.to_markdown()
-    others = open_folder(tmp_path / "faces").select(split="train")
-    assert accuse(others, np.zeros(0), card) == []
+    assert f"| all | all | 3 | 1 | 0.333 [{low:.3f}, {high:.3f}] |" in card.to_markdown()
+    assert "False accusations" not in plain.to_markdown()

@@ -41,5 +41,5 @@ def test_what_is_no_detector_is_refused(model):
         Scorer(model[: len(model) // 2])
     run = tf.function(lambda x: x * 2, input_signature=[tf.TensorSpec((1, 4), tf.float32)])
     convert = tf.lite.TFLiteConverter.from_concrete_functions([run.get_concrete_function()])
-    with pytest.raises(DetectorError, match=r"takes \(1, 4\) of float32"):
+    with pytest.raises(DetectorError, match=r"takes and gives .*\(1, 4\), 'float32'"):
         Scorer(convert.convert())

@@ -20,31 +20,23 @@ from ddlib.models.inference import converted, keras_logits, runtime
 
 MEGABYTE = 1e6
 KERAS_IMAGES = 200  # that Keras itself scores; it takes several times as long
-_REPEATS = 4  # images a round
+_ROUNDS, _REPEATS = 5, 4  # rounds in which the models take turns, images a round
 
 
 def export_table(found: Detector, contents: dict[str, bytes], images, labels) -> pd.DataFrame:
     """Return what each kind of export keeps of the float32 file's verdicts, and what it costs.
 
-    Parameters
-    ----------
-    found : Detector
-        With a Keras model, which itself scores `KERAS_IMAGES` of the images, spread evenly.
-    contents : dict
-        Kind -> what `ddlib.deploy.export.convert` made of that model; "float32" among them.
-    images, labels : (N, S, S, 3) uint8 array or `ddlib.data.cache.Rows`, (N,) array of 0 and 1
-        Prepared images of the test split.
-
-    Returns
-    -------
-    DataFrame
-        A row "keras" and one for each kind: kind, megabytes, auc with auc_low and auc_high, the
-        values of `ddlib.metrics.score_table.agreement`, and the columns of `latency`.
+    `contents` maps kinds, "float32" among them, to what `ddlib.deploy.export.convert` made of the
+    detector's Keras model. `images`, an array (N, S, S, 3) uint8 or `ddlib.data.cache.Rows`, and
+    `labels` (N,) are those of the test split, prepared. A row "keras" is about the Keras model
+    itself on `KERAS_IMAGES` of them, spread evenly. Columns: kind, megabytes, auc with auc_low and
+    auc_high, the values of `ddlib.metrics.score_table.agreement`, and those of `latency`.
     """
     few, chosen = evenly_spaced(images, KERAS_IMAGES)
     logits = {"keras": keras_logits(found.keras_model(), image_chunks(chosen))}
     logits |= {kind: Scorer(content).logits(images) for kind, content in contents.items()}
-    scores, rows = {kind: found.scores(values) for kind, values in logits.items()}, []
+    scores = {kind: found.scores(values) for kind, values in logits.items()}
+    rows = []
     for kind, values in scores.items():
         positions = few if kind == "keras" else slice(None)
         reference, truth = scores["float32"][positions], labels[positions]
@@ -56,11 +48,11 @@ def export_table(found: Detector, contents: dict[str, bytes], images, labels) ->
     return pd.DataFrame(rows).merge(times, on="kind", how="left")
 
 
-def cost_table(builders: dict[str, Callable], rounds: int = 5) -> pd.DataFrame:
+def cost_table(builders: dict[str, Callable]) -> pd.DataFrame:
     """Return what networks cost: name, parameters, multiply_adds, megabytes and `latency`.
 
     `builders` maps names to functions that make Keras models of a fixed input size. Size and times
-    are those of the network as a LiteRT float32 model, for one image.
+    are those of the network as a LiteRT float32 model.
     """
     contents, rows = {}, []
     for name, build in builders.items():
@@ -68,17 +60,17 @@ def cost_table(builders: dict[str, Callable], rounds: int = 5) -> pd.DataFrame:
         contents[name] = converted(model)
         rows.append({"name": name} | cost(model) | {"megabytes": len(contents[name]) / MEGABYTE})
         del model  # before the next is built: a large network takes 0.2 GB
-    return pd.DataFrame(rows).merge(latency(contents, rounds), on="name")
+    return pd.DataFrame(rows).merge(latency(contents), on="name")
 
 
-def latency(contents: dict[str, bytes], rounds: int = 5) -> pd.DataFrame:
+def latency(contents: dict[str, bytes]) -> pd.DataFrame:
     """Return how long LiteRT models, name -> content, take for one image.
 
     Columns: name; ms_1 and ms_2, milliseconds on so many threads; processor_ms, the processor time
-    on one thread, which a busy machine disturbs least. More rounds (at least 1) are steadier.
+    on one thread, which a busy machine disturbs least.
     """
     runs = {(name, n): _runner(content, n) for name, content in contents.items() for n in (1, 2)}
-    times = [{key: _timed(run) for key, run in runs.items()} for _ in range(rounds)]
+    times = [{key: _timed(run) for key, run in runs.items()} for _ in range(_ROUNDS)]
     best = {key: np.min([each[key] for each in times], axis=0) for key in runs}
     rows = [(name, best[name, 1][0], best[name, 2][0], best[name, 1][1]) for name in contents]
     return pd.DataFrame(rows, columns=["name", "ms_1", "ms_2", "processor_ms"])

@@ -2,7 +2,7 @@
 
 Ray places the work, sends it again where a process or a machine was lost, and ends its processes.
 Every machine needs this very ddlib, and sees the same files at the same paths. Without an address
-Ray runs on this machine alone, listens on 127.0.0.1 only, and ends with the block.
+Ray runs on this machine alone, listens on 127.0.0.1 only, and ends with the work.
 """
 
 import json
@@ -52,24 +52,12 @@ def load_ray():
 def connect(
     address: str | None = None, workers: int | None = None, log: Callable = print
 ) -> Iterator:
-    """Give the module `ray`, connected to a cluster or to a Ray on this machine, for the block.
+    """Give the module `ray` for the block, connected to the cluster whose head is at `address`.
 
-    Parameters
-    ----------
-    address : str, optional
-        ``HOST:PORT`` of a cluster's head, as ``ray start --head`` prints it. This machine must be
-        part of the cluster. By default a Ray is started here, and ended with the block.
-    workers : int, optional
-        Processors that a Ray which is started here uses; by default all.
-    log : callable
-        Takes one line when the connection stands: how many machines and processors it reaches.
-
-    Raises
-    ------
-    ImportError
-        If Ray is not installed.
-    ClusterError
-        If nobody answers at the address, or Ray does not start.
+    This machine must be part of the cluster. Without an address a Ray is started here, on `workers`
+    processors (by default all). `log` takes one line: how many machines and processors there are.
+    An ImportError says how to install Ray, a ClusterError that nobody answers at the address or
+    that Ray does not start.
     """
     if address is None:
         os.environ.update(LOCAL)
@@ -142,14 +130,10 @@ def score_files(
     """Yield a prediction for each file, in order, as `ddlib.deploy.predict.predict_files` does.
 
     Each of Ray's processes has the detector in memory and scores on one thread. `workers` is their
-    number, by default one for each processor of the cluster. A process that is lost is started
-    again, and its pictures are scored again. `log` is as in `connect`.
+    number, by default one for each processor of the cluster. `address` and `log` are as in
+    `connect`. A process that is lost is started again, and its pictures are scored again.
     """
-    files = list(files)
-    if not files:
-        return
-    model = detector.litert_model()
-    model = model if isinstance(model, bytes) else model.read_bytes()
+    files, model = list(files), detector.litert_model()
     given = {
         "card": detector.card,
         "face": face,

@@ -26,14 +26,7 @@ FILES = "a detector is a .keras or .tflite file with its .json card beside it"
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A detector's card and the folder of its files; a model is loaded when it is first needed.
-
-    Examples
-    --------
-    >>> detector = open_detector("mobilenet025")
-    >>> detector.protocol.image_size, detector.threshold
-    (256, 0.5)
-    """
+    """A detector's card and the folder of its files; a model is loaded when it is first needed."""
 
     card: Card
     folder: Path
@@ -48,10 +41,9 @@ class Detector:
     def predict(self, source, face: bool = False):
         """Return the `ddlib.deploy.predict.Prediction` for one image, or a list for several.
 
-        `source` is a path, a folder, a PIL image, an array (H, W, 3) or (N, H, W, 3) uint8, or a
-        list of these; anything else, or no image at all, is a ValueError. A file that cannot be
-        read has an ``error`` and no score. With `face` the largest face is cut out first (needs
-        OpenCV 4).
+        `source` is what `ddlib.images.read.list_sources` takes: a path, a folder, an image or
+        images as arrays, or a list of these. A file that cannot be read has an ``error`` and no
+        score. With `face` the largest face is cut out first (needs OpenCV 4).
 
         Examples
         --------
@@ -73,18 +65,19 @@ class Detector:
     def scorer(self, workers: int | None = None) -> Scorer:
         """Return what scores prepared images fast, on so many threads; it is made once.
 
-        Without a .tflite file the Keras model is converted in memory, which takes seconds. A model
-        that is damaged or takes images of another size than the card says is a DetectorError.
+        A model that is damaged or takes images of another size than the card says is a
+        DetectorError.
         """
         if workers not in self._scorers:
-            scorer = Scorer(self.litert_model(), workers)
-            self._scorers[workers] = self._check_size(scorer, scorer.image_size)
+            scorer = Scorer(self.litert_model(), workers, str(self.folder / self.name))
+            self._check_size(scorer.image_size)
+            self._scorers[workers] = scorer
         return self._scorers[workers]
 
-    def litert_model(self) -> Path | bytes:
-        """Return the .tflite file or, where there is none, the Keras model converted."""
+    def litert_model(self) -> bytes:
+        """Return what is in the .tflite file; without one, the Keras model converted (seconds)."""
         if self.card.tflite_sha256:
-            return self._file(".tflite", self.card.tflite_sha256)
+            return self._file(".tflite", self.card.tflite_sha256).read_bytes()
         from ddlib.deploy.export import convert
 
         return convert(self.keras_model())
@@ -98,7 +91,8 @@ class Detector:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises whatever its parts raise
             raise DetectorError(f"{path} cannot be read as a Keras model: {error}") from error
-        return self._check_size(model, model.input_shape[1])
+        self._check_size(model.input_shape[1])
+        return model
 
     @cached_property
     def grad_cam(self):
@@ -118,45 +112,36 @@ class Detector:
             )
         return path
 
-    def _check_size(self, model, side):
-        """Return a model that takes images of `side` pixels, if the card says so too."""
+    def _check_size(self, side: int) -> None:
         if side != self.protocol.image_size:
             raise DetectorError(
                 f"detector {self.name} takes images of {side} pixels, but its card says "
                 f"{self.protocol.image_size}: card and model do not belong together"
             )
-        return model
 
 
-def list_detectors(folder: Path = SHIPPED) -> dict[str, Detector]:
-    """Return the detectors of a folder by name; by default those that come with the package."""
-    return {path.stem: _read(path) for path in sorted(Path(folder).glob("*.json"))}
+def list_detectors() -> dict[str, Detector]:
+    """Return the detectors that come with the package, by name."""
+    cards = [Card.read(path) for path in sorted(SHIPPED.glob("*.json"))]
+    return {card.name: Detector(card, SHIPPED) for card in cards}
 
 
-def open_detector(which: str | Path | None = None, folder: Path = SHIPPED) -> Detector:
+def open_detector(which: str | Path | None = None) -> Detector:
     """Return a detector: a shipped one by name, any by one of its files, or the default one.
 
-    `which` is a name in `folder`, or a .keras, .tflite or .json file with the card beside it. If
-    there is none, a DetectorError names those that there are.
+    If there is none of that name or file, a DetectorError names those that there are.
     """
     if which is not None and Path(which).suffix in (".json", ".keras", ".tflite"):
         for file in (Path(which), Path(which).with_suffix(".json")):
             if not file.is_file():
                 raise DetectorError(f"{file} is missing; {FILES}")
-        return _read(file)
-    found = list_detectors(folder)
+        return Detector(Card.read(file), file.parent)
+    found = list_detectors()
     if which is None:
-        chosen = [name for name, detector in found.items() if detector.card.default]
-        which = (chosen or list(found) or [None])[0]
+        return next(detector for detector in found.values() if detector.card.default)
     if which not in found:
-        known = ", ".join(found) or "none in this installation"
-        named = f"no detector is named {which!r}" if which else "there is no detector to use"
-        raise DetectorError(f"{named}; there is: {known}. Name one, or a file of one: {FILES}")
+        raise DetectorError(
+            f"no detector is named {which!r}; there is: {', '.join(found)}. Name one, or a file of "
+            f"one: {FILES}"
+        )
     return found[which]
-
-
-def _read(path: Path) -> Detector:
-    try:
-        return Detector(Card.read(path), path.parent)
-    except ValueError as error:
-        raise DetectorError(str(error)) from error

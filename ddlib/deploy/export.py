@@ -1,8 +1,7 @@
 """From a Keras detector to the file that a phone runs: LiteRT export, checked against the original.
 
 The exported model takes one prepared image as raw uint8 pixels; scaling is inside. It gives the
-logit and not the score: sigmoid(logit / temperature) is one line anywhere, while eight bits of a
-score would leave no room between 0.996 and 1.
+logit and not the score: eight bits of a score would leave no room between 0.996 and 1.
 """
 
 from dataclasses import replace
@@ -35,7 +34,7 @@ def convert(model, kind: str = "float32", images=None) -> bytes:
     Parameters
     ----------
     model : keras.Model
-        As `ddlib.mobilenet.build_detector` makes it.
+        A binary classifier of images; for int8 as `ddlib.mobilenet.build_detector` makes it.
     kind : {"float32", "float16", "int8"}
         ``float16`` keeps weights in half the space and computes as float32. ``int8`` computes in
         whole numbers but at either end (`ddlib.deploy.quantisation`), weights scaled channel by
@@ -52,7 +51,7 @@ def convert(model, kind: str = "float32", images=None) -> bytes:
     """
     check_choice("kind", kind, KINDS)
     if kind == "int8":
-        chosen = evenly_spaced(np.zeros(0) if images is None else images, REPRESENTATIVE)[1]
+        chosen = evenly_spaced([] if images is None else images, REPRESENTATIVE)[1]
         shape = model.input_shape[1:]
         if not len(chosen) or chosen.shape[1:] != shape or chosen.dtype != np.uint8:
             raise ValueError(
@@ -91,9 +90,9 @@ def _half_precision(converter) -> None:
 
 
 def convert_quantised(model, images: np.ndarray) -> bytes:
-    """Return what `ddlib.deploy.quantisation.quantised_copy` made as an int8 LiteRT model.
+    """Return what `quantised_copy` made as an int8 LiteRT model.
 
-    All `images` (N, S, S, 3) uint8 are used to measure the range of every activation.
+    `images` (N, S, S, 3) uint8 are used to measure the range of every activation.
     """
 
     def quantise(converter) -> bytes:
@@ -117,13 +116,10 @@ def export(detector: Detector, path: Path, kind: str = "float32", images=None) -
 
     `kind` and `images` are as in `convert`. The card has no numbers: they are of another file.
     """
-    path = Path(path)
-    if path.suffix != ".tflite":
-        raise ValueError(f"{path} must end in .tflite")
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(convert(detector.keras_model(), kind, images))
-    card = replace(detector.card, name=path.stem, default=False, numbers=[])
-    card = replace(card, sha256=None, tflite_sha256=file_digest(path))
+    card = replace(detector.card, name=path.stem, sha256=None, tflite_sha256=file_digest(path))
+    card = replace(card, default=False, numbers=[], false_accusations=[])
     card.write(path.with_suffix(".json"))
     return Detector(card, path.parent)
 
@@ -147,6 +143,5 @@ def prepared_images(folder: Path, protocol: Protocol, count: int) -> np.ndarray:
 def compare_with_keras(exported: Detector, original: Detector, images) -> dict:
     """Return the agreement of an exported detector with its Keras model on prepared images."""
     scores = exported.scores(exported.scorer().logits(images))
-    logits = keras_logits(original.keras_model(), image_chunks(images))
-    reference = original.scores(logits)
+    reference = original.scores(keras_logits(original.keras_model(), image_chunks(images)))
     return agreement(scores, reference, threshold=original.threshold)

@@ -8,8 +8,7 @@ Markdown for people. Temperature and reject band are chosen on the valid split
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,11 @@ import pandas as pd
 from ddlib._io import read_json, write_json
 from ddlib.data.manifest import Manifest
 from ddlib.data.subsets import test_sets
+from ddlib.deploy.scorer import DetectorError
 from ddlib.metrics import calibration
 from ddlib.metrics.calibration import probability, threshold_at_fnr, threshold_at_fpr, verdicts
 from ddlib.metrics.false_accusations import false_accusations, utkface_labels
-from ddlib.metrics.format import summary, to_markdown, with_interval
+from ddlib.metrics.format import column_with_interval, summary, to_markdown
 from ddlib.metrics.score_table import score_table
 from ddlib.protocol import FAKE, REAL, Protocol, check_types
 
@@ -36,6 +36,10 @@ LICENCE = (
     "Code and weights: MIT. The training images stay under their own terms, several of which "
     "allow no commercial use (FFHQ: CC BY-NC-SA 4.0); ask a lawyer before you sell this."
 )
+PROMISE = (
+    "outside that band at most one in twenty validation images of any source was called wrongly"
+)
+NO_PROMISE = "what the band is worth was not measured"
 ACCUSED = """
 ## False accusations
 
@@ -68,8 +72,8 @@ class Card:
     data: list = field(default_factory=list)
     limits: list = field(default_factory=list)
     licence: str = ""
-    numbers: list = field(default_factory=list)  # rows of `measure`, one for each test set
-    false_accusations: list = field(default_factory=list)  # rows of `accuse`, by age, sex, group
+    numbers: list = field(default_factory=list)  # a row for each test set
+    false_accusations: list = field(default_factory=list)  # a row for each age, sex and group
     # how it was trained
     recipe: dict = field(default_factory=dict)
     history: list = field(default_factory=list)
@@ -78,38 +82,32 @@ class Card:
     def __post_init__(self):
         """Reject values of another type, and numbers that no score could be read with."""
         check_types(self)
-        for name in ("sha256", "tflite_sha256"):
-            if re.fullmatch("[0-9a-f]{64}", getattr(self, name) or "0" * 64) is None:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be 64 hexadecimal digits")
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature={self.temperature} must be above 0 and finite")
-        if not 0 <= self.threshold <= MAX_THRESHOLD:
-            raise ValueError(f"threshold={self.threshold} is out of range; allowed is 0 to 1")
         low, high = self.reject_band or (self.threshold, self.threshold)
         if not 0 <= low <= self.threshold <= high <= MAX_THRESHOLD:
             raise ValueError(
-                f"reject_band={low, high}; allowed is 0 <= low <= threshold <= high <= 1"
+                f"threshold={self.threshold} and reject_band={low, high}; allowed is "
+                "0 <= low <= threshold <= high <= 1"
             )
         object.__setattr__(self, "reject_band", (float(low), float(high)))
 
     @classmethod
     def read(cls, path: Path) -> Card:
-        """Read a card from its JSON file; a ValueError that names the file says what is wrong."""
-        values = read_json(path)
+        """Read a card from its JSON file; what is wrong with it is a DetectorError."""
         try:
+            values = read_json(path)
             json.dumps(values, allow_nan=False)
-            unknown = set(values) - {each.name for each in fields(cls)}
-            missing = {each.name for each in fields(Protocol)} - set(values["protocol"])
+            unknown = sorted(set(values) - {each.name for each in fields(cls)})
+            missing = sorted({each.name for each in fields(Protocol)} - set(values["protocol"]))
             if unknown or missing:
-                raise ValueError(
-                    f"unknown {sorted(unknown)}, missing in protocol {sorted(missing)}"
-                )
-            protocol = Protocol.from_dict(values["protocol"])
-            card = cls(**(values | {"name": Path(path).stem, "protocol": protocol}))
+                raise ValueError(f"unknown {unknown}, missing in protocol {missing}")
+            values |= {"name": Path(path).stem, "protocol": Protocol.from_dict(values["protocol"])}
+            card = cls(**values)
             card.to_markdown()  # rows of numbers that lack a value raise here
             return card
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not the card of a detector: {error!r}") from error
+            raise DetectorError(f"{path} is not the card of a detector: {error!r}") from error
 
     def write(self, path: Path) -> Path:
         """Write the card as JSON."""
@@ -118,14 +116,9 @@ class Card:
     def to_markdown(self) -> str:
         """Return the card for people."""
         low, high = self.reject_band
-        promise = (
-            "outside that band at most one in twenty validation images of any source was called "
-            "wrongly"
-        )
-        if not self.recipe:  # a card that no release made
-            promise = "what the band is worth was not measured"
-        parts = self.data, self.limits
-        training, limits = ("\n".join(f"- {text}" for text in part) for part in parts)
+        promise = PROMISE if self.recipe else NO_PROMISE  # what no release made has no recipe
+        training = "\n".join(f"- {text}" for text in self.data)
+        limits = "\n".join(f"- {text}" for text in self.limits)
         return f"""# {self.name}
 
 {self.what}
@@ -164,7 +157,7 @@ Test images that no choice was made on, at the threshold; 95 % intervals in brac
 
 
 def choose_thresholds(labels, logits, sources, error: float = 0.05):
-    """Return the temperature and the reject band as chosen on a validation set.
+    """Return the temperature and the reject band (low, high) chosen on a validation set.
 
     Of each source's reals at most a share `error` is called fake by the band, and of each source's
     fakes as many real. Pooled, easy photographs would hide that hard ones are accused three times
@@ -183,35 +176,29 @@ def choose_thresholds(labels, logits, sources, error: float = 0.05):
     return round(temperature, 4), band
 
 
-def measure(manifest: Manifest, logits: np.ndarray, card: Card) -> list[dict]:
-    """Return what a detector does on each test set, as rows of plain values.
+def measure(manifest: Manifest, logits: np.ndarray, card: Card) -> Card:
+    """Return the card with the numbers of the test split, whose `logits` (N,) are given.
 
-    `logits` (N,) are those of the test split; temperature, threshold and band those of the card.
+    They are read with the temperature, threshold and band of the card. UTKFace's photographs are
+    also counted by age, sex and group.
     """
-    test = manifest.select(split="test")
+    test = manifest.select(split="test").table
     trained = set(manifest.select(split="train").table["source"])
-    position = pd.Series(np.arange(len(test)), index=test.table["path"])
-    scores, rows = probability(logits, card.temperature), []
+    scores = pd.Series(probability(logits, card.temperature), index=test["path"])
+    rows = []
     for name, part in test_sets(manifest).items():
-        own = scores[position[part.table["path"]].to_numpy()]
+        own = scores.loc[part.table["path"]].to_numpy()
         sources = set(part.table["source"])
         seen = "yes" if sources <= trained else "partly" if sources & trained else "no"
         unsure = float(np.mean(verdicts(own, card.reject_band) == "unsure"))
         row = {"test_set": name, "trained_on": seen, "unsure": unsure}
         rows.append(row | score_table(part.labels, own, card.threshold))
-    return _plain_rows(pd.DataFrame(rows))
-
-
-def accuse(manifest: Manifest, logits: np.ndarray, card: Card) -> list[dict]:
-    """Return how often UTKFace's test photographs are called fake, by age, sex and group.
-
-    The parameters are those of `measure`; [] if the folder holds none of them.
-    """
-    labels = utkface_labels(manifest.select(split="test").table)
+    card = replace(card, numbers=_plain_rows(pd.DataFrame(rows)))
+    labels = utkface_labels(test)
     if labels.isna().all():
-        return []
-    scores = probability(logits, card.temperature)
-    return _plain_rows(false_accusations(labels, scores, card.threshold))
+        return card
+    accused = false_accusations(labels, scores, card.threshold)
+    return replace(card, false_accusations=_plain_rows(accused))
 
 
 def _plain_rows(table: pd.DataFrame) -> list[dict]:
@@ -220,18 +207,18 @@ def _plain_rows(table: pd.DataFrame) -> list[dict]:
 
 
 def _accusations(rows: list[dict]) -> str:
-    """Return the section of the rows of `accuse`, or "" if there are none."""
+    """Return the section about false accusations, or "" without rows."""
     if not rows:
         return ""
     table = pd.DataFrame(rows)
-    share = [with_interval(*each) for each in table[["share", "low", "high"]].to_numpy()]
+    share = column_with_interval(table, "share", ("low", "high"))
     shown = table[["by", "value", "n", "called_fake"]].assign(share=share)
     shown = shown.rename(columns={"n": "photographs", "called_fake": "called fake"})
     return ACCUSED.format(table=to_markdown(shown))
 
 
 def _table(numbers: list[dict]) -> str:
-    """Return the rows of `measure` as a table in Markdown."""
+    """Return the rows of the test sets as a table in Markdown."""
     if not numbers:
         return "not measured"
     rows = pd.DataFrame(numbers)

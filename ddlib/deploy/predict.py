@@ -8,7 +8,7 @@ import glob
 import io
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isnan, nan
 from pathlib import Path
@@ -85,11 +85,11 @@ class Prediction:
         """Return the prediction as plain values that JSON can hold."""
         return {name: value for name, value in vars(self).items() if name != "origin"}
 
-    def explain(self, target: str | None = None, layer: str | None = None) -> Explanation:
-        """Return a Grad-CAM heat map of the evidence; the first of a detector takes seconds.
+    def explain(self, target: str | None = None) -> Explanation:
+        """Return a Grad-CAM heat map of the evidence for "fake" or "real"; the first takes seconds.
 
-        By default of the side of the threshold that the score lies on. `layer` is as in
-        `ddlib.gradcam.GradCAM`. It needs a detector with a .keras file and an image with a score.
+        By default for the side of the threshold that the score lies on. A ValueError without a
+        score or a .keras file of the detector.
         """
         if self.score is None:
             raise ValueError(f"{self.file} cannot be explained: {self.error}")
@@ -98,7 +98,7 @@ class Prediction:
         if target is None:
             target = "fake" if self.score >= detector.threshold else "real"
         image = prepare(_cut_out(_read(source)[0], protocol.square, face)[1], protocol)
-        heat = detector.grad_cam(image, target, layer, protocol.image_size).heat[0]
+        heat = detector.grad_cam(image, target, size=protocol.image_size).heat[0]
         return Explanation(target, heat, overlay(image, heat))
 
 
@@ -126,7 +126,6 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
         image, facts = _read(source)
     except ImageError as error:
         return Prediction(name, error=str(error).removeprefix(f"{name}: "))
-    shape = {"width": facts["width"], "height": facts["height"], "format": facts["format"]}
     quality, protocol = facts["jpeg_quality"], detector.protocol
     region, scored = _cut_out(image, protocol.square, face)
     resized = resize(scored, protocol.image_size, protocol.resize)
@@ -135,21 +134,22 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
         warnings.append("no face found: the picture was scored as it is")
     if region == "centre" and max(image.shape) >= MAX_ASPECT * scored.shape[0]:
         warnings.append("long picture: only its middle square was scored")
+    found = Prediction(
+        file=name,
+        region=region,
+        width=facts["width"],
+        height=facts["height"],
+        format=facts["format"],
+        jpeg_quality=None if isnan(quality) else quality,
+        warnings=warnings,
+        origin=(source, face, detector),
+    )
     prepared = prepare(resized, protocol)  # the rest of it: cut and size are right already
     try:
         score = float(detector.scores(scorer.logit(prepared)))
     except DetectorError as error:  # of this image the model makes NaN or infinity
-        return Prediction(name, error=str(error), warnings=warnings, **shape)
-    return Prediction(
-        file=name,
-        score=score,
-        verdict=str(verdicts(score, detector.reject_band)),
-        region=region,
-        jpeg_quality=None if isnan(quality) else quality,
-        warnings=warnings,
-        origin=(source, face, detector),
-        **shape,
-    )
+        return replace(found, error=str(error))
+    return replace(found, score=score, verdict=str(verdicts(score, detector.reject_band)))
 
 
 def _warnings(scored: np.ndarray, resized: np.ndarray, quality: float) -> Iterator[str]:
@@ -182,12 +182,12 @@ def find_face_square(image: np.ndarray) -> tuple[int, int, int, int] | None:
     It is moved or made smaller where it would leave the image.
     """
     height, width = image.shape[:2]
-    shrink = max(1.0, max(height, width) / _SEARCH)
-    size = max(1, round(width / shrink)), max(1, round(height / shrink))
-    box = find_face(np.asarray(Image.fromarray(image).resize(size)))
+    small = Image.fromarray(image)
+    small.thumbnail((_SEARCH, _SEARCH), reducing_gap=None)
+    box = find_face(np.asarray(small))
     if box is None:
         return None
-    x0, y0, x1, y1 = (shrink * value for value in box)
+    x0, y0, x1, y1 = (width / small.width * value for value in box)
     side = round(min(FACE_MARGIN * max(x1 - x0, y1 - y0), height, width))
     left = round(min(max((x0 + x1 - side) / 2, 0), width - side))
     top = round(min(max((y0 + y1 - side) / 2, 0), height - side))

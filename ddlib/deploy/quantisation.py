@@ -8,8 +8,7 @@ average goes into the bias (Nagel et al. 2019, arXiv 1906.04721). On 1,640 test 
 10 verdicts of the shipped detector of width 0.25 and 18 at 0.75; LiteRT's own rounding 44 and 43.
 
 The first layers work on single pixels, where a step of 6/255 is as large as the traces: they stay
-in floating point, as does the little that follows the pooling. The dense layer before the logit is
-applied to each place before the mean is taken, so that its rounding errors average out.
+in floating point, as does the little that follows the pooling.
 """
 
 import keras
@@ -54,9 +53,9 @@ def layers_to_quantise(copy: keras.Model) -> list:
 def fold_batch_norm(model: keras.Model, float_convolutions=FLOAT_CONVOLUTIONS) -> keras.Model:
     """Return the same function up to the logit, with fewer kinds of layers.
 
-    Batch normalisation goes into the convolution before it, and the dense layer "features" before
-    the pooling, as a 1 x 1 convolution. The names of the first `float_convolutions` convolutions
-    and of all after the pooling begin with `FLOAT`.
+    Batch normalisation goes into the convolution before it. The dense layer "features" goes before
+    the pooling, as a 1 x 1 convolution, so that its rounding errors average out. The names of the
+    first `float_convolutions` convolutions and of all after the pooling begin with `FLOAT`.
     """
     x = image = keras.Input(model.input_shape[1:], name="image")
     convolutions = 0
@@ -146,9 +145,9 @@ def gptq_round(weights: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
     With S the covariance (K, K) of the inputs, the error of a row is e S e^T, e being its rounding
     errors. Column by column, weights are rounded and the columns to come take over what they can of
-    the error. With the identity as covariance each weight is rounded to the nearest step. Each row
-    has a step of its own, its largest magnitude / 127; that weight stays as it is, so that the
-    converter finds the same step.
+    the error; with the identity as covariance each is rounded to the nearest step. Each row has a
+    step of its own, its largest magnitude / 127; that weight stays, so that the converter finds the
+    same step.
 
     Examples
     --------

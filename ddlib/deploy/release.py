@@ -18,7 +18,7 @@ from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
 from ddlib.deploy.export import convert
-from ddlib.deploy.model_card import LICENCE, LIMITS, Card, accuse, choose_thresholds, measure
+from ddlib.deploy.model_card import LICENCE, LIMITS, Card, choose_thresholds, measure
 from ddlib.deploy.scorer import Scorer
 from ddlib.models.finetuning import Recipe, finetune
 from ddlib.models.provenance import provenance
@@ -34,6 +34,7 @@ FEW = (
     "The band was chosen on fewer than {n} validation images of {sources}: whether it calls one in "
     "twenty of them wrongly could not be measured."
 )
+UNKNOWN = "Generators that it was not trained on were not measured."
 
 
 def release(
@@ -80,17 +81,13 @@ def release(
         default=default,
         what=WHAT.format(protocol=protocol, start=start),
         data=[_counts("trained on", training), _counts("chosen on", validation)],
-        limits=_limits(training, validation),
+        limits=_limits(training, validation, test),
         licence=LICENCE,
         recipe=recipe.to_dict(),
         history=trained.history.round(4).to_dict("records"),
         provenance=provenance() | made_by,
     )
-    measured = manifest, test_logits, card
-    card = replace(card, numbers=measure(*measured), false_accusations=accuse(*measured))
-    if all(row["trained_on"] == "yes" for row in card.numbers):
-        unknown = "Generators that it was not trained on were not measured."
-        card = replace(card, limits=[*card.limits, unknown])
+    card = measure(manifest, test_logits, card)
     path = write_release(trained.detector, content, card, Path(folder) / name)
     shutil.rmtree(unfinished, ignore_errors=True)  # perhaps of another recipe, which is left
     return path
@@ -121,12 +118,8 @@ def round_weights(model) -> None:
 
     The other 13 bits become zeros, which a zip file stores in next to nothing.
     """
-    rounded = []
-    for weight in model.get_weights():
-        bits = np.ascontiguousarray(weight, "float32").view(np.uint32)
-        bits = (bits + 0x0FFF + ((bits >> 13) & 1)) & np.uint32(0xFFFFE000)  # ties to even
-        rounded.append(bits.view(np.float32))
-    model.set_weights(rounded)
+    parts = [np.frexp(weight) for weight in model.get_weights()]  # 0.5 to 1, powers of two
+    model.set_weights([np.ldexp(np.round(2048 * part) / 2048, power) for part, power in parts])
 
 
 def _deflate(path: Path) -> None:
@@ -143,10 +136,12 @@ def _counts(words: str, part: Manifest) -> str:
     return words + " " + ", ".join(f"{n} {source} ({label})" for (label, source), n in counts)
 
 
-def _limits(training: Manifest, validation: Manifest) -> list[str]:
-    """Return the limits of every card, its training's, and what few validation images leave."""
+def _limits(training: Manifest, validation: Manifest, test: Manifest) -> list[str]:
+    """Return the limits of every card, and what these images leave open."""
     limits = [*LIMITS, TRAINED_ON.format(n=len(training))]
     counts = validation.table["source"].value_counts()
-    if len(few := sorted(counts[counts < MIN_FOR_BAND].index)):
+    if few := sorted(counts[counts < MIN_FOR_BAND].index):
         limits.append(FEW.format(n=MIN_FOR_BAND, sources=", ".join(few)))
+    if set(test.table["source"]) <= set(training.table["source"]):
+        limits.append(UNKNOWN)
     return limits

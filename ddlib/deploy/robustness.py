@@ -1,9 +1,7 @@
 """What a detector's verdicts are worth after an image was re-saved, blurred, resized or cropped.
 
 A perturbation is applied to the image as it lies in its file, before the detector's own
-preparation: that is where messengers, web sites and cameras do it. Two questions are answered: how
-many verdicts are right, and how many flip. Both classes can lose as many as they gain, and then
-accuracy hides the flips.
+preparation: that is where messengers, web sites and cameras do it.
 """
 
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ from ddlib.data.manifest import Manifest
 from ddlib.deploy.detector import Detector
 from ddlib.images.perturb import DEFAULT_PERTURBATIONS, perturb
 from ddlib.images.read import center_crop, read_image
-from ddlib.metrics.score_table import agreement, compare, score_table
+from ddlib.metrics.score_table import compare, score_table, share_with_interval
 
 SHARES = ("accuracy", "recall_real", "recall_fake")
 
@@ -28,9 +26,9 @@ def sweep(
     detectors: dict[str, Detector],
     perturbations: Sequence[tuple[str, float]] = DEFAULT_PERTURBATIONS,
 ) -> pd.DataFrame:
-    """Return `compare_columns` of each detector at its threshold, one below the other.
+    """Return `compare_columns` of each detector at its threshold, and a column ``detector``.
 
-    The column ``detector`` holds the name. Parameters as in `perturbed_logits`.
+    Parameters as in `perturbed_logits`.
     """
     tables = []
     for name, logits in perturbed_logits(manifest, detectors, perturbations).items():
@@ -45,22 +43,11 @@ def perturbed_logits(
     detectors: dict[str, Detector],
     perturbations: Sequence[tuple[str, float]] = (),
 ) -> dict[str, np.ndarray]:
-    """Return each detector's logit of every image as it is and after each perturbation.
+    """Return logits (N, 1 + P) float64 of N images as they are and after P perturbations.
 
-    Each file is read once, detectors that prepare images alike share them, and few images are in
-    memory at a time. A file that cannot be read is an ImageError.
-
-    Parameters
-    ----------
-    manifest : Manifest of N images
-    detectors : dict of name -> Detector
-    perturbations : sequence of P (kind, strength)
-        As `ddlib.images.perturb.perturb` takes them.
-
-    Returns
-    -------
-    dict of name -> (N, 1 + P) float64
-        Not calibrated; the first column is the unchanged image.
+    They are returned by the detector's name, and not calibrated. A perturbation is a kind and a
+    strength, as `ddlib.images.perturb.perturb` takes them. Detectors that prepare images alike
+    share them, and few images are in memory at a time. A file that cannot be read is an ImageError.
     """
     if not len(manifest):
         raise ValueError("the manifest is empty: there is no image to perturb")
@@ -93,18 +80,18 @@ def compare_columns(labels, scores, perturbations, threshold: float = 0.5) -> pd
     accuracy, recall_real and recall_fake (NaN where a set of one class has none); n_flips and their
     share flips, verdicts unlike those of the unchanged images; change, the share of right verdicts
     minus theirs; threshold. Shares and changes have _low and _high, 95 % (Wilson, paired).
+    Accuracy alone hides flips: both classes can lose as many right verdicts as they gain.
     """
     names = [("none", nan), *perturbations]
     kept = ["n_real", "n_fake", *(name + end for name in SHARES for end in ("", "_low", "_high"))]
     rows = []
     for (kind, strength), column in zip(names, scores.T, strict=True):
         found = score_table(labels, column, threshold)
-        same = agreement(column, scores[:, 0], threshold=threshold)
         shift = compare(labels, column, scores[:, 0], threshold)
         row = {"perturbation": kind, "strength": float(strength)}
         row |= {name: found[name] for name in kept}
-        row |= {"n_flips": same["flips"], "flips": same["flip_rate"]}
-        row |= {"flips_low": same["flip_low"], "flips_high": same["flip_high"]}
+        row["n_flips"] = int(np.sum((column >= threshold) != (scores[:, 0] >= threshold)))
+        row |= share_with_interval("flips", row["n_flips"], len(column))
         row |= {"change": shift["difference"], "change_low": shift["low"]}
         rows.append(row | {"change_high": shift["high"], "threshold": float(threshold)})
     return pd.DataFrame(rows)

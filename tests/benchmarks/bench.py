@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+import timeit
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,16 +41,12 @@ from ddlib.study.study import Study, open_study
 from tests.benchmarks import baseline
 
 ROOT = Path(__file__).resolve().parents[2]
+TABLES = ROOT / "figures" / "tables"
 
 
 def seconds(work, rounds: int = 1) -> float:
     """Return the best wall time of several rounds."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return min(timeit.repeat(work, number=1, repeat=rounds))
 
 
 def row(what: str, study: float, ours: float, unit: str, goal: float, note: str = "") -> dict:
@@ -74,11 +70,9 @@ def bench_pipeline(study: Study) -> list[dict]:
     # in a process of its own, where nothing ran before
     size = study.protocol("gan", "paper").image_size
     theirs = in_child("baseline", chosen, size) / len(chosen)
+    notes = {"paper": "nearest, as the study", "clean": "antialias and JPEG 75 besides"}
     rows = []
-    for name, note in {
-        "paper": "nearest, as the study",
-        "clean": "antialias and JPEG 75 besides",
-    }.items():
+    for name, note in notes.items():
         prepared = study.protocol("gan", name)
         own = seconds(partial(prepare, chosen, prepared), 5) / len(chosen)
         rows.append(row(f"input, {name}", theirs, own, "image", 2, note))
@@ -227,7 +221,6 @@ def main() -> None:
     parser.add_argument("--data", default=os.environ.get("DDLIB_DATA", "simulated"))
     parser.add_argument("--alpha", type=float)
     parser.add_argument("--only", default=",".join(BENCHES))
-    parser.add_argument("--out", type=Path, default=ROOT / "figures" / "tables")
     chosen = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -239,9 +232,8 @@ def main() -> None:
         facts = {"tier": study.tier, "protocol": study.protocol("gan").to_dict()}
     table = pd.DataFrame(rows)
     print("\n" + table.drop(columns="note").to_string(index=False))
-    write_csv(chosen.out / "benchmarks.csv", table)
-    write_json(chosen.out / "benchmarks.json", {**facts, "rows": rows, "provenance": provenance()})
-    print(f"wrote {chosen.out / 'benchmarks.csv'}")
+    write_csv(TABLES / "benchmarks.csv", table)
+    write_json(TABLES / "benchmarks.json", {**facts, "rows": rows, "provenance": provenance()})
 
 
 if __name__ == "__main__":

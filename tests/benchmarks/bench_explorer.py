@@ -1,11 +1,11 @@
 """How long the explorer takes to answer, for a 256-pixel picture on this machine.
 
-    python -m tests.benchmarks.bench_explorer [--alpha 1.0] [--out figures/tables]
+    python -m tests.benchmarks.bench_explorer
 
-Random weights: they cost what trained ones do. Writes explorer_latency.csv and .json.
+Random weights: they cost what trained ones do. Writes figures/tables/explorer_latency.csv and
+.json.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -23,8 +23,8 @@ from ddlib.protocol import preset
 from ddlib.viz.explorer.gallery import Picture
 from ddlib.viz.explorer.render import State, render
 
-ROOT = Path(__file__).resolve().parents[2]
-REPEATS = 15
+TABLES = Path(__file__).resolve().parents[2] / "figures" / "tables"
+ALPHA, REPEATS = 1.0, 15
 
 
 def moves(pictures: list[Picture], one: str, two: str) -> dict[str, list[State]]:
@@ -52,17 +52,13 @@ def milliseconds(state: State) -> float:
 
 def main() -> None:
     """Time every move and keep the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--alpha", type=float, default=1.0)
-    parser.add_argument("--out", type=Path, default=ROOT / "figures" / "tables")
-    chosen = parser.parse_args()
-    protocol = preset("clean", "gan", alpha=chosen.alpha)
+    protocol = preset("clean", "gan", alpha=ALPHA)
     with tempfile.TemporaryDirectory() as folder:
         manifest = make_simulated(Path(folder) / "simulated", small=True).select(source="sim-gan")
         pictures = [Picture(path.name, path) for path in manifest.paths]
         one, two = f"{folder}/0.keras", f"{folder}/1.keras"
         for seed, path in enumerate((one, two)):
-            save_detector(build_detector(chosen.alpha, 256, None, seed=seed), path, protocol)
+            save_detector(build_detector(ALPHA, 256, None, seed=seed), path, protocol)
         milliseconds(State(pictures[0], one, two))  # loads and traces both models
         rows = []
         for name, asked in moves(pictures, one, two).items():
@@ -71,9 +67,9 @@ def main() -> None:
             rows.append(row | {"largest_ms": max(times)})
     table = pd.DataFrame(rows).round(1)
     print(table.to_string(index=False))
-    write_csv(chosen.out / "explorer_latency.csv", table)
-    facts = {"alpha": chosen.alpha, "rows": table.to_dict("records"), "provenance": provenance()}
-    write_json(chosen.out / "explorer_latency.json", facts)
+    write_csv(TABLES / "explorer_latency.csv", table)
+    facts = {"alpha": ALPHA, "rows": table.to_dict("records"), "provenance": provenance()}
+    write_json(TABLES / "explorer_latency.json", facts)
 
 
 if __name__ == "__main__":
