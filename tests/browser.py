@@ -160,27 +160,3 @@ class Page:
     def told(self, words):
         """Wait for the sentence that says what went wrong."""
         self.page.wait_for_selector(f".ddlib-error:has-text('{words}')")
-
-
-def picture_of_the_explorer(target, width=1200):
-    """Write the page on a simulated picture, beside two trained models; needs a simulated run."""
-    from PIL import Image
-    from playwright.sync_api import sync_playwright
-
-    runs = Path(os.environ.get("DDLIB_RUNS", ROOT / "runs"))
-    with explorer_page("simulated", runs) as address, sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find(), args=FLAGS)
-        shown = Page(chromium.new_page(viewport={"width": width, "height": 740}))
-        shown.page.goto(address, timeout=1000 * READY)
-        shown.wait_until_shown()
-        for name, choice in {"Label": "fake", "Compare with": "GAN + SD, clean protocol"}.items():
-            with shown.changing():
-                shown.page.get_by_label(name).select_option(choice)
-        shown.page.screenshot(path=target, full_page=True)
-        chromium.close()
-    with Image.open(target) as image:
-        image.quantize(256).save(target, optimize=True)
-
-
-if __name__ == "__main__":
-    picture_of_the_explorer(ROOT / "figures" / "06_explorer.png")
