@@ -129,7 +129,21 @@ def list_detectors() -> dict[str, Detector]:
 def open_detector(which: str | Path | None = None) -> Detector:
     """Return a detector: a shipped one by name, any by one of its files, or the default one.
 
-    If there is none of that name or file, a DetectorError names those that there are.
+    Parameters
+    ----------
+    which : str or path, optional
+        The name of a shipped detector, or a .keras, .tflite or .json file with its card beside it.
+
+    Raises
+    ------
+    DetectorError
+        If there is none of that name or file; the message names those that there are.
+
+    Examples
+    --------
+    >>> detector = open_detector("mobilenet025")
+    >>> detector.protocol.image_size, detector.threshold
+    (256, 0.5)
     """
     if which is not None and Path(which).suffix in (".json", ".keras", ".tflite"):
         for file in (Path(which), Path(which).with_suffix(".json")):
