@@ -286,3 +286,8 @@ class TestHostileFiles:
         assert shown.wait()
         bring(shown, [({"error": "These are 2 files; bring one at a time."}, [])])
         self.check(shown, good, "These are 2 files")
+
+    def test_two_files_whose_pieces_come_mixed(self, shown, good):
+        first, second = (list(pieces(f"{n}.png", good, len(good) // 2)) for n in (1, 2))
+        bring(shown, [first[0], second[0], first[1]])
+        self.check(shown, good, "came mixed")

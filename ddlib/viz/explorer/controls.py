@@ -64,16 +64,18 @@ class DropZone(anywidget.AnyWidget):
         super().__init__(tooltip="A picture from this computer; it is not stored")
         self.layout = w.Layout(flex="1 1 200px", margin="0", align_self="stretch")
         self._take, self._refuse = take, refuse
-        self._content = bytearray()  # the pieces of a file so far
+        self._coming, self._content = None, bytearray()  # which file, and its pieces so far
         self.on_msg(self._collect)
 
     def _collect(self, _, message: dict, buffers: list) -> None:
         if "error" in message:
             self._refuse(message["error"])
             return
+        file = message["name"], message["size"]
         if message["start"] == 0:
-            self._content = bytearray()
-        if message["start"] != len(self._content):  # the page is open twice
+            self._coming, self._content = file, bytearray()
+        if file != self._coming or message["start"] != len(self._content):  # the page is open twice
+            self._coming = None
             self._refuse("The pieces of two files came mixed; bring one at a time.")
             return
         self._content += b"".join(buffers)
