@@ -18,8 +18,9 @@ from click.testing import CliRunner
 
 import ddlib
 from ddlib.__main__ import main
+from ddlib.cli import notebook_process
 from ddlib.cli import notebook_runner as runner
-from ddlib.cli.notebook_process import NotebookError
+from ddlib.cli.notebook_process import NotebookError, read_notebook
 from ddlib.cli.notebook_runner import declared_parameters, find_notebooks, run_notebooks
 from ddlib.data.manifest import MissingImagesError
 
@@ -194,6 +195,25 @@ def until(happened):
     while not happened():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("lost", "status"), [(1, "done"), (3, "failed")])
+def test_a_kernel_that_does_not_start_is_started_again(place, monkeypatch, lost, status):
+    papermill, tries = notebook_process._papermill, []
+
+    def sometimes(notebook, copy, *more):
+        tries.append(notebook)
+        if len(tries) > lost:
+            return papermill(notebook, copy, *more)
+        given = read_notebook(notebook)
+        given.metadata["papermill"] = {}
+        nbformat.write(given, copy)  # as papermill leaves it where another program took a port
+        return 1, 100.0
+
+    monkeypatch.setattr(notebook_process, "_papermill", sometimes)
+    (outcome,) = run_notebooks(["00"], log=len)
+    assert outcome.status == status and len(tries) == min(lost + 1, 3)
+    assert ("the kernel did not start in 3 tries" in outcome.error) == (status == "failed")
 
 
 def test_each_notebook_waits_for_those_it_comes_after(place, executed, monkeypatch):

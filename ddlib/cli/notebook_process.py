@@ -24,6 +24,8 @@ from ddlib.data.manifest import MissingImagesError
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.
 FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
 _CLEANUP_SECONDS = 3
+# Of a kernel: between the choice of its ports and their use another program may have taken one.
+_STARTS = 3
 # Papermill, ended when its standard input closes: the system does that when this process dies,
 # however it dies. The kernel watches papermill in turn.
 _PAPERMILL = """
@@ -77,12 +79,17 @@ def execute_notebook(
     failed = target.with_name(f"{target.stem}.failed.ipynb")
     failed.unlink(missing_ok=True)
     with atomic_write(target) as unfinished:
-        status, peak_mb = _papermill(notebook, unfinished.resolve(), parameters, log_file, stop)
-        if not unfinished.is_file():
-            raise NotebookError(
-                f"{notebook.name}: papermill did not start (exit status {status}); see {log_file}"
-            )
-        executed = nbformat.read(unfinished, as_version=4)
+        for _ in range(_STARTS):
+            status, peak_mb = _papermill(notebook, unfinished.resolve(), parameters, log_file, stop)
+            if not unfinished.is_file():
+                raise NotebookError(
+                    f"{notebook.name}: papermill did not start (exit status {status}); "
+                    f"see {log_file}"
+                )
+            executed = nbformat.read(unfinished, as_version=4)
+            started = any(cell.get("execution_count") for cell in executed.cells)
+            if started or not status:
+                break
         # papermill adds a banner to the copy of a notebook that failed, and this machine's paths
         executed.cells = [cell for cell in executed.cells if not _is_tagged(cell, "papermill-err")]
         executed.metadata.papermill.update(input_path=notebook.name, output_path=target.name)
@@ -92,7 +99,8 @@ def execute_notebook(
         if lacking:
             return peak_mb, lacking
         if status and not error:
-            error = f": the kernel died, perhaps out of memory (exit status {status})"
+            what = "died, perhaps out of memory" if started else f"did not start in {_STARTS} tries"
+            error = f": the kernel {what} (exit status {status})"
         if error:
             unfinished.replace(failed)
             raise NotebookError(
