@@ -8,7 +8,7 @@ from handmade import measured_run
 
 from ddlib.__main__ import main
 from ddlib._io import write_json
-from ddlib.study.publish import publish
+from ddlib.study.committed import publish
 from ddlib.study.report import NOTEBOOK, committed_table, seed_sentences, to_html
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from handmade import measured_run
 
 from ddlib.__main__ import main
-from ddlib.study.publish import publish
+from ddlib.study.committed import publish
 from ddlib.study.report import REAL, update_readme
 
 NAME = "simulated"

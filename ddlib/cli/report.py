@@ -19,12 +19,11 @@ def command(data, runs, small, publish, verify, figures):
     committed and writes the table of the README anew. --verify does nothing else; exit status 1 if
     a committed number is not that of the committed scores.
     """
-    from ddlib.study import publish as publishing
-    from ddlib.study import report
+    from ddlib.study import committed, report
     from ddlib.study.study import run_folder
 
     if verify:
-        lines, not_rebuilt = publishing.verify(figures.parent / "README.md", figures)
+        lines, not_rebuilt = committed.verify(figures.parent / "README.md", figures)
         click.echo("\n".join(lines) or "every number of the results is that of the scores")
         click.echo(f"not rebuilt, no scores: {', '.join(not_rebuilt)}")
         raise SystemExit(bool(lines))
@@ -32,4 +31,4 @@ def command(data, runs, small, publish, verify, figures):
     click.echo(report.summary(folder))
     click.echo(f"wrote {report.to_html(folder)}")
     if publish:
-        shared.finish_publishing(publishing.publish(folder, figures, publish), figures, publish)
+        shared.finish_publishing(committed.publish(folder, figures, publish), figures, publish)

@@ -32,7 +32,7 @@ def command(plans, data, alpha, runs, small, publish, restore, figures, address)
     """
     if address is not None:
         shared.check_ray()
-    from ddlib.study.publish import publish_sweeps
+    from ddlib.study.committed import publish_sweeps
     from ddlib.study.study import open_study, run_folder
     from ddlib.study.sweep import job_file, plan_jobs
     from ddlib.study.sweep_tables import restore_sweeps
