@@ -1,10 +1,9 @@
 """Error Level Analysis: save an image as JPEG once more and look at what changes.
 
-Regions that went through the same JPEG quantisation before change little, others change more
-(Krawetz 2007). The map also shows contrast: edges and texture change more than smooth areas in any
-image, so a bright spot alone proves nothing.
-
-Part of the difference is colour, which JPEG averages over 2 x 2 pixels (4:2:0 subsampling).
+A region that was saved at the same JPEG quality before changes little when it is saved again, other
+regions change more (Krawetz 2007). But edges and texture change more than smooth areas in every
+image, and coloured edges most, because JPEG stores colour at half the resolution (4:2:0
+subsampling). So a bright spot alone proves nothing.
 """
 
 import numpy as np
@@ -13,14 +12,15 @@ from ddlib.images.jpeg import recompress
 
 
 def ela_difference(image: np.ndarray, quality: int = 90) -> np.ndarray:
-    """Return how much each value changes when the image is saved as JPEG: |image - saved|.
+    """Return how much each pixel and colour changes when the image is saved: |image - saved|.
 
-    Image and result are (H, W, 3) uint8, an RGB PIL image is taken too; `quality` is 1 to 100,
-    others are a ValueError. At quality 90 differences are seldom above 30 grey levels.
+    From an (H, W, 3) uint8 array or an RGB PIL image to (H, W, 3) uint8, at quality 90 seldom above
+    30. Another image, or a quality outside 1 to 100, raises a ValueError.
     """
     image = np.asarray(image)
     saved = recompress(image, quality)
-    return np.maximum(image, saved) - np.minimum(image, saved)  # cannot wrap around in uint8
+    # image - saved would wrap around below 0 in uint8
+    return np.maximum(image, saved) - np.minimum(image, saved)
 
 
 def ela_map(image: np.ndarray, quality: int = 90, scale: str | float | None = "max") -> np.ndarray:
@@ -29,18 +29,24 @@ def ela_map(image: np.ndarray, quality: int = 90, scale: str | float | None = "m
     Parameters
     ----------
     image : (H, W, 3) uint8 array or RGB PIL image
-        Best at its native size: resizing mixes the JPEG blocks and hides their history.
+        Best at its native size: after resizing no region keeps the traces of how it was saved. (The
+        study resized first, and so does `ddlib.data.loader.prepare`.)
     quality : int
         JPEG quality, 1 to 100; the study used 90.
     scale : "max", float or None
-        "max" multiplies so that the largest difference becomes 255, as the study did; maps of two
-        images are then not comparable. A number multiplies by it and clips at 255. None returns the
-        differences in grey levels.
+        "max" stretches the map so that its largest value is 255, as in the study; the maps of two
+        images are then not comparable. A number multiplies the differences and clips at 255. None
+        leaves them as they are.
 
     Returns
     -------
     (H, W, 3) uint8
         All zero for an image that saving does not change.
+
+    Raises
+    ------
+    ValueError
+        If the image, the quality or the scale is another.
 
     Examples
     --------
@@ -59,16 +65,16 @@ def ela_map(image: np.ndarray, quality: int = 90, scale: str | float | None = "m
 
 
 def uint8_overflow(image: np.ndarray) -> np.ndarray:
-    """Return image * 255 with the overflow of a uint8 cast: the study's mistake.
+    """Repeat the study's mistake: multiply uint8 pixels by 255, modulo 256.
 
-    Its training code took 0..255 values for 0..1 and multiplied them by 255. Modulo 256 that is
-    256 - value: the negative of the image, one level brighter, except that 0 stays 0. JPEG treats
-    an image and its negative alike, so an ELA map changes only where black (0) lies beside
-    near-black (1 becomes 255): such places flicker between the extremes.
+    The study's training code expected pixels of 0 to 1 and multiplied them by 255, but they were 0
+    to 255 already. So v became (256 - v) modulo 256: the negative of the image, one level brighter,
+    except that 0 stays 0. JPEG treats an image and its negative alike, so the ELA map changes only
+    in blocks that hold black (0), most where near-black lies beside it: 1 becomes 255.
 
     Examples
     --------
     >>> uint8_overflow(np.uint8([0, 1, 2, 254, 255])).tolist()
     [0, 255, 254, 2, 1]
     """
-    return np.negative(image)  # unsigned: modulo 256, on every processor
+    return np.negative(image)  # in uint8: modulo 256

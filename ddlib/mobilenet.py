@@ -1,9 +1,11 @@
-"""MobileNet V1 as a detector of fake faces, block by block: raw pixels in, P(fake) out.
+"""MobileNet V1 as a detector of fake faces: raw pixels in, P(fake) out.
 
 The backbone is MobileNet V1 (Howard et al. 2017, arXiv 1704.04861, table 1): one ordinary
-convolution and 13 depthwise-separable blocks, with the layer names, order and weight shapes of
-``keras.applications.MobileNet``, so that Keras's files of ImageNet weights fit. The head is global
-average pooling, one dense layer, one logit and a sigmoid.
+convolution and 13 depthwise-separable blocks (`depthwise_separable_block`). Layer names, order and
+weight shapes are those of ``keras.applications.MobileNet``, so that Keras's files of ImageNet
+weights can be loaded; it is written out here to be read, and to give access to every layer. The
+head is global average pooling, one dense layer and one output unit: the logit, the value before the
+sigmoid.
 """
 
 import os
@@ -13,11 +15,12 @@ import keras
 import numpy as np
 from keras import layers
 
-FILTERS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)  # at alpha = 1
+# Of the 13 blocks. The width multiplier alpha scales the number of filters.
+FILTERS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)  # of the depthwise convolutions
 WEIGHTS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
-WEIGHTS_ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}  # as file names spell them
-WEIGHTS_SIZES = (128, 160, 192, 224)  # pixels; one file of weights for each
+WEIGHTS_ALPHAS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}  # alpha in a file's name
+WEIGHTS_SIZES = (128, 160, 192, 224)  # pixels; there is a file of weights for each
 
 
 def build_detector(
@@ -31,34 +34,47 @@ def build_detector(
     batch_norm_momentum: float = 0.99,
     seed: int = 0,
 ) -> keras.Model:
-    """Build a MobileNet V1 detector, not compiled.
+    """Build a MobileNet V1 detector, without compiling it.
 
     Parameters
     ----------
     alpha : float
-        Width multiplier: every layer has ``int(alpha * filters)`` filters.
+        Width multiplier: a layer has ``int(alpha * f)`` filters, f being its number at width 1.
     image_size : int or None
         Side of the square input in pixels, at least 32; None takes any size.
     weights : {"imagenet", None, "highpass"} or path
-        Start weights of the backbone. None is random, "highpass" is random except for fixed
-        high-pass filters in the first layer (`highpass_filters`), a path is a file of weights.
+        Start weights of the backbone: those of ImageNet for this size (for other sizes than
+        `WEIGHTS_SIZES` those for 224 pixels); None: random; "highpass": random, except for fixed
+        high-pass filters in the first layer (`highpass_filters`); a path: a file of weights.
     trainable_layers : int
-        How many of the backbone's last layers are trained, layers without weights included; the
-        study used 10 and 20. The layers before them are frozen, batch statistics included.
-    dropout, dense_units : float, int
-        Dropout rate before the logit; units of the dense layer before it.
+        How many of the backbone's last layers are trained, those without weights counted too. The
+        study used 10 (the last block and half of the one before) and 20. The layers before stay as
+        they are, the averages of their batch normalisation included; so after random weights train
+        all, with a number such as 100.
+    dropout : float
+        Dropout rate between the dense layer and the logit.
+    dense_units : int
+        Units of the dense layer.
     pixel_range : (float, float)
         Range to which 0..255 is scaled: (-1, 1) for ImageNet weights; the study used (0, 1).
     batch_norm_momentum : float
-        Momentum of the moving averages of batch normalisation.
+        The higher, the more batches the averages of batch normalisation are taken over.
     seed : int
-        Seed of the random start weights; it also resets the global random generators.
+        Of the random start weights. The global random generators are set to it as well.
 
     Returns
     -------
     keras.Model
-        Input (N, S, S, 3), any numeric type, 0..255; output "score" (N, 1) = P(fake) in [0, 1].
-        The layer "logit" holds the value before the sigmoid.
+        Input (N, S, S, 3), any numeric type, 0..255; output "score" (N, 1) in [0, 1], P(fake) after
+        a training in which label 1 means fake. The layer "logit" gives the value before the
+        sigmoid.
+
+    Raises
+    ------
+    ValueError
+        If alpha or image_size is out of range, or a file of weights is of another network.
+    FileNotFoundError
+        If the start weights are not there and cannot be downloaded.
 
     Examples
     --------
@@ -66,11 +82,12 @@ def build_detector(
     (None, 1)
     """
     if alpha < 1 / 32:
-        raise ValueError(f"alpha={alpha!r} is out of range; at least 1/32 gives a filter a layer")
+        raise ValueError(f"alpha={alpha!r} is out of range; from 1/32 on every layer has a filter")
     if image_size is not None and image_size < 32:
         raise ValueError(f"image_size={image_size!r} is out of range; use 32 or more, or None")
     keras.utils.set_random_seed(seed)
-    momentum, (low, high) = batch_norm_momentum, pixel_range
+    low, high = pixel_range
+    momentum = batch_norm_momentum
     image = keras.Input((image_size, image_size, 3), name="image")
     x = layers.Rescaling((high - low) / 255, low, name="pixels")(image)
     conv1 = layers.Conv2D(int(32 * alpha), 3, 2, "same", use_bias=False, name="conv1")
@@ -79,7 +96,7 @@ def build_detector(
     for number, (filters, stride) in enumerate(zip(FILTERS, STRIDES, strict=True), start=1):
         x = depthwise_separable_block(x, int(filters * alpha), stride, number, momentum)
 
-    backbone = keras.Model(image, x, name="backbone")
+    backbone = keras.Model(image, x, name="backbone")  # to load weights and to count layers
     if weights == "highpass":
         conv1.set_weights([highpass_filters(conv1.filters)])
     elif weights is not None:
@@ -92,8 +109,8 @@ def build_detector(
             backbone.load_weights(file)
         except (ValueError, OSError) as error:
             raise ValueError(f"{file} holds no MobileNet V1 weights of alpha {alpha}") from error
-    frozen = max(len(backbone.layers) - trainable_layers, 0)
-    for layer in backbone.layers[:frozen]:
+    n_frozen = max(len(backbone.layers) - trainable_layers, 0)
+    for layer in backbone.layers[:n_frozen]:
         layer.trainable = False
 
     x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -110,10 +127,13 @@ def depthwise_separable_block(
 ) -> keras.KerasTensor:
     """Apply one block: a 3x3 convolution of each channel by itself, then a 1x1 over all channels.
 
-    For C channels in and K out this takes ``9 C + C K`` weights, an ordinary 3x3 convolution
-    ``9 C K``. Each convolution is followed by batch normalisation and ReLU6.
+    For C channels in and K out this needs ``9 C + C K`` weights, an ordinary 3x3 convolution
+    ``9 C K``. Each convolution is followed by batch normalisation and ReLU6, a ReLU that ends at 6.
+
+    `filters` is K, `stride` is 1 or 2 (2 halves height and width), `number` is part of the layers'
+    names, `momentum` that of batch normalisation.
     """
-    if stride == 2:  # padded on the right and below only, as the ImageNet weights were trained
+    if stride == 2:  # pad on the right and below only: so the ImageNet weights were trained
         x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"conv_pad_{number}")(x)
     padding = "same" if stride == 1 else "valid"
     x = layers.DepthwiseConv2D(3, stride, padding, use_bias=False, name=f"conv_dw_{number}")(x)
@@ -127,34 +147,39 @@ def depthwise_separable_block(
 def highpass_filters(filters: int) -> np.ndarray:
     """Return first-layer weights (3, 3, 3, filters) float32 of fixed high-pass filters.
 
-    Forensic detectors start from such noise residuals (Fridrich and Kodovsky 2012; Bayar and Stamm
-    2016); given them, a network learns from hundreds of images. Residuals are a few hundredths of
-    the pixel range; a gain of 30 brings them to about 1.
+    Each gives a residual: a pixel minus what its neighbours predict, which shows noise and hides
+    content. Forensic detectors start from residuals (Fridrich and Kodovsky 2012; Bayar and Stamm
+    2016). They are a few hundredths of the pixel range; a gain of 30 brings them to about 1. One
+    filter of eight is a mean instead, so that brightness is not lost.
     """
-    second = np.array([[0, 0, 0], [1, -2, 1], [0, 0, 0]]) / 2
-    both = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4
+    gain = 30
+    across = np.array([[0, 0, 0], [1, -2, 1], [0, 0, 0]]) / 2  # the second derivative
+    square = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4  # across and along
     laplacian = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]]) / 4
-    first = np.array([[0, 0, 0], [0, 1, -1], [0, 0, 0]])
-    smooth = np.outer([1, 2, 1], [1, 2, 1]) / 8 / 30
-    bank = np.stack([second, second.T, both, laplacian, -both, -laplacian, first, smooth])
-    signs = np.where(np.arange(filters) // len(bank) % 2, -1, 1)
-    chosen = bank[np.arange(filters) % len(bank)] * signs[:, None, None] * 30 / 3
-    return np.repeat(chosen.transpose(1, 2, 0)[:, :, None], 3, axis=2).astype("float32")
+    slope = np.array([[0, 0, 0], [0, 1, -1], [0, 0, 0]])  # the first derivative
+    mean = np.outer([1, 2, 1], [1, 2, 1]) / 8 / gain
+    # ReLU cuts off what is negative, so both signs of a filter are of use
+    bank = np.stack([across, across.T, square, laplacian, -square, -laplacian, slope, mean])
+    numbers = np.arange(filters)
+    signs = np.where(numbers // len(bank) % 2, -1, 1)  # every second round of the bank
+    chosen = bank[numbers % len(bank)] * signs[:, None, None] * gain / 3  # a third for each colour
+    kernels = chosen.transpose(1, 2, 0)[:, :, None]  # (3, 3, 1, filters)
+    return np.repeat(kernels, 3, axis=2).astype("float32")
 
 
 def find_weights(alpha: float, image_size: int | None) -> Path:
-    """Return the file of ImageNet weights: from Keras's cache, else downloaded into it.
+    """Return the file of ImageNet weights in Keras's cache, downloaded if it is not there.
 
-    The cache is the folder ``models`` of ``KERAS_HOME``, by default ``~/.keras``.
+    The cache is the folder ``models`` in ``KERAS_HOME``; without that variable ``~/.keras/models``.
     """
     if alpha not in WEIGHTS_ALPHAS:
         known = ", ".join(map(str, WEIGHTS_ALPHAS))
         raise ValueError(f"alpha={alpha!r}: ImageNet weights exist for {known} only")
-    size = image_size if image_size in WEIGHTS_SIZES else 224
+    size = image_size if image_size in WEIGHTS_SIZES else 224  # any file fits any size
     name = f"mobilenet_{WEIGHTS_ALPHAS[alpha]}_{size}_tf_no_top.h5"
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     cache = home / "models"
-    if (cache / name).is_file():  # perhaps in a home that is read-only, which Keras does not take
+    if (cache / name).is_file():  # looked up here, since Keras refuses a home that is read-only
         return cache / name
     try:
         cache.mkdir(parents=True, exist_ok=True)  # otherwise Keras falls back to a temporary folder
@@ -163,6 +188,6 @@ def find_weights(alpha: float, image_size: int | None) -> Path:
     except Exception as error:  # get_file raises a bare Exception when it cannot connect
         raise FileNotFoundError(
             f"{name} is not in {cache} and could not be downloaded ({error}). Connect once to the "
-            "internet; or copy the file into the folder models of a Keras home and set KERAS_HOME "
-            "to that home; or pass weights=None (random), or the path of a weights file"
+            f"internet; or copy the file from {WEIGHTS_URL} into the folder models of a Keras home "
+            "and set KERAS_HOME to that home; or pass weights=None (random), or a path"
         ) from error

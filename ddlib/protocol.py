@@ -1,8 +1,9 @@
-"""What one training run does, field by field: the study's own way and a clean one.
+"""The settings of one training run, with two presets: ``paper`` and ``clean``.
 
-``paper`` repeats what the study (the course project of 2024 that the README names) did, its quirks
-included; each is a field here with a comment. ``clean`` is the same study without them: between two
-conditions only the training images or the use of Error Level Analysis differ.
+``paper`` repeats the study, a course project of 2024 whose numbers are in `ddlib.study.reference`,
+with its mistakes; each is a field of `Protocol`, and the comment there says what the study did.
+``clean`` removes them. Under ``clean`` two conditions differ only in the training images or in the
+use of Error Level Analysis (`ddlib.ela`), so that their scores can be compared.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ from dataclasses import asdict, dataclass, fields, replace
 from types import UnionType
 from typing import get_args, get_origin, get_type_hints
 
-# Raised by hand when the numbers of a step change, so that nothing made by an older one is reused.
+# The version of each step. Raise one by hand when the output of its step changes: what older code
+# stored is then not used again.
 PREPARE = 1  # prepared images
-FEATURES = 1  # bottleneck features
+FEATURES = 1  # bottleneck features: what the frozen layers give
 TRAIN = 2  # trained weights and scores
 SIMULATE = 3  # simulated images
-INVENTORY = 3  # facts about files
+INVENTORY = 3  # facts about files: size, format, hash, JPEG quality
 VERSIONS = [PREPARE, FEATURES, TRAIN, SIMULATE, INVENTORY]
 
 REAL = 0
 FAKE = 1
 LABELS = {"real": REAL, "fake": FAKE}
+# What a network is trained on: fakes of a GAN, with "sd" also those of Stable Diffusion; with "ela"
+# it sees maps of Error Level Analysis in place of pictures.
 CONDITIONS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
 PROTOCOLS = ("paper", "clean")
 START_WEIGHTS = ("imagenet", None, "highpass")
-ELA_QUALITY = 90  # of the study's ELA maps, and of the conditions with ELA
+ELA_QUALITY = 90  # JPEG quality of the ELA maps under both presets
 _CHOICES = {
     "name": PROTOCOLS,
     "condition": CONDITIONS,
@@ -66,36 +70,38 @@ class Protocol:
     condition: str = "gan"
     # the picture on its way to the network
     image_size: int = 256
-    square: str = "crop"  # the centred square before resizing; "squeeze" as the study: distorted
-    resize: str = "antialias"  # the study's "nearest" aliases large pictures
-    jpeg_quality: int | None = 75  # all are saved so, lest compression tell the classes; None: not
-    ela_quality: int | None = None  # train on Error Level Analysis maps of this JPEG quality
-    ela_inverted: bool = False  # the study's uint8 wrap-around: negated before ELA
-    pixel_range: tuple[int, int] = (-1, 1)  # what ImageNet weights expect; the study: (0, 1)
+    square: str = "crop"  # cut out the centred square; the study: "squeeze", which distorts
+    resize: str = "antialias"  # the study: "nearest", which aliases when it shrinks a picture
+    # Save every picture at this JPEG quality, so that compression does not tell the classes apart;
+    # None, as in the study, does not save them.
+    jpeg_quality: int | None = 75
+    ela_quality: int | None = None  # train on ELA maps of this JPEG quality; None: on pictures
+    ela_inverted: bool = False  # the study: pictures negated before ELA (`ela.uint8_overflow`)
+    pixel_range: tuple[int, int] = (-1, 1)  # pixels are scaled to it; the study: (0, 1)
     # the network
-    alpha: float = 1.0
+    alpha: float = 1.0  # MobileNet's width multiplier
     weights: str | None = "imagenet"  # one of START_WEIGHTS or the path of a weights file
-    trainable_layers: int = 10  # the study: 10, and 20 with ELA; under clean 10 for both
-    dense_units: int = 1024  # units of the dense layer before the logit, as the study
-    dropout: float = 0.5  # the study: 0.5 in some runs, none in others
-    batch_norm_momentum: float = 0.9  # Keras's 0.99 lags behind the weights in short trainings
-    feature_dtype: str = "float16"  # of what the frozen layers give, as it is kept on disk
+    trainable_layers: int = 10  # the last ones of the backbone; the study: 20 with ELA
+    dense_units: int = 1024  # of the dense layer before the output, as in the study
+    dropout: float = 0.5  # the study: 0.5 or 0, see _PAPER_CHANGES
+    batch_norm_momentum: float = 0.9  # Keras's 0.99 averages over too many steps here
+    feature_dtype: str = "float16"  # in which the output of the frozen layers is stored
     # the training data
-    gan_fraction: float = 1.0  # part of the GAN set that is used; the study's ELA run used half
-    balance_generators: bool = False  # the study: as many GAN as SD fakes, reals as both together
+    gan_fraction: float = 1.0  # share of the GAN set, reals included; the study: half with ELA
+    balance_generators: bool = False  # the study: GAN and SD fakes alike in number, reals as both
     # the optimiser
-    learning_rate: float = 1e-3  # the highest, where it changes
-    schedule: str = "cosine"  # warm-up for an epoch, then cosine decay; the study: "constant"
+    learning_rate: float = 1e-3  # the highest, if the schedule changes it
+    schedule: str = "cosine"  # rises during the first epoch, then falls; the study: "constant"
     label_smoothing: float = 0.1  # targets 0.05 and 0.95, against overfitting; the study: 0
     batch_size: int = 32
     epochs: int = 8
-    patience: int = 10
-    flip: bool = True
-    threads: int = 2  # of TensorFlow; how sums are rounded depends on their number
+    patience: int = 10  # epochs without a lower validation loss after which training stops
+    flip: bool = True  # mirror half of the training images at random
+    threads: int = 2  # of TensorFlow; another number rounds sums otherwise
     seed: int = 0
 
     def __post_init__(self):
-        """Reject values that no later step could use."""
+        """Check types, choices and ranges, and that condition and ela_quality agree."""
         check_types(self)
         for name, allowed in _CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
@@ -103,7 +109,8 @@ class Protocol:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{name}={value!r} is out of range; allowed is {low} to {high}")
-        if ("ela" in self.condition.split("+")) != (self.ela_quality is not None):
+        needs_quality, has_quality = self.condition.endswith("+ela"), self.ela_quality is not None
+        if needs_quality != has_quality:
             raise ValueError(
                 f"condition {self.condition!r} and ela_quality={self.ela_quality} disagree: "
                 "a condition named with '+ela' needs a quality, the others need None"
@@ -111,7 +118,7 @@ class Protocol:
 
     @property
     def run_name(self) -> str:
-        """The name of the model that it trains, such as ``clean-gan+sd``."""
+        """The name of the trained model, such as ``clean-gan+sd``."""
         return f"{self.name}-{self.condition}"
 
     @property
@@ -134,12 +141,13 @@ class Protocol:
         return cls(**(values | {"pixel_range": tuple(values["pixel_range"])}))
 
     def preparation(self) -> dict:
-        """Return the fields that decide what a prepared image looks like."""
+        """Return the fields that decide how images are prepared: a part of their cache key."""
         names = ("image_size", "square", "resize", "jpeg_quality", "ela_quality", "ela_inverted")
         return {name: getattr(self, name) for name in names}
 
 
-# What the study changed from model to model, all at once (its ablation cannot separate them).
+# The study changed several settings between its models at once, so its results cannot say which of
+# them mattered. These come on top of what `preset` sets for all four.
 _PAPER_CHANGES = {
     "gan": {"epochs": 5},
     "gan+ela": {"gan_fraction": 0.5, "trainable_layers": 20, "dropout": 0.5, "ela_inverted": True},
@@ -149,14 +157,16 @@ _PAPER_CHANGES = {
 
 
 def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
-    """Return one of the study's four runs in its ``paper`` or ``clean`` form.
+    """Return the protocol of one of the study's four conditions, as the study ran it or clean.
 
     Parameters
     ----------
     name : {"paper", "clean"}
+        With the study's mistakes, or without them.
     condition : {"gan", "gan+ela", "gan+sd", "gan+sd+ela"}
+        What the network is trained on.
     **changes
-        Fields of `Protocol` to set otherwise.
+        Fields of `Protocol` to override, such as ``epochs=3``.
 
     Raises
     ------
@@ -180,7 +190,7 @@ def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
             batch_norm_momentum=0.99,
             schedule="constant",
             label_smoothing=0.0,
-            learning_rate=1e-3,  # Adam(lr=...) was ignored, so Keras's default ran
+            learning_rate=1e-3,  # its Adam(lr=...) was ignored by Keras, whose default this is
             batch_size=64,
             trainable_layers=10,
             epochs=10,
@@ -192,12 +202,14 @@ def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
 def check_types(record) -> None:
     """Raise a ValueError unless each field of a dataclass is of the type that it is declared with.
 
-    A whole number is a float too, a truth value is no number.
+    An int is accepted for a float; a bool is not accepted for a number.
     """
     for name, hint in get_type_hints(type(record)).items():
-        value, kinds = getattr(record, name), get_args(hint) if type(hint) is UnionType else [hint]
+        value = getattr(record, name)
+        kinds = get_args(hint) if type(hint) is UnionType else [hint]
         kinds = [get_origin(kind) or kind for kind in kinds]
-        kinds += [int] if float in kinds else []
+        if float in kinds:
+            kinds.append(int)
         if not isinstance(value, tuple(kinds)) or (type(value) is bool and bool not in kinds):
             raise ValueError(f"{name}={value!r} must be {kinds[0].__name__}")
 

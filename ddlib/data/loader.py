@@ -1,4 +1,8 @@
-"""From a manifest and a protocol to prepared images, and to a `tf.data.Dataset` of them."""
+"""Prepare the images that a manifest lists as a protocol says, as arrays or `tf.data.Dataset`.
+
+The table of a manifest has a row for each file, with its label, its source (who made it) and its
+split (train, valid or test).
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -15,18 +19,20 @@ from ddlib.images.jpeg import recompress
 from ddlib.images.read import center_crop, read_image, resize
 from ddlib.protocol import Protocol
 
-_CHUNK = 8  # images that a thread prepares before it hands them on
+_CHUNK = 8  # images that a thread takes at once
 
 
 def prepare(image: np.ndarray, protocol: Protocol, crop_share: float = 1.0) -> np.ndarray:
-    """Prepare one image as a protocol shows it to the network: crop, resize, JPEG, ELA.
+    """Turn an image into what the network takes: crop, resize, save as JPEG, ELA.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array
     protocol : Protocol
+        Which of these steps there are, and how they are done.
     crop_share : float
-        Share of the centred square that is kept, in (0, 1]; used if the protocol crops.
+        How much of the side of the centred square is kept, in (0, 1]. Without effect if the
+        protocol squeezes images in place of cropping them.
 
     Returns
     -------
@@ -43,30 +49,36 @@ def prepare(image: np.ndarray, protocol: Protocol, crop_share: float = 1.0) -> n
     image = resize(image, protocol.image_size, protocol.resize)
     if protocol.jpeg_quality is not None:
         image = recompress(image, protocol.jpeg_quality)
-    return image if protocol.ela_quality is None else _ela_map(image, protocol)
+    if protocol.ela_quality is not None:
+        image = _ela_of_prepared(image, protocol)
+    return image
 
 
 def prepare_file(path: Path, protocol: Protocol, crop_share: float = 1.0) -> np.ndarray:
-    """Read an image file and `prepare` it."""
+    """Read an image file and return it prepared, as `prepare` does."""
     return prepare(read_image(path), protocol, crop_share)
 
 
 def prepare_all(manifest: Manifest, protocol: Protocol) -> Iterator[np.ndarray]:
-    """Read and prepare a manifest's images in threads; yield arrays (n, S, S, 3) uint8."""
+    """Yield the prepared images of a manifest in its order, as arrays (n, S, S, 3) uint8.
 
-    def prepare_some(files) -> np.ndarray:
+    Threads read and prepare them; n is 8, at the end perhaps fewer.
+    """
+
+    def prepare_chunk(files) -> np.ndarray:
         return np.stack([prepare_file(path, protocol, share) for path, share in files])
 
     files = list(zip(manifest.paths, manifest.table["crop_share"], strict=True))
-    parts = (files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK))
-    return ordered_parallel_map(prepare_some, parts)  # decoding releases Python's lock
+    chunks = (files[i : i + _CHUNK] for i in range(0, len(files), _CHUNK))
+    return ordered_parallel_map(prepare_chunk, chunks)  # threads: decoding releases Python's lock
 
 
 def load_images(manifest: Manifest, protocol: Protocol, cache: Cache | None = None) -> Rows:
-    """Return the prepared images of a manifest as rows of (S, S, 3) uint8, in its order.
+    """Return the prepared images of a manifest in its order, as `Rows` of (S, S, 3) uint8.
 
-    They are prepared once and kept in the cache, one array for each source and split, so that
-    manifests with a source in common share the work.
+    ``rows.take(indices)`` reads some as an array, ``rows.chunks(n)`` all of them. The cache, by
+    default that of the user, holds one array for each source and split, so that another manifest
+    with the same source need not prepare its images again.
     """
     cache = cache or Cache()
 
@@ -79,27 +91,32 @@ def load_images(manifest: Manifest, protocol: Protocol, cache: Cache | None = No
 
 
 def keras_dataset(manifest: Manifest, protocol: Protocol, batch_size: int, shuffle: bool):
-    """Return a `tf.data.Dataset` of (image, label), both float32, as `Manifest.dataset` says."""
+    """Return a `tf.data.Dataset` of batches (images, labels), as `Manifest.dataset` says.
+
+    Images are (n, S, S, 3) float32, 0 to 255, labels (n,) float32. With `shuffle` each pass has an
+    order of its own.
+    """
     import tensorflow as tf
 
     images, labels = load_images(manifest, protocol), manifest.labels
-    seed = protocol.seed if shuffle else None
+    seed = protocol.seed if shuffle else None  # without a seed the order is that of the manifest
     data = row_batches(images, labels, np.ones(len(labels)), batch_size, seed)
     return data.map(lambda image, label, _: (image, tf.cast(label, tf.float32)))
 
 
-def _ela_map(image: np.ndarray, protocol: Protocol) -> np.ndarray:
-    image = uint8_overflow(image) if protocol.ela_inverted else image
+def _ela_of_prepared(image: np.ndarray, protocol: Protocol) -> np.ndarray:
+    if protocol.ela_inverted:
+        image = uint8_overflow(image)
     return ela_map(image, protocol.ela_quality)
 
 
 def _prepared_chunks(block: Manifest, protocol: Protocol, cache: Cache) -> Iterator[np.ndarray]:
-    """Prepare images a few at a time; ELA maps are made of the images that are kept already."""
+    """Prepare images a few at a time; ELA maps are made from the prepared pictures in the cache."""
     if protocol.ela_quality is None:
         return prepare_all(block, protocol)
 
-    def maps(images: np.ndarray) -> np.ndarray:
-        return np.stack([_ela_map(image, protocol) for image in images])
+    def ela_of_chunk(images: np.ndarray) -> np.ndarray:
+        return np.stack([_ela_of_prepared(image, protocol) for image in images])
 
-    plain = load_images(block, protocol.without_ela(), cache)
-    return ordered_parallel_map(maps, plain.chunks(_CHUNK))
+    pictures = load_images(block, protocol.without_ela(), cache)
+    return ordered_parallel_map(ela_of_chunk, pictures.chunks(_CHUNK))
