@@ -34,6 +34,40 @@ def test_the_table_is_made_from_the_committed_results(tmp_path):
     assert made == (ROOT / "README.md").read_text(encoding="utf-8"), "run `ddlib report --publish`"
 
 
+def test_the_findings_in_words_are_those_of_the_committed_results():
+    table = pd.read_csv(TABLES / "results_large.csv").query("protocol == 'clean'")
+    ours = table.set_index(["condition", "test_set"])
+    recall, accuracy = ours["recall_fake"], ours["accuracy"]
+    # "tells GAN faces as well as the study's, takes nearly every SD face for a photograph"
+    assert ours["accuracy_high"]["gan", "gan"] >= 0.941
+    assert max(recall["gan", "sd21"], recall["gan", "sdxl"]) < 0.1
+    # "nearly all of that generator, but only half of the SDXL faces"
+    assert recall["gan+sd", "sd21"] > 0.9 and 0.4 < recall["gan+sd", "sdxl"] < 0.6
+    # "costs less than 2 points", "loses about 20 points": over seeds, with their intervals
+    seeds = pd.read_csv(TABLES / "seed_differences_large.csv").query("plan == 'seeds'")
+    change = seeds.query("test_set == 'gan' and measure == 'accuracy' and b == 'clean gan'")
+    change = change.set_index("a")
+    assert change["low"]["clean gan+sd"] > -0.02
+    assert abs(change["difference"]["clean gan+ela"] + 0.2) < 0.03
+    assert abs(accuracy["gan+ela", "gan"] - accuracy["gan", "gan"] + 0.2) < 0.05
+    # "calls about a third of the photographs fake"
+    for condition in ("gan+ela", "gan+sd+ela"):
+        for test_set in ("gan", "sd"):
+            assert 0.25 < 1 - ours["recall_real"][condition, test_set] < 0.42
+    # "what is planted they find no more often than one fixed place does"
+    pointing = pd.read_csv(TABLES / "large_06_pointing_game.csv").set_index(["square", "pictures"])
+    assert (
+        pointing["low"]["planted", "moved to fake"]
+        <= pointing["one place"]["planted", "moved to fake"]
+    )
+    # "6,501 GAN and FFHQ faces", "with 500 faces of Stable Diffusion 2.1 in training"
+    facts = json.loads((TABLES / "results_large.json").read_text(encoding="utf-8"))
+    clean = [each for each in facts.values() if each["protocol"]["name"] == "clean"]
+    counts = {each["protocol"]["condition"]: each["n_training"] for each in clean}
+    assert sum(counts["gan"].values()) == 6501
+    assert counts["gan+sd"]["fake"] - counts["gan"]["fake"] == 500
+
+
 def test_links_lead_somewhere():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):

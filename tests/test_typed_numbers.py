@@ -20,6 +20,7 @@ ALLOWED = {
         "95 %": "the confidence of every interval",
         "3.11": "a version of Python",
         "3.13": "a version of Python",
+        "0.25": "a width of the network",
         "1.000": "in figures/tables/large_01_blind_null.csv, tested below",
     },
     "notebooks": {
