@@ -37,7 +37,7 @@ class HeatMaps:
 
     heat: np.ndarray  # (N, h, w) in [0, 1]: each map divided by its own maximum, or all zeros
     has_evidence: np.ndarray  # (N,) bool: whether any cell speaks for the target class
-    raw: np.ndarray  # (N, h, w) >= 0: the map before division and resizing, in units of the logit
+    raw: np.ndarray  # (N, h, w) >= 0: before division and resizing, logit; for "mean" no unit
     logits: np.ndarray  # (N,) the logit of "fake", also where the target is "real"
     scores: np.ndarray  # (N,) the sigmoid of the logits: P(fake), without `Detector`'s calibration
     target: str  # "fake" or "real"
@@ -187,14 +187,14 @@ class GradCAM:
     def _as_batch(self, images) -> np.ndarray:
         """Return one array (N, H, W, C) of images as the model takes them."""
         if len(getattr(images, "shape", ())) in (3, 4) and self._fits(images):
-            is_float = np.asarray(images).dtype.kind == "f"
-            highest = np.max(images)
             # of a plain Keras model nobody knows whether it takes 0 to 1
-            if self._protocol is not None and is_float and 0 < highest <= 1:
-                raise ValueError(
-                    f"pixels of up to {highest:.3g}, but this detector takes 0 to 255: "
-                    "multiply them by 255"
-                )
+            if self._protocol is not None and np.asarray(images).dtype.kind == "f":
+                highest = np.max(images)
+                if 0 < highest <= 1:
+                    raise ValueError(
+                        f"pixels of up to {highest:.3g}, but this detector takes 0 to 255: "
+                        "multiply them by 255"
+                    )
             return images if len(images.shape) == 4 else images[None]
         loaded = read_images(images)
         side = self._model.input_shape[1]

@@ -42,6 +42,8 @@ def test_youden_by_hand():
         (calibration.threshold_at_fnr, ([0, 0], [0.1, 0.9], 0.1), "no fake"),
         (calibration.youden, ([0, 0], [0.1, 0.9]), "no fake"),
         (calibration.temperature, ([0, 1], [0.0, np.inf]), "infinite"),
+        (calibration.reliability, ([0, 1], [0.1, 0.9], 0), "bins=0"),
+        (calibration.verdicts, ([0.5], (0.7, 0.3)), "upside down"),
     ],
 )
 def test_what_cannot_be_is_refused(function, arguments, words):
@@ -79,8 +81,6 @@ def test_reject_band_by_hand():
     labels, scores = np.repeat([0, 1], 20), np.concatenate([reals, fakes])
     low, high = calibration.reject_band(labels, scores, error=0.1)
     assert (low, high) == pytest.approx((0.3, 0.7))  # two of twenty beyond each end
-    said = calibration.verdicts([0.29, 0.3, 0.69, 0.7], (0.3, 0.7))
-    assert said.tolist() == ["real", "unsure", "unsure", "fake"]
     needless = calibration.reject_band([0, 1], [0.1, 0.9])
     assert needless == pytest.approx((0.5, 0.5), abs=1e-3)
     report = calibration.evaluate_reject_band(labels, scores, (low, high))
@@ -91,3 +91,8 @@ def test_reject_band_by_hand():
     nothing = calibration.evaluate_reject_band([1, 1], [0.5, 0.5], (0.1, 0.9))
     assert (nothing["coverage"], nothing["miss"]) == (0, 0)
     assert math.isnan(nothing["error"]) and math.isnan(nothing["false_alarm"])
+
+
+def test_verdict_words_and_their_edges():
+    said = calibration.verdicts([0.29, 0.3, 0.69, 0.7], (0.3, 0.7))
+    assert said.tolist() == ["real", "unsure", "unsure", "fake"]

@@ -268,6 +268,8 @@ def test_what_cannot_be_drawn_is_named(draw, message):
 def test_the_same_chart_is_the_same_file(tmp_path):
     paths = [save_chart(CHARTS["bars"](), tmp_path / name) for name in ("a/one.png", "two.png")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
+    with pytest.raises(ValueError, match=r"one\.jpg does not end in \.png"):
+        save_chart(CHARTS["bars"](), tmp_path / "one.jpg")
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)

@@ -34,6 +34,12 @@ def test_found_by_name_by_file_or_as_the_default(tmp_path):
         open_detector(tmp_path / "d.keras")
 
 
+def test_an_installation_without_detectors_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("ddlib.deploy.detector.SHIPPED", tmp_path)
+    with pytest.raises(DetectorError, match="no detector to use; there is: none"):
+        open_detector()
+
+
 def test_every_shipped_detector_is_whole_and_its_card_the_one_for_people():
     for detector in list_detectors().values():
         side = detector.protocol.image_size

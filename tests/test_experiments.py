@@ -34,6 +34,8 @@ def test_planted_quarters_hold_the_donor_and_nothing_else_changes():
         expected[y0:y1, x0:x1] = 200
         assert abs(picture - expected).max() < 3
     assert (pictures == 60).all()
+    with pytest.raises(ValueError, match=r"\(8, 64, 32, 3\).*\(7, 64, 32, 3\)"):
+        plant_evidence(pictures, donors[1:])
 
 
 @pytest.mark.parametrize("peak", [(0, 0), (31, 31), (33, 20), (10, 63)])

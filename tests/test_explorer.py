@@ -286,6 +286,8 @@ class TestHostileFiles:
         assert shown.wait()
         bring(shown, [({"error": "These are 2 files; bring one at a time."}, [])])
         self.check(shown, good, "These are 2 files")
+        bring(shown, [({"name": "scan.tif", "size": 100_000_001, "start": 0}, [b"II*"])])
+        self.check(shown, good, "scan.tif has over 100 MB")
 
     def test_two_files_whose_pieces_come_mixed(self, shown, good):
         first, second = (list(pieces(f"{n}.png", good, len(good) // 2)) for n in (1, 2))

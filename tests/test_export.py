@@ -57,13 +57,16 @@ def test_export_writes_a_card_about_the_new_file(tmp_path):
     path = toydetector.save(tmp_path / "own.keras")
     opened = open_detector(path)
     card = replace(opened.card, temperature=3.0, numbers=[{"auc": 1.0}], default=True)
-    export(Detector(card, opened.folder), tmp_path / "out" / "x.tflite")
+    original = Detector(card, opened.folder)
+    export(original, tmp_path / "out" / "x.tflite")
     found = open_detector(tmp_path / "out" / "x.tflite")
     assert found.temperature == 3 and found.protocol == toydetector.PROTOCOL
     assert found.card.sha256 is None and found.card.numbers == [] and not found.card.default
     images = toydetector.pictures(4, seed=5)[0]
     logits = found.scorer().logits(images)
     np.testing.assert_allclose(logits, toydetector.keras_logits(images), atol=1e-3)
+    with pytest.raises(ValueError, match="must end in .tflite"):
+        export(original, tmp_path / "x.bin")
 
 
 def test_images_to_fit_to_are_those_of_the_training_split(tiny, tmp_path):

@@ -90,6 +90,8 @@ def test_spearman_by_hand():
     second = np.array([[[1, 30], [20, 40]], [[1, 2], [3, 4]], [[4, 3], [2, 1]], [[7, 7], [7, 7.0]]])
     expected = [0.8, 4.5 / np.sqrt(4.5 * 5), -1, 0]
     np.testing.assert_allclose(similarity(first, second), expected)
+    with pytest.raises(ValueError, match=r"\(4, 2, 2\).*\(2, 2, 2\)"):
+        similarity(first, second[:2])
 
 
 def test_cascade_reports_each_step(rng):

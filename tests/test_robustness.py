@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ddlib.data.manifest import Manifest, build_manifest
+from ddlib.deploy import robustness
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.model_card import Card
 from ddlib.deploy.robustness import compare_columns, perturbed_logits, sweep
@@ -77,15 +78,18 @@ def test_rows_are_images_and_columns_perturbations(pictures):
     assert alone[0, 0] != alone[0, 1]
 
 
-def test_detectors_that_share_images_answer_as_each_alone(pictures):
+def test_detectors_that_share_images_answer_as_each_alone(pictures, monkeypatch):
     other = replace(PROTOCOL, jpeg_quality=20)
     found = {"a": detector(), "b": detector(other), "c": detector()}
     alone = {name: perturbed_logits(pictures, {name: d}, CROP)[name] for name, d in found.items()}
+    read, reads = robustness.read_image, []
+    monkeypatch.setattr(robustness, "read_image", lambda path: (reads.append(path), read(path))[1])
     shared = perturbed_logits(pictures, found, CROP)
     assert list(shared) == ["a", "b", "c"]
     for name, logits in alone.items():
         np.testing.assert_array_equal(shared[name], logits)
     assert not np.array_equal(shared["a"], shared["b"])
+    assert len(reads) == len(pictures)
 
 
 def test_what_cannot_be_read_is_named_and_nothing_is_an_error(pictures):

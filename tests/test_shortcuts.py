@@ -123,6 +123,8 @@ def test_contingency_by_hand(rng):
     assert contingency(manifest, "size").loc["512 x 256"].tolist() == [0, 2]
     with pytest.raises(ValueError, match="by='colour'"):
         contingency(manifest, "colour")
+    table = contingency(listed(rng, 4, jpeg_quality=[75, np.nan, 75, np.nan]), "jpeg_quality")
+    assert table.loc["none"].tolist() == [0, 2]
 
 
 def table_of(real, fake, **columns):

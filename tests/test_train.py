@@ -74,6 +74,15 @@ def test_features_in_eight_bits_are_steps_of_a_relu6(sets, tmp_path):
     linear = keras.Model(prefix.input, prefix.layers[-2].output)
     with pytest.raises(ValueError, match="no ReLU6"):
         bottleneck_features(linear, sets[1], replace(TINY, feature_dtype="uint8"), Cache(tmp_path))
+    with pytest.raises(ValueError, match="uint8, float16, float32"):
+        replace(TINY, feature_dtype="int4")
+
+
+def test_mirrored_features_are_those_of_mirrored_images(sets, cache):
+    prefix, _ = split_backbone(build_from_protocol(TINY))
+    features = bottleneck_features(prefix, sets[1], TINY, cache, mirror=True)
+    images = load_images(sets[1], TINY, cache).take(slice(None))[:, :, ::-1].astype("float32")
+    assert np.allclose(features.take(slice(None)), prefix(images), atol=1e-5)
 
 
 def test_a_loss_that_is_no_number_is_named():

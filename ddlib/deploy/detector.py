@@ -152,10 +152,9 @@ def open_detector(which: str | Path | None = None) -> Detector:
         return Detector(Card.read(file), file.parent)
     found = list_detectors()
     if which is None:
-        return next(detector for detector in found.values() if detector.card.default)
+        which = next((name for name, each in found.items() if each.card.default), None)
     if which not in found:
-        raise DetectorError(
-            f"no detector is named {which!r}; there is: {', '.join(found)}. Name one, or a file of "
-            f"one: {FILES}"
-        )
+        known = ", ".join(found) or "none in this installation"
+        named = f"no detector is named {which!r}" if which else "there is no detector to use"
+        raise DetectorError(f"{named}; there is: {known}. Name one, or a file of one: {FILES}")
     return found[which]

@@ -116,6 +116,9 @@ def export(detector: Detector, path: Path, kind: str = "float32", images=None) -
 
     `kind` and `images` are as in `convert`. The card has no numbers: they are of another file.
     """
+    path = Path(path)
+    if path.suffix != ".tflite":
+        raise ValueError(f"{path} must end in .tflite")
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(convert(detector.keras_model(), kind, images))
     card = replace(detector.card, name=path.stem, sha256=None, tflite_sha256=file_digest(path))

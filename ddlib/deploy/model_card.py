@@ -8,6 +8,7 @@ Markdown for people. Temperature and reject band are chosen on the valid split
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -82,6 +83,9 @@ class Card:
     def __post_init__(self):
         """Reject values of another type, and numbers that no score could be read with."""
         check_types(self)
+        for name in ("sha256", "tflite_sha256"):
+            if re.fullmatch("[0-9a-f]{64}", getattr(self, name) or "0" * 64) is None:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be 64 hexadecimal digits")
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature={self.temperature} must be above 0 and finite")
         low, high = self.reject_band or (self.threshold, self.threshold)

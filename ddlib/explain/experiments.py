@@ -88,6 +88,8 @@ def plant_evidence(images, donors) -> tuple[np.ndarray, np.ndarray]:
     -------
     planted, boxes : (N, H, W, 3) uint8, saved once as JPEG of quality 90, and (N, 4) int
     """
+    if images.shape != donors.shape:
+        raise ValueError(f"images {images.shape} and donors {donors.shape} must have one shape")
     n, height, width = images.shape[0], images.shape[1] // 2, images.shape[2] // 2
     row, column = divmod(np.random.default_rng(0).permutation(np.arange(n) % 4), 2)
     x0, y0 = column * width, row * height

@@ -74,6 +74,10 @@ def similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     A constant map (no evidence) is like nothing: 0.
     """
+    if first.shape != second.shape:
+        raise ValueError(
+            f"maps of different shapes cannot be compared: {first.shape}, {second.shape}"
+        )
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
     a, b = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     scale = np.sqrt((a**2).sum(1) * (b**2).sum(1))

@@ -91,6 +91,8 @@ def reliability(labels, scores, bins: int = 15) -> pd.DataFrame:
     95 %).
     """
     labels, scores = check_scores(labels, scores)
+    if bins < 1:
+        raise ValueError(f"bins={bins} is out of range; use 1 or more")
     place = np.minimum((scores * bins).astype(int), bins - 1)  # a score of 1 is in the last bin
     rows = []
     for i in np.unique(place):
@@ -128,6 +130,9 @@ def reject_band(labels, scores, error: float = 0.05) -> tuple[float, float]:
 
 def verdicts(scores, band: tuple[float, float]) -> np.ndarray:
     """Return "real", "unsure" or "fake" for each score."""
+    low, high = band
+    if not low <= high:
+        raise ValueError(f"band {band} is upside down; give (low, high) with low <= high")
     return np.array(["real", "unsure", "fake"])[np.digitize(scores, band)]
 
 

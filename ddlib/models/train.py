@@ -227,6 +227,8 @@ class EpochLog(keras.callbacks.Callback):
 def save_detector(detector: keras.Model, path: Path, protocol: Protocol, facts=None) -> Path:
     """Write a detector to `path` (.keras) and what made it, `facts` too, to a .json beside it."""
     path = Path(path)
+    if path.suffix != ".keras":
+        raise ValueError(f"{path} must end in .keras, Keras's own format")
     with atomic_write(path) as unfinished:
         detector.save(unfinished)
         card = {

@@ -25,7 +25,7 @@ def metadata_features(manifest) -> pd.DataFrame:
     has_jpeg_quality and one per format (0 or 1). Constant columns are left out.
     """
     table = manifest.table
-    quality = table["jpeg_quality"].astype(float)
+    quality = pd.to_numeric(table["jpeg_quality"]).astype(float)
     columns = pd.DataFrame(
         {
             "log_width": np.log2(table["width"].astype(float)),
@@ -55,10 +55,10 @@ def metadata_baseline(manifest) -> dict:
         NaN with one class or a single identity in a class.
     """
     labels, identity = manifest.labels, manifest.table["identity"]
-    if not len(labels):
-        raise ValueError(f"{manifest.root}: no images to guess the label of")
     alone = "image " + identity.index.astype(str)
     groups = np.where(identity.notna(), "identity " + identity.astype(str), alone)
+    if not len(labels):
+        raise ValueError(f"{manifest.root}: no images to guess the label of")
     result = {"auc": nan, "low": nan, "high": nan, "folds": 0, "weights": {}}
     result |= {"n_real": int(np.sum(labels != FAKE)), "n_fake": int(np.sum(labels == FAKE))}
     folds = min(5, *(len(set(groups[labels == label])) for label in LABELS.values()))
@@ -103,11 +103,16 @@ def cross_val_scores(
     Raises
     ------
     ValueError
-        If a class has fewer images than there are folds.
+        If the shapes disagree, or a class has fewer images than there are folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     train_features, test_features, labels = map(np.asarray, (train_features, test_features, labels))
+    if train_features.shape != test_features.shape or len(train_features) != len(labels):
+        raise ValueError(
+            f"features {train_features.shape} and {test_features.shape} with {len(labels)} labels "
+            "do not fit: give one row an image, in one order"
+        )
     fewest = min(int(np.sum(labels == label)) for label in LABELS.values())
     if fewest < folds:
         raise ValueError(f"a class has {fewest} images, too few for {folds} folds")
@@ -116,7 +121,7 @@ def cross_val_scores(
     parts = kind(folds, shuffle=True, random_state=0)
     for train, held_out in parts.split(train_features, labels, groups):
         model = logistic_regression(strength).fit(train_features[train], labels[train])
-        scores[held_out] = model.predict_proba(test_features[held_out])[:, FAKE]
+        scores[held_out] = model.predict_proba(test_features[held_out])[:, 1]
     return scores
 
 
@@ -147,12 +152,13 @@ def contingency(manifest, by: str = "format") -> pd.DataFrame:
     """Return how often each value of a column occurs among reals and among fakes.
 
     `by` is a column of the manifest, or "size" for width x height. The index holds the values, most
-    frequent first, the columns are real and fake; missing values are not counted.
+    frequent first ("none" where missing), the columns are real and fake.
     """
     table = manifest.table.assign(size=_size(manifest.table))
     if by not in table:
         raise ValueError(f"by={by!r} is not a column; use one of {', '.join(table.columns)}")
-    counts = pd.crosstab(table[by], table["label"])
+    values = table[by].astype(object).where(table[by].notna(), "none")
+    counts = pd.crosstab(values.rename(by), table["label"])
     counts = counts.reindex(columns=list(LABELS), fill_value=0).rename_axis(columns=None)
     return counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index]
 

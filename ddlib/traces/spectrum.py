@@ -20,10 +20,21 @@ FLOOR = 1e-3  # grey levels squared; far below the 1/12 that rounding to whole l
 def residual(image: np.ndarray) -> np.ndarray:
     """Return the grey image minus its 3 x 3 mean, which leaves fine detail and noise.
 
-    (H, W, 3) -> (H, W) float grey levels. Edges are mirrored. The gain at frequency (u, v) in
-    cycles per pixel is 1 - (1 + 2 cos 2 pi u)(1 + 2 cos 2 pi v) / 9.
+    Parameters
+    ----------
+    image : (H, W, 3) array, or (H, W) if grey already
+
+    Returns
+    -------
+    (H, W) float
+        Grey levels. Edges are mirrored. The gain at frequency (u, v) in cycles per pixel is
+        1 - (1 + 2 cos 2 pi u)(1 + 2 cos 2 pi v) / 9.
     """
-    grey = np.asarray(image, dtype=np.float64) @ LUMA
+    grey = np.asarray(image, dtype=np.float64)
+    if grey.ndim == 3 and grey.shape[2] == 3:
+        grey = grey @ LUMA
+    if grey.ndim != 2:
+        raise ValueError(f"an image is (H, W, 3) or (H, W); got {np.shape(image)}")
     padded = np.pad(grey, 1, mode="symmetric")
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     return grey - (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
@@ -41,9 +52,15 @@ def mean_spectrum(images) -> np.ndarray:
     spectra = []
     for image in images:
         part = residual(image)
+        if spectra and part.shape != spectra[0].shape:
+            raise ValueError(
+                f"images of {part.shape} and {spectra[0].shape} differ; resize them to one size"
+            )
         power = np.abs(np.fft.fft2(part)) ** 2 / part.size
         spectra.append(np.log10(power + FLOOR))
-    return np.fft.fftshift(np.stack(spectra).mean(axis=0))  # two sizes are a ValueError of numpy
+    if not spectra:
+        raise ValueError("no images to take a spectrum of")
+    return np.fft.fftshift(np.mean(spectra, axis=0))
 
 
 def radial_profile(spectrum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +73,7 @@ def radial_profile(spectrum: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values : (S // 2,) float
     """
     side = spectrum.shape[0]
-    if spectrum.shape != (side, side):
+    if spectrum.ndim != 2 or spectrum.shape[1] != side or side < 2:
         raise ValueError(f"a radial profile needs a square spectrum; got {spectrum.shape}")
     offset = np.arange(side) - side // 2
     ring = np.rint(np.hypot(offset[:, None], offset)).astype(int).ravel()

@@ -117,9 +117,12 @@ def to_png(figure) -> bytes:
 
 def save_chart(figure, path) -> Path:
     """Write a figure as PNG, folders made as needed; return its path."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path} does not end in .png; charts are written as PNG")
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(to_png(figure))
-    return Path(path)
+    return path
 
 
 def error_bars(values, low, high) -> np.ndarray:

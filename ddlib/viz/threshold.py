@@ -4,6 +4,7 @@ import base64
 import html
 
 import ipywidgets as w
+import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 
@@ -18,17 +19,30 @@ class ThresholdSlider(w.VBox):
     Parameters
     ----------
     sets : {name: (labels, scores)}
-        Scores are P(fake); a set may hold one class only. ValueError if one is invalid.
+        Scores are P(fake); a set may hold one class only.
     threshold : float
         Where the slider begins.
     marks : {name: threshold}, optional
         Thresholds to jump to, such as those that `ddlib.metrics.calibration` chose on valid.
+
+    Raises
+    ------
+    ValueError
+        If there is no set, a set's labels or scores are invalid, or a threshold is below 0.
     """
 
     def __init__(self, sets: dict, threshold: float = 0.5, marks: dict | None = None):
-        for labels, scores in sets.values():
-            metrics.check_scores(labels, scores)
-        self.sets, self.marks = sets, marks or {"threshold": threshold}
+        self.sets, self.marks = sets, dict(marks or {"threshold": threshold})
+        if not sets:
+            raise ValueError("there is no set of scores to show; give {name: (labels, scores)}")
+        for name, pair in sets.items():
+            try:
+                metrics.check_scores(*pair)
+            except ValueError as error:
+                raise ValueError(f"set {name!r}: {error}") from error
+        for name, value in (self.marks | {"threshold": threshold}).items():
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}={value!r} is no threshold; give a number from 0 upward")
         self.slider = w.FloatSlider(
             threshold,
             max=max(1.0, threshold, *self.marks.values()),  # above 1 nothing is called fake
@@ -53,11 +67,23 @@ class ThresholdSlider(w.VBox):
         return super()._repr_mimebundle_(**options) | {"text/html": page}
 
 
+def readings(sets: dict, threshold: float) -> pd.DataFrame:
+    """Return a row a set: how many reals and fakes are called fake, and recalls with intervals.
+
+    Recalls are text with their 95 % interval; cells are empty where a set lacks the class.
+    """
+    rows = [{"test_set": name} | metrics.score_table(*sets[name], threshold) for name in sets]
+    rows = pd.DataFrame(rows)
+    table = metrics.summary(rows, ("recall_real", "recall_fake"))
+    for place, kind, count in ((1, "real", "fp"), (3, "fake", "tp")):
+        called = rows[count].where(rows[f"n_{kind}"] > 0, "").to_numpy()
+        table.insert(place, f"{kind}s called fake", called)
+    return table
+
+
 def _view(sets: dict, threshold: float, name: str = "threshold") -> str:
-    """Return the histograms and the recalls at a threshold as HTML."""
+    """Return the histograms and the readings at a threshold as HTML."""
     figure = score_histogram(sets, threshold, title=f"{name}: {threshold:.3f}")
     image = base64.b64encode(to_png(figure)).decode()
-    rows = [{"test_set": key} | metrics.score_table(*own, threshold) for key, own in sets.items()]
-    table = metrics.summary(pd.DataFrame(rows), ("recall_real", "recall_fake")).to_html(border=0)
-    alt = html.escape(alt_text(figure))
+    alt, table = html.escape(alt_text(figure)), readings(sets, threshold).to_html(border=0)
     return f'<img width="760" alt="{alt}" src="data:image/png;base64,{image}">{table}'

@@ -71,16 +71,22 @@ class DropZone(anywidget.AnyWidget):
         if "error" in message:
             self._refuse(message["error"])
             return
-        file = message["name"], message["size"]
-        if message["start"] == 0:
+        file = message.get("name", ""), message.get("size", 0)
+        start = message.get("start")
+        if start == 0:
             self._coming, self._content = file, bytearray()
-        if file != self._coming or message["start"] != len(self._content):  # the page is open twice
+        if file != self._coming or start != len(self._content):
             self._coming = None
             self._refuse("The pieces of two files came mixed; bring one at a time.")
             return
         self._content += b"".join(buffers)
-        if len(self._content) >= message["size"]:
-            self._take(message["name"], bytes(self._content))
+        name, size = file
+        if max(size, len(self._content)) > self.largest:
+            self._coming = None
+            self._refuse(f"{name} has over {self.largest // 10**6} MB. Make the picture smaller.")
+        elif len(self._content) >= size:
+            self._take(name, bytes(self._content))
+            self._coming, self._content = None, bytearray()
 
 
 class Controls:
