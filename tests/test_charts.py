@@ -166,6 +166,14 @@ def test_lines_are_drawn_at_their_numbers(name, ax, line, axis, places, values):
     assert list(np.asarray(drawn)[places]) == pytest.approx(list(values))
 
 
+def test_axes_say_in_words_what_is_drawn():
+    loss, accuracy = CHARTS["training_history"]().axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
+    deletion, insertion = CHARTS["deletion_insertion"]().axes
+    assert deletion.get_xlabel() == "share of pixels blurred"
+    assert insertion.get_xlabel() == "share of pixels put back"
+
+
 def test_a_histogram_gives_each_class_a_hundred_percent():
     both, cats = CHARTS["score_histogram"]().axes
     assert both.get_title("left") == "GAN faces: 30 real, 40 fake"
@@ -182,6 +190,8 @@ def test_robustness_starts_each_panel_with_the_unchanged_images():
     assert jpeg.lines[0].get_ydata().tolist() == [0.95, 0.9, 0.6]
     assert blur.lines[0].get_ydata().tolist() == [0.95, 0.7]
     assert np.isnan(jpeg.lines[1].get_ydata()).all()
+    assert (jpeg_flips.get_xlabel(), blur_flips.get_xlabel()) == ("JPEG quality", "blur (sigma)")
+    assert (jpeg.get_ylabel(), jpeg_flips.get_ylabel()) == ("accuracy", "verdicts that flip")
     assert jpeg_flips.lines[0].get_ydata().tolist() == [0, 0.05, 0.4]
     assert ticks(jpeg_flips, "x") == ["as is", "90", "30"]
     assert {"GAN + SD (n=30 real, 30 fake)", "x (n=30 real, 30 fake)"} <= set(words(figure))

@@ -18,6 +18,7 @@ def test_a_summary_leaves_empty_what_a_single_class_lacks(flag, ending):
     table = summary(pd.DataFrame([row]))
     assert table.loc["Stable Diffusion 2.1", "recall of fakes"] == "0.500 [0.150, 0.850]"
     assert table.loc["Stable Diffusion 2.1", "accuracy"] == ""
+    assert percent(0.5, 0.404, 0.596) == "50 % (95 % interval 40 to 60 %)"
     assert percent(float("nan"), 0, 1) == "not measured"
     assert table.loc["Stable Diffusion 2.1", "blind null AUC"] == "0.900" + ending
 

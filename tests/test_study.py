@@ -136,6 +136,14 @@ def test_open_study_takes_a_small_folder_whole_and_says_where_results_go(tiny, t
     assert run_folder("elsewhere/simulated").name == "simulated-folder", "no simulated tier"
 
 
+def test_any_folder_is_trained_and_evaluated_without_the_study_s_conditions(tiny, short_mobilenet):
+    protocol = preset("clean", **CHANGES)
+    table = evaluate(train(tiny, protocol, log=lambda line: None), tiny)
+    counts = table.set_index("test_set")[["n_real", "n_fake"]]
+    assert counts.loc["all"].tolist() == [5, 10]
+    assert counts.loc["stylegan"].tolist() == [0, 5]
+
+
 def test_what_cannot_be_trained_or_evaluated_is_named(tiny):
     with pytest.raises(ManifestError, match="'train' has no real images"):
         train(tiny.select(label="fake"))
