@@ -166,6 +166,14 @@ def test_lines_are_drawn_at_their_numbers(name, ax, line, axis, places, values):
     assert list(np.asarray(drawn)[places]) == pytest.approx(list(values))
 
 
+@pytest.mark.parametrize(("columns", "n", "lines"), [(1, 1, 4), (2, 2, 3), (3, 3, 4), (6, 12, 2)])
+def test_titles_of_pictures_lie_within_the_figure(columns, n, lines):
+    titles = ["\n".join(["Gy"] * lines)] * n
+    figure = viz.image_grid([np.zeros((8, 8, 3), np.uint8)] * n, titles, columns)
+    figure.draw_without_rendering()
+    assert max(ax.title.get_window_extent().y1 for ax in figure.axes) <= figure.bbox.y1
+
+
 def test_axes_say_in_words_what_is_drawn():
     loss, accuracy = CHARTS["training_history"]().axes
     assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")

@@ -39,7 +39,7 @@ def image_grid(images, titles=None, columns: int = 6, title: str = ""):
     for ax, image, name in zip(axes.flat, images, titles, strict=False):
         ax.imshow(image, cmap="gray")  # the colour map holds for images of one channel
         ax.set_title(name, fontsize=8.5, loc="center", pad=3)
-        ax.set(xticks=[], yticks=[])
+        ax.set(xticks=[], yticks=[], anchor="S")  # what is left over is above, for the title
         ax.spines[:].set_visible(False)
     return figure
 
