@@ -151,7 +151,8 @@ def finish(rng, picture, mask, size: int) -> Scene:
     small = Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
     image = np.asarray(small.resize((size, size), Image.Resampling.BICUBIC))
     grain = texture(rng, size, size) * np.float32(0.015) + np.float32(1)
-    image = np.minimum(image * grain[..., None], np.float32(255)).astype(np.uint8)
+    grained = image * grain[..., None]
+    image = np.minimum(grained, np.float32(255), out=grained).astype(np.uint8)
     soft = Image.fromarray((mask * 255).astype(np.uint8))
     inside = np.asarray(soft.resize((size, size), Image.Resampling.BILINEAR)) > 127
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
