@@ -133,3 +133,13 @@ def test_09_calls_the_goal_held_or_not_where_it_is_clear():
     few = labels[::10], logits[::10], logits[::10]
     assert verdict(exported(*few), True) == "cannot be told"
     assert "does not tell" in verdict(exported(labels, logits, logits), False)
+
+
+def test_03_says_of_real_images_what_their_table_says():
+    """The second surprise is gone there, and the gain was bought with photographs of Unsplash."""
+    table = pd.read_csv(NOTEBOOKS.parent / "figures" / "tables" / "large_03_gain.csv")
+    own = table[table["protocol"] == "clean"].set_index("test set")
+    assert own["gan+sd right"]["cats"] == own["gan right"]["cats"] == 0
+    row = own.loc["unsplash"]
+    points = row["difference"], row["low"], row["high"]
+    assert judge_difference(*points, [row["n"]], p_value=row["p_value"]) == "lower"

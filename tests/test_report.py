@@ -74,5 +74,8 @@ def test_a_sentence_of_seeds_holds_the_verdict_and_in_how_many_it_held():
     row |= {"measure": "recall_fake", "seeds": 3, "a_better_in": 2, "difference": 0.5}
     row |= {"low": 0.4, "high": 0.6, "verdict": "higher"}
     (sentence,) = seed_sentences(pd.DataFrame([row])).splitlines()
-    assert "`clean gan+sd` beside `clean gan`: **higher**, 0.500 [0.400, 0.600]" in sentence
+    assert (
+        "`clean gan+sd` against `clean gan`: **higher**, difference +0.500 [+0.400, +0.600]"
+        in sentence
+    )
     assert "Stable Diffusion 2.1" in sentence and "ahead in 2 of 3 seeds (all images" in sentence

@@ -87,11 +87,11 @@ def test_a_finding_needs_the_whole_interval_on_one_side_of_its_bound():
         row("gan+ela", "gan", accuracy=0.7),
     ]
     found = findings(pd.DataFrame(rows)).set_index("finding")["verdict"]
-    assert found["GAN training tells GAN faces"] == "held"
+    assert found["GAN training tells GAN faces apart"] == "held"
     assert found["GAN training misses SD faces"] == "cannot be told"
     assert found["adding SD finds SD faces"] == "not held"
-    assert found["adding SD still tells GAN faces"] == "not run"
-    assert found["ELA does not help on GAN faces"] == "held"
+    assert found["adding SD still tells GAN faces apart"] == "not run"
+    assert found["ELA does not help GAN on GAN faces"] == "held"
     rows = [row("gan", "gan", accuracy=0.6), row("gan+ela", "gan", accuracy=0.9)]
     assert findings(pd.DataFrame(rows)).set_index("finding")["verdict"].iloc[4] == "not held"
 

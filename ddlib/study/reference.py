@@ -97,6 +97,8 @@ def judge_difference(
 ) -> str:
     """Return whether a difference of two shares may be claimed: "higher", "lower" or why not.
 
+    One that may be smaller than `MIN_EFFECT` is called so; one that surely is, too small.
+
     Parameters
     ----------
     difference, low, high : float
@@ -115,6 +117,8 @@ def judge_difference(
     --------
     >>> judge_difference(0.2, 0.1, 0.3, [50, 50]), judge_difference(0.2, -0.1, 0.5, [9, 9])
     ('higher', 'no difference shown')
+    >>> judge_difference(0.01, 0.002, 0.03, [50, 50])
+    'higher, but perhaps by less than 2 points'
     """
     if not learned:
         return "nothing to compare: a network did not learn"
@@ -124,9 +128,11 @@ def judge_difference(
         low, high = (difference + (end - difference) * Z99 / Z95 for end in (low, high))
     if not (low > 0 or high < 0) or p_value >= MAX_P:  # NaN too
         return "no difference shown"
-    if abs(difference) < MIN_EFFECT:
-        return f"too small to matter (below {100 * MIN_EFFECT:.0f} points)"
-    return "higher" if difference > 0 else "lower"
+    points = f"{100 * MIN_EFFECT:.0f} points"
+    if max(abs(low), abs(high)) < MIN_EFFECT:
+        return f"too small to matter (below {points})"
+    word = "higher" if difference > 0 else "lower"
+    return word if abs(difference) >= MIN_EFFECT else f"{word}, but perhaps by less than {points}"
 
 
 def _compare(row: dict, ours: dict) -> dict:

@@ -25,10 +25,10 @@ REAL_RULE = (
 )
 # finding, condition, test set, measure, "at least" or "at most", bound
 _LEVELS = [
-    ("GAN training tells GAN faces", "gan", "gan", "accuracy", "at least", 0.80),
+    ("GAN training tells GAN faces apart", "gan", "gan", "accuracy", "at least", 0.80),
     ("GAN training misses SD faces", "gan", "sd", "recall_fake", "at most", 0.25),
     ("adding SD finds SD faces", "gan+sd", "sd", "recall_fake", "at least", 0.90),
-    ("adding SD still tells GAN faces", "gan+sd", "gan", "accuracy", "at least", 0.75),
+    ("adding SD still tells GAN faces apart", "gan+sd", "gan", "accuracy", "at least", 0.75),
 ]
 
 
@@ -78,7 +78,8 @@ def findings(results: pd.DataFrame) -> pd.DataFrame:
     for plain, test_set in (("gan", "gan"), ("gan+sd", "sd")):
         pair = [cells.get((condition, test_set)) for condition in (f"{plain}+ela", plain)]
         gain = difference(*_right(pair[0]), *_right(pair[1])) if all(pair) else None
-        finding = f"ELA does not help on {display_name(test_set)}"
+        whom = display_name(plain, "condition")
+        finding = f"ELA does not help {whom} on {display_name(test_set)}"
         row = {"finding": finding, "bound": f"gain in accuracy at most {reference.TOLERANCE:.2f}"}
         rows.append(row | _judge(gain, "at most", reference.TOLERANCE, pair))
     return pd.DataFrame(rows)
@@ -171,9 +172,9 @@ def seed_sentences(pairs: pd.DataFrame) -> str:
     lines = []
     for row in pairs.itertuples():
         what = f"{display_name(row.test_set)}, {display_name(row.measure)}"
-        change = with_interval(row.difference, row.low, row.high)
+        change = f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
         lines.append(
-            f"- {what}: `{row.a}` beside `{row.b}`: **{row.verdict}**, {change}; "
+            f"- {what}: `{row.a}` against `{row.b}`: **{row.verdict}**, difference {change}; "
             f"ahead in {row.a_better_in} of {row.seeds} seeds ({PLAN_SIZES[row.plan]})."
         )
     return "\n".join(lines)

@@ -15,9 +15,9 @@ from ddlib.traces.shortcuts import metadata_baseline, metadata_reaches_model
 SIMULATED = "simulated"  # the tier that needs no data
 PICTURES = "pictures.csv"  # of a run's folder, written with its results
 COLUMNS = ["tier", "protocol", "condition", "test_set", "n_real", "n_fake"]
-for _name in ("accuracy", "recall_real", "recall_fake", "auc", "valid_auc"):
+for _name in ("accuracy", "recall_real", "recall_fake", "auc", "valid_auc", "metadata_auc"):
     COLUMNS += [_name, f"{_name}_low", f"{_name}_high"]
-COLUMNS += ["balanced_accuracy", "ap", "metadata_auc", "metadata_auc_reaches_model"]
+COLUMNS += ["metadata_auc_reaches_model", "balanced_accuracy", "ap"]
 COLUMNS += ["threshold", "seed", "alpha", "image_size", "seconds", "result_id"]
 _KEY = ["protocol", "condition", "test_set"]
 
@@ -51,8 +51,10 @@ def evaluate_run(
         row = {"test_set": name, "result_id": f"{protocol.run_name}-{name}-{key}"}
         if chosen.table["label"].nunique() == 2:
             baseline = metadata_baseline(chosen)
+            row |= {"metadata_auc": baseline["auc"]}
+            row |= {f"metadata_auc_{end}": baseline[end] for end in ("low", "high")}
             reaches = metadata_reaches_model(measured["auc"], baseline)
-            row |= {"metadata_auc": baseline["auc"], "metadata_auc_reaches_model": reaches}
+            row["metadata_auc_reaches_model"] = reaches
         rows.append(shared | row | measured)
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 

@@ -128,6 +128,7 @@ class Study:
     changes: dict
     log: Callable[[str], None] = print
     cache: Cache = field(default_factory=Cache)
+    opened: set[str] = field(default_factory=set)  # runs that the log has named already
 
     @property
     def simulated(self) -> bool:
@@ -169,9 +170,12 @@ class Study:
             with file_lock(folder):  # two notebooks may want the same model at the same time
                 if not run.finished:
                     (folder / FINISHED).unlink(missing_ok=True)
+                    self.opened.add(folder.name)
                     self._train(run, training, validation, scored)
                     return run
-        self.log(f"{recipe.run_name}: read back from {folder.name}")
+        if folder.name not in self.opened:
+            self.opened.add(folder.name)
+            self.log(f"{folder.name}: trained before, read back")
         return run
 
     def results(self, condition: str, protocol: str = "clean", **changes) -> pd.DataFrame:

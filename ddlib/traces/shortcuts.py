@@ -79,9 +79,10 @@ def metadata_reaches_model(model_auc: float, baseline: dict) -> bool:
     """Return whether a `metadata_baseline` reaches the model, whose result is then no evidence.
 
     The rule: the upper end of the baseline's 95 % interval is at least the model's AUC. False if
-    either is NaN.
+    either is NaN, and of a model that ranks the wrong way round, below 0.5: no fact of the files
+    gave it that.
     """
-    return bool(baseline["high"] >= model_auc)
+    return bool(baseline["high"] >= model_auc > 0.5)
 
 
 def cross_val_scores(

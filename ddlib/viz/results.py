@@ -29,7 +29,8 @@ def result_dots(
     value, by, rows : str
         Columns of what is drawn, such as recall_fake; of the markers; of the lines.
     hollow, hollow_label : str, optional
-        Column of values drawn as hollow markers, such as the study's, and their name.
+        Column of values drawn as hollow markers, such as the study's, and their name; their
+        interval too where ``<hollow>_low`` and ``<hollow>_high`` are known.
     panel : str, optional
         Column that divides the lines into panels.
     """
@@ -121,6 +122,9 @@ def _draw_dots(ax, table, value: str, by: str, hollow: str | None, styles: dict)
         ax.errorbar(own[value], y, xerr=reach, fmt=marker, color=color, elinewidth=1.3, zorder=3)
         if hollow:
             ax.plot(own[hollow], y, marker=marker, mec=color, zorder=2.5, **_HOLLOW)
+        if f"{hollow}_low" in own:
+            ends = own[f"{hollow}_low"], own[f"{hollow}_high"]
+            ax.hlines(y, *ends, color=color, ls=":", lw=1.3, zorder=2)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
