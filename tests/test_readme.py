@@ -38,7 +38,7 @@ def test_the_findings_in_words_are_those_of_the_committed_results():
     table = pd.read_csv(TABLES / "results_large.csv").query("protocol == 'clean'")
     ours = table.set_index(["condition", "test_set"])
     recall, accuracy = ours["recall_fake"], ours["accuracy"]
-    # "tells GAN faces from photographs as well as the study's, takes nearly every SD face for a photograph"
+    # "as well as the study's, and takes nearly every SD face for a photograph"
     assert ours["accuracy_high"]["gan", "gan"] >= 0.941
     assert max(recall["gan", "sd21"], recall["gan", "sdxl"]) < 0.1
     # "nearly all of that generator, but only half of the SDXL faces"
