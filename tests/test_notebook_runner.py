@@ -211,7 +211,7 @@ def test_a_kernel_that_does_not_start_is_started_again(place, monkeypatch, lost,
         return 1, 100.0
 
     monkeypatch.setattr(notebook_process, "_papermill", sometimes)
-    (outcome,) = run_notebooks(["00"], log=len)
+    (outcome,) = run("00", log=len)
     assert outcome.status == status and len(tries) == min(lost + 1, 3)
     assert ("the kernel did not start in 3 tries" in outcome.error) == (status == "failed")
 
