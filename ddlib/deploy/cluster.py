@@ -81,7 +81,8 @@ def connect(
         if address:
             what = (
                 f"Ray at {address} does not let this program in; if it was started with "
-                "RAY_AUTH_MODE=token, set the same here, and its token"
+                "RAY_AUTH_MODE=token, or where ~/.ray/auth_token lies, which a --ray without an "
+                "address makes, set RAY_AUTH_MODE=token here too, with the same token"
             )
         raise ClusterError(f"{what} ({error})") from error
     try:
