@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 RAY_ADDRESS = r".+:\d+|auto"
-RAY_HELP = "Let Ray do the work: on this machine, or on the cluster whose head is at HOST:PORT."
+RAY_HELP = "Let Ray do the work: on this machine, or on the cluster at HOST:PORT (see notebook 11)."
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXISTING_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
