@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import nbformat
+from IPython.display import display
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 4_000
@@ -18,7 +19,7 @@ MOST = 4_000
 
 def execute(path, runs):
     """Run the code cells of a notebook in this process, with the parameters of its small form."""
-    names = {"__name__": "__main__"}
+    names = {"__name__": "__main__", "display": display}  # as a kernel has it
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             exec(compile(cell.source, path.name, "exec"), names)
