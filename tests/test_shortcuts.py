@@ -74,6 +74,13 @@ def test_baseline_does_not_learn_identities_by_heart(rng):
     assert baseline["auc"] < alone["auc"]
 
 
+def test_baseline_without_bytes_is_that_of_files_of_equal_bytes(rng):
+    given = listed(rng, bytes=by_label(1000, 5000))
+    equal = replace(given, table=given.table.assign(bytes=1))
+    assert metadata_baseline(given, use_bytes=False) == metadata_baseline(equal)
+    assert metadata_baseline(given)["auc"] > 0.95 > metadata_baseline(equal)["auc"]
+
+
 def test_baseline_of_one_class_is_nan_and_of_none_is_an_error(rng):
     baseline = metadata_baseline(listed(rng, label="fake"))
     assert math.isnan(baseline["auc"])

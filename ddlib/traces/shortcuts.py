@@ -40,12 +40,13 @@ def metadata_features(manifest) -> pd.DataFrame:
     return columns.loc[:, columns.nunique() > 1]
 
 
-def metadata_baseline(manifest) -> dict:
+def metadata_baseline(manifest, use_bytes: bool = True) -> dict:
     """Return how well the label of a test set can be guessed from `metadata_features`.
 
     A logistic regression on standardised features, cross-validated in five folds, fewer where a
     class has fewer identities: every image is scored by a fit that saw neither it nor another image
-    of its identity.
+    of its identity. Without `use_bytes` it sees only how a file was stored; bytes also measure
+    noise and detail of the picture itself.
 
     Returns
     -------
@@ -65,6 +66,8 @@ def metadata_baseline(manifest) -> dict:
     if folds < 2:
         return result
     features = metadata_features(manifest)
+    if not use_bytes:
+        features = features.drop(columns="log_bytes", errors="ignore")
     if features.empty:
         return result | {"auc": 0.5, "low": 0.5, "high": 0.5, "folds": folds}
     scores = cross_val_scores(features, features, labels, groups, folds, strength=1.0)
@@ -79,8 +82,8 @@ def metadata_reaches_model(model_auc: float, baseline: dict) -> bool:
     """Return whether a `metadata_baseline` reaches the model, whose result is then no evidence.
 
     The rule: the upper end of the baseline's 95 % interval is at least the model's AUC. False if
-    either is NaN, and of a model that ranks the wrong way round, below 0.5: no fact of the files
-    gave it that.
+    either is NaN, and of a model that does not rank better than chance: it has no success that the
+    files could explain.
     """
     return bool(baseline["high"] >= model_auc > 0.5)
 

@@ -89,11 +89,11 @@ def demosaic(mosaic):
             rows = slice(top + down, height + 1 + down, 2)
             return padded[rows, left + right : width + 1 + right : 2]
 
-        across, along = (near(0, -1) + near(0, 1)) / 2, (near(-1, 0) + near(1, 0)) / 2
         if row != column:
-            green, others = near(0, 0), (across, along)
+            across, along = near(0, -1) + near(0, 1), near(-1, 0) + near(1, 0)
+            green, others = near(0, 0), (across / 2, along / 2)
         else:
-            first = 1 - 2 * row
+            first = 1 - 2 * row  # below first, or above: the order decides the last digit
             green = (near(0, -1) + near(0, 1) + near(first, 0) + near(-first, 0)) / 4
             above, below = near(-1, -1) + near(-1, 1), near(1, -1) + near(1, 1)
             others = near(0, 0), (above / 2 + below / 2) / 2
