@@ -34,6 +34,7 @@ NAMES = {  # of sources and test sets, then of protocols, detectors, measures, p
     "photo": "CIPLAB photographs",
     "photoshop": "Photoshop composites",
     "dalle_mini": "DALL-E mini",
+    "cats": "generated cats",
     "gan-cats": "GAN cats",
     "cat-photos": "cat photographs",
     "mycat": "the study's cat",

@@ -32,7 +32,7 @@ def learning_curve(curve: pd.DataFrame, fits: pd.DataFrame, title: str = ""):
             color = series_style(protocol, place)["color"]
             laws = fits[(fits["plan"] == plan) & (fits["protocol"] == protocol)]
             laws = laws[laws["fitted_up_to"] == laws["fitted_up_to"].max()]
-            n = np.geomspace(part["n"].max(), 100_000, 50)
+            n = np.geomspace(part["n"].min(), 100_000, 50)
             for law in laws.itertuples():
                 dash, _ = LAWS[law.floor]
                 ax.plot(n, power_law(n, law.a, law.b, law.c), color=color, ls=dash, lw=1.2)
