@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import ddlib
-from ddlib._io import printable
+from ddlib._utils import printable
 
 FOLDER = Path(__file__).parent / "cli"
 COMMANDS = ("cache", "data", "explore", "export", "notebooks")

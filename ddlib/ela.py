@@ -1,8 +1,10 @@
 """Error Level Analysis: save an image as JPEG once more and look at what changes.
 
-A region that was saved at the same JPEG quality before changes little when it is saved again, other
-regions change more (Krawetz 2007). But edges and texture change more than smooth areas in every
-image, and coloured edges most, because JPEG stores colour at half the resolution (4:2:0
+JPEG cuts an image into blocks of 8 x 8 pixels, takes each apart into frequencies, and rounds these
+to multiples of steps that the quality decides. Where they were rounded with the same steps before,
+rounding again changes little; a region that was saved at another quality, or never, changes more
+(Krawetz 2007, "A Picture's Worth"). But edges and texture change more than smooth areas in every
+image, and coloured edges most, because JPEG stores colour at half the height and width (4:2:0
 subsampling). So a bright spot alone proves nothing.
 """
 
@@ -14,8 +16,8 @@ from ddlib.images.jpeg import recompress
 def ela_difference(image: np.ndarray, quality: int = 90) -> np.ndarray:
     """Return how much each pixel and colour changes when the image is saved: |image - saved|.
 
-    From an (H, W, 3) uint8 array or an RGB PIL image to (H, W, 3) uint8, at quality 90 seldom above
-    30. Another image, or a quality outside 1 to 100, raises a ValueError.
+    From an (H, W, 3) uint8 array or an RGB PIL image to (H, W, 3) uint8; at quality 90 differences
+    seldom exceed 30. An image of another kind or a quality outside 1 to 100 is a ValueError.
     """
     image = np.asarray(image)
     saved = recompress(image, quality)
@@ -29,8 +31,9 @@ def ela_map(image: np.ndarray, quality: int = 90, scale: str | float | None = "m
     Parameters
     ----------
     image : (H, W, 3) uint8 array or RGB PIL image
-        Best at its native size: after resizing no region keeps the traces of how it was saved. (The
-        study resized first, and so does `ddlib.data.loader.prepare`.)
+        Best at its native size: resizing mixes the blocks, and with them the traces of how a region
+        was saved. The study resized first, and `ddlib.data.loader.prepare` repeats that, since the
+        question there is whether the study's maps help a network.
     quality : int
         JPEG quality, 1 to 100; the study used 90.
     scale : "max", float or None
@@ -46,7 +49,7 @@ def ela_map(image: np.ndarray, quality: int = 90, scale: str | float | None = "m
     Raises
     ------
     ValueError
-        If the image, the quality or the scale is another.
+        If the image is of another kind, or the quality or the scale is out of range.
 
     Examples
     --------
@@ -69,8 +72,9 @@ def uint8_overflow(image: np.ndarray) -> np.ndarray:
 
     The study's training code expected pixels of 0 to 1 and multiplied them by 255, but they were 0
     to 255 already. So v became (256 - v) modulo 256: the negative of the image, one level brighter,
-    except that 0 stays 0. JPEG treats an image and its negative alike, so the ELA map changes only
-    in blocks that hold black (0), most where near-black lies beside it: 1 becomes 255.
+    except that 0 stays 0. JPEG subtracts 128 from every pixel first, so a negative has the same
+    frequencies with the other sign, and the same ELA map. It changes only in blocks that hold black
+    (0), most where near-black lies beside it: 1 becomes 255, and 0 beside it is a sharp false edge.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Grad-CAM: where in an image a detector finds evidence for "fake" or for "real".
 
-For a layer with activations ``A`` (h, w, K) and the logit ``y`` of the requested class (equations 1
-and 2 of Selvaraju et al. 2017, arXiv 1610.02391),
+For a layer with output (activations) ``A`` (h, w, K) and the logit ``y`` of the requested class,
+equations 1 and 2 of Selvaraju et al. 2017 (arXiv 1610.02391) are
 
     alpha_k = mean over the h x w cells of dy/dA_k
     map = relu(sum_k alpha_k A_k)
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from ddlib._utils import check_choice
 from ddlib.data.loader import prepare
 from ddlib.images.overlay import mean_map, normalise, upsample
 from ddlib.images.read import read_images, resize
 from ddlib.metrics.calibration import probability
 from ddlib.models.layer_outputs import LayerOutputs, check_finite, spatial_layers
-from ddlib.protocol import check_choice
 
 SIGNS = {"fake": 1, "real": -1}
 MEAN = "mean"
@@ -139,7 +139,7 @@ class GradCAM:
         return maps if layer == ALL else maps[layer]
 
     def activations_and_gradients(self, images, names: Sequence[str]):
-        """Return the lists of A and dy/dA of the named layers, and the logits y: equation 1.
+        """Return the lists of A and dy/dA of the named layers, and the logits y.
 
         Images are (N, H, W, C) as the model takes them, A and dy/dA tensors (N, h, w, K), y is
         (N,), the logit of "fake". That of "real" is -y, with gradients of the opposite sign.
@@ -149,13 +149,14 @@ class GradCAM:
             tape.watch(images)  # so that the tape also records layers without trainable weights
             activations, logits = self._model.run(images, names)
             logits = self._sign * logits[:, 0]
-            # No image influences another, so the gradient of the sum is that of each by itself.
+            # No image influences another (batch normalisation uses its stored averages), so the
+            # gradient of the sum is that of each by itself.
             total = tf.reduce_sum(logits)
         gradients = tape.gradient(total, activations, unconnected_gradients="zero")
         return activations, gradients, logits
 
     def weights(self, gradients):
-        """Return the weights of the K channels, alpha (N, K): gradients' means over all cells."""
+        """Return alpha, the weights of the K channels (N, K): equation 1."""
         return tf.reduce_mean(gradients, axis=(1, 2))
 
     def weighted_sum(self, activations, weights):

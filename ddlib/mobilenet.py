@@ -1,11 +1,11 @@
 """MobileNet V1 as a detector of fake faces: raw pixels in, P(fake) out.
 
 The backbone is MobileNet V1 (Howard et al. 2017, arXiv 1704.04861, table 1): one ordinary
-convolution and 13 depthwise-separable blocks (`depthwise_separable_block`). Layer names, order and
-weight shapes are those of ``keras.applications.MobileNet``, so that Keras's files of ImageNet
-weights can be loaded; it is written out here to be read, and to give access to every layer. The
-head is global average pooling, one dense layer and one output unit: the logit, the value before the
-sigmoid.
+convolution and 13 depthwise-separable blocks (`depthwise_separable_block`). After a layer that
+scales the pixels, names, order and weight shapes are those of ``keras.applications.MobileNet``, so
+that Keras's files of ImageNet weights can be loaded. The network is written out here to be read and
+to give access to every layer. The head is global average pooling, one dense layer and one output
+unit: the logit, the value before the sigmoid.
 """
 
 import os
@@ -48,9 +48,9 @@ def build_detector(
         high-pass filters in the first layer (`highpass_filters`); a path: a file of weights.
     trainable_layers : int
         How many of the backbone's last layers are trained, those without weights counted too. The
-        study used 10 (the last block and half of the one before) and 20. The layers before stay as
-        they are, the averages of their batch normalisation included; so after random weights train
-        all, with a number such as 100.
+        study used 10 (the last block and half of the one before) and 20 (the last three blocks).
+        The others stay as they are, the averages of their batch normalisation included. After
+        random weights train all: 100 is more than there are.
     dropout : float
         Dropout rate between the dense layer and the logit.
     dense_units : int
@@ -58,7 +58,8 @@ def build_detector(
     pixel_range : (float, float)
         Range to which 0..255 is scaled: (-1, 1) for ImageNet weights; the study used (0, 1).
     batch_norm_momentum : float
-        The higher, the more batches the averages of batch normalisation are taken over.
+        Batch normalisation keeps averages of its inputs' mean and variance, for use after training;
+        each batch moves them by ``1 - batch_norm_momentum`` of the way to its own.
     seed : int
         Of the random start weights. The global random generators are set to it as well.
 
@@ -133,7 +134,7 @@ def depthwise_separable_block(
     `filters` is K, `stride` is 1 or 2 (2 halves height and width), `number` is part of the layers'
     names, `momentum` that of batch normalisation.
     """
-    if stride == 2:  # pad on the right and below only: so the ImageNet weights were trained
+    if stride == 2:  # pad on the right and below only, as when the ImageNet weights were trained
         x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"conv_pad_{number}")(x)
     padding = "same" if stride == 1 else "valid"
     x = layers.DepthwiseConv2D(3, stride, padding, use_bias=False, name=f"conv_dw_{number}")(x)
@@ -147,19 +148,20 @@ def depthwise_separable_block(
 def highpass_filters(filters: int) -> np.ndarray:
     """Return first-layer weights (3, 3, 3, filters) float32 of fixed high-pass filters.
 
-    Each gives a residual: a pixel minus what its neighbours predict, which shows noise and hides
-    content. Forensic detectors start from residuals (Fridrich and Kodovsky 2012; Bayar and Stamm
-    2016). They are a few hundredths of the pixel range; a gain of 30 brings them to about 1. One
-    filter of eight is a mean instead, so that brightness is not lost.
+    Each gives a residual: the difference between a pixel and what its neighbours predict, which
+    shows noise and hides content. Forensic detectors start from residuals (Fridrich and Kodovsky
+    2012, "Rich models for steganalysis of digital images"). They are a few hundredths of the pixel
+    range; a gain of 30 brings them to about 1. One filter of eight smooths instead, so that
+    brightness is not lost. The filters stay fixed while the first layer is not trained.
     """
     gain = 30
     across = np.array([[0, 0, 0], [1, -2, 1], [0, 0, 0]]) / 2  # the second derivative
     square = np.array([[-1, 2, -1], [2, -4, 2], [-1, 2, -1]]) / 4  # across and along
     laplacian = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]]) / 4
     slope = np.array([[0, 0, 0], [0, 1, -1], [0, 0, 0]])  # the first derivative
-    mean = np.outer([1, 2, 1], [1, 2, 1]) / 8 / gain
+    smooth = np.outer([1, 2, 1], [1, 2, 1]) / 8 / gain
     # ReLU cuts off what is negative, so both signs of a filter are of use
-    bank = np.stack([across, across.T, square, laplacian, -square, -laplacian, slope, mean])
+    bank = np.stack([across, across.T, square, laplacian, -square, -laplacian, slope, smooth])
     numbers = np.arange(filters)
     signs = np.where(numbers // len(bank) % 2, -1, 1)  # every second round of the bank
     chosen = bank[numbers % len(bank)] * signs[:, None, None] * gain / 3  # a third for each colour
@@ -175,7 +177,8 @@ def find_weights(alpha: float, image_size: int | None) -> Path:
     if alpha not in WEIGHTS_ALPHAS:
         known = ", ".join(map(str, WEIGHTS_ALPHAS))
         raise ValueError(f"alpha={alpha!r}: ImageNet weights exist for {known} only")
-    size = image_size if image_size in WEIGHTS_SIZES else 224  # any file fits any size
+    # convolutions do not depend on the image's size, so that any file can be loaded
+    size = image_size if image_size in WEIGHTS_SIZES else 224
     name = f"mobilenet_{WEIGHTS_ALPHAS[alpha]}_{size}_tf_no_top.h5"
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     cache = home / "models"

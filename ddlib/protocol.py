@@ -1,21 +1,23 @@
 """The settings of one training run, with two presets: ``paper`` and ``clean``.
 
-``paper`` repeats the study, a course project of 2024 whose numbers are in `ddlib.study.reference`,
-with its mistakes; each is a field of `Protocol`, and the comment there says what the study did.
-``clean`` removes them. Under ``clean`` two conditions differ only in the training images or in the
-use of Error Level Analysis (`ddlib.ela`), so that their scores can be compared.
+The study is a course project of 2024: a small network, MobileNet V1, tells photographs of faces
+from generated faces. `ddlib.study.reference` holds its numbers. ``paper`` repeats it with its
+settings and mistakes; where a field's default differs, the comment says what the study did.
+``clean`` removes the mistakes. Under it two conditions differ only in the training images or in the
+use of Error Level Analysis (`ddlib.ela`), so that their scores can be compared. The maps of that
+analysis are made as in the study, since whether they help is the question.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from types import UnionType
-from typing import get_args, get_origin, get_type_hints
+
+from ddlib._utils import check_choice, check_types
 
 # The version of each step. Raise one by hand when the output of its step changes: what older code
 # stored is then not used again.
 PREPARE = 1  # prepared images
-FEATURES = 1  # bottleneck features: what the frozen layers give
+FEATURES = 1  # bottleneck features: the output of the layers that are not trained
 TRAIN = 2  # trained weights and scores
 SIMULATE = 3  # simulated images
 INVENTORY = 3  # facts about files: size, format, hash, JPEG quality
@@ -24,12 +26,12 @@ VERSIONS = [PREPARE, FEATURES, TRAIN, SIMULATE, INVENTORY]
 REAL = 0
 FAKE = 1
 LABELS = {"real": REAL, "fake": FAKE}
-# What a network is trained on: fakes of a GAN, with "sd" also those of Stable Diffusion; with "ela"
-# it sees maps of Error Level Analysis in place of pictures.
+# What a network is trained on: photographs, and fakes of a GAN (generative adversarial network);
+# with "sd" also fakes of Stable Diffusion; with "ela" it sees ELA maps in place of pictures.
 CONDITIONS = ("gan", "gan+ela", "gan+sd", "gan+sd+ela")
 PROTOCOLS = ("paper", "clean")
 START_WEIGHTS = ("imagenet", None, "highpass")
-ELA_QUALITY = 90  # JPEG quality of the ELA maps under both presets
+ELA_QUALITY = 90  # the JPEG quality at which ELA saves a picture again, under both presets
 _CHOICES = {
     "name": PROTOCOLS,
     "condition": CONDITIONS,
@@ -40,7 +42,7 @@ _CHOICES = {
 }
 _RANGES = {
     "image_size": (32, 1024),
-    "alpha": (0.01, 10.0),
+    "alpha": (1 / 32, 10.0),  # from 1/32 on every layer has a filter
     "learning_rate": (0.0, 10.0),
     "seed": (0, 2**32 - 1),
     "gan_fraction": (0.01, 1.0),
@@ -75,29 +77,36 @@ class Protocol:
     # Save every picture at this JPEG quality, so that compression does not tell the classes apart;
     # None, as in the study, does not save them.
     jpeg_quality: int | None = 75
-    ela_quality: int | None = None  # train on ELA maps of this JPEG quality; None: on pictures
-    ela_inverted: bool = False  # the study: pictures negated before ELA (`ela.uint8_overflow`)
+    ela_quality: int | None = None  # train on ELA maps made at this JPEG quality; None: on pictures
+    ela_inverted: bool = False  # the study: ELA of the negative, by mistake (`ela.uint8_overflow`)
     pixel_range: tuple[int, int] = (-1, 1)  # pixels are scaled to it; the study: (0, 1)
     # the network
-    alpha: float = 1.0  # MobileNet's width multiplier
+    alpha: float = 1.0  # MobileNet's width multiplier, of the number of filters in each layer
     weights: str | None = "imagenet"  # one of START_WEIGHTS or the path of a weights file
     trainable_layers: int = 10  # the last ones of the backbone; the study: 20 with ELA
     dense_units: int = 1024  # of the dense layer before the output, as in the study
     dropout: float = 0.5  # the study: 0.5 or 0, see _PAPER_CHANGES
-    batch_norm_momentum: float = 0.9  # Keras's 0.99 averages over too many steps here
-    feature_dtype: str = "float16"  # in which the output of the frozen layers is stored
+    # The study: Keras's 0.99, which averages over about 100 batches; a training here has a few
+    # hundred, so the averages would lag behind the weights.
+    batch_norm_momentum: float = 0.9
+    # The layers that are not trained run once for each image and its mirror image; what they give
+    # is stored in this type.
+    feature_dtype: str = "float16"
     # the training data
-    gan_fraction: float = 1.0  # share of the GAN set, reals included; the study: half with ELA
-    balance_generators: bool = False  # the study: GAN and SD fakes alike in number, reals as both
+    gan_fraction: float = 1.0  # share of the GAN set, reals included; the study: half for "gan+ela"
+    # The study: as many GAN fakes as SD fakes, and as many reals as both together.
+    balance_generators: bool = False
     # the optimiser
     learning_rate: float = 1e-3  # the highest, if the schedule changes it
     schedule: str = "cosine"  # rises during the first epoch, then falls; the study: "constant"
     label_smoothing: float = 0.1  # targets 0.05 and 0.95, against overfitting; the study: 0
-    batch_size: int = 32
-    epochs: int = 8
-    patience: int = 10  # epochs without a lower validation loss after which training stops
+    batch_size: int = 32  # the study: 64
+    epochs: int = 8  # the study: 5 for "gan", else 10
+    # Training stops after so many epochs without a lower validation loss; the weights of the epoch
+    # with the lowest are kept in any case.
+    patience: int = 10
     flip: bool = True  # mirror half of the training images at random
-    threads: int = 2  # of TensorFlow; another number rounds sums otherwise
+    threads: int = 2  # of TensorFlow; with another number sums are rounded differently
     seed: int = 0
 
     def __post_init__(self):
@@ -146,8 +155,8 @@ class Protocol:
         return {name: getattr(self, name) for name in names}
 
 
-# The study changed several settings between its models at once, so its results cannot say which of
-# them mattered. These come on top of what `preset` sets for all four.
+# What the study set for one of its models only; `preset` sets what all four share. It changed
+# several settings at once, so its results cannot say which of them mattered.
 _PAPER_CHANGES = {
     "gan": {"epochs": 5},
     "gan+ela": {"gan_fraction": 0.5, "trainable_layers": 20, "dropout": 0.5, "ela_inverted": True},
@@ -190,32 +199,10 @@ def preset(name: str = "clean", condition: str = "gan", **changes) -> Protocol:
             batch_norm_momentum=0.99,
             schedule="constant",
             label_smoothing=0.0,
-            learning_rate=1e-3,  # its Adam(lr=...) was ignored by Keras, whose default this is
+            learning_rate=1e-3,  # Keras's default: it ignored the study's Adam(lr=...)
             batch_size=64,
             trainable_layers=10,
             epochs=10,
         )
         protocol = replace(protocol, **_PAPER_CHANGES[condition])
     return replace(protocol, **changes)
-
-
-def check_types(record) -> None:
-    """Raise a ValueError unless each field of a dataclass is of the type that it is declared with.
-
-    An int is accepted for a float; a bool is not accepted for a number.
-    """
-    for name, hint in get_type_hints(type(record)).items():
-        value = getattr(record, name)
-        kinds = get_args(hint) if type(hint) is UnionType else [hint]
-        kinds = [get_origin(kind) or kind for kind in kinds]
-        if float in kinds:
-            kinds.append(int)
-        if not isinstance(value, tuple(kinds)) or (type(value) is bool and bool not in kinds):
-            raise ValueError(f"{name}={value!r} must be {kinds[0].__name__}")
-
-
-def check_choice(name: str, value, allowed) -> None:
-    """Raise a ValueError that lists the allowed values, unless `value` is one of them."""
-    if value not in allowed:
-        choices = ", ".join(map(str, allowed))
-        raise ValueError(f"{name}={value!r} is not known; choose from {choices}")

@@ -55,7 +55,7 @@ def pictures(root, n=6):
 
 def keep_model(folder, name, model, manifest, **changes):
     """Write a detector as a study's run does, with the scores of all pictures."""
-    from ddlib._io import write_json
+    from ddlib._utils import write_json
     from ddlib.data.loader import prepare_file
     from ddlib.models.train import save_detector
     from ddlib.protocol import preset
@@ -83,7 +83,7 @@ def study(root):
 
 def measured_run(folder, manifest):
     """Write a run's folder with the results of two models whose logits are drawn, not trained."""
-    from ddlib._io import write_json
+    from ddlib._utils import write_json
     from ddlib.data import subsets
     from ddlib.metrics.calibration import probability
     from ddlib.protocol import preset

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ddlib.__main__ import main
-from ddlib._io import printable
+from ddlib._utils import printable
 from ddlib.data.manifest import ManifestError
 from ddlib.data.sources import SourceError, open_folder
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import toydetector
 
-from ddlib._io import file_digest, write_json
+from ddlib._utils import file_digest, write_json
 from ddlib.deploy.detector import Detector, DetectorError, list_detectors, open_detector
 from ddlib.deploy.model_card import Card
 from ddlib.protocol import Protocol

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from ddlib._io import (
+from ddlib._utils import (
     atomic_write,
     digest,
     file_digest,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from ddlib._io import ordered_parallel_map
+from ddlib._utils import ordered_parallel_map
 from ddlib.images import read
 from ddlib.images.integrity import MAX_SCANS
 from ddlib.images.read import ImageError, decode_image, decode_with_facts, read_image

@@ -26,10 +26,10 @@ TOP_LEVEL = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"),
 }
 # From the ground up: a file imports from its own folder and from those before it.
-ORDER = ("protocol", "_io", "images", "ela", "data", "metrics", "traces", "mobilenet", "models")
+ORDER = ("_utils", "protocol", "images", "ela", "data", "metrics", "traces", "mobilenet", "models")
 ORDER += ("gradcam", "explain", "deploy", "viz", "study", "cli", "__init__", "__main__")
 HEAVY = ("tensorflow", "keras", "matplotlib", "sklearn", "kagglehub", "IPython", "ipywidgets")
-LIGHT = ("protocol", "_io", "ela", "data", "metrics", "traces", "cli", "__main__")
+LIGHT = ("_utils", "protocol", "ela", "data", "metrics", "traces", "cli", "__main__")
 
 
 def tracked():

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from handmade import measured_run
 
 from ddlib.__main__ import main
-from ddlib._io import write_json
+from ddlib._utils import write_json
 from ddlib.study.committed import publish
 from ddlib.study.report import NOTEBOOK, committed_table, seed_sentences, to_html
 

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from ddlib._io import read_json
+from ddlib._utils import read_json
 from ddlib.study.reference import MIN_IMAGES, TOLERANCE, compare_with_study, reference_table
 from ddlib.study.report import findings, study_table, summary
 from ddlib.study.results import COLUMNS, load_results, save_results

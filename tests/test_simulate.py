@@ -205,6 +205,6 @@ def test_the_gan_grid_stands_out_in_an_averaged_spectrum_and_the_camera_has_none
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity can be set on Linux")
 def test_processors_are_those_that_this_process_may_use():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
-    code += "from ddlib._io import cpu_count; print(cpu_count())"
+    code += "from ddlib._utils import cpu_count; print(cpu_count())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"

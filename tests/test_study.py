@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ddlib import evaluate, train
-from ddlib._io import read_json
+from ddlib._utils import read_json
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import ManifestError, MissingImagesError

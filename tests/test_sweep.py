@@ -16,7 +16,7 @@ from ddlib.data.manifest import MissingImagesError
 from ddlib.metrics import repeats
 from ddlib.protocol import preset
 from ddlib.study.committed import differences, publish, published_pictures, rebuilt_tables
-from ddlib.study.ela_sweep import ela_table
+from ddlib.study.ela_comparison import ela_table
 from ddlib.study.reference import judge_difference
 from ddlib.study.study import Study
 from ddlib.study.sweep import Job, job_file, plan_jobs, read_logits, run_job, write_logits

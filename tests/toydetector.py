@@ -95,7 +95,7 @@ def keras_logits(images):
 
 def write(folder, name="simulated", protocol=PROTOCOL, **fields):
     """Write the float32 .tflite and its card; return its path."""
-    from ddlib._io import file_digest
+    from ddlib._utils import file_digest
     from ddlib.deploy.model_card import Card
 
     folder.mkdir(exist_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from ddlib._io import printable
+from ddlib._utils import printable
 from ddlib.cli.shared import EXISTING_FOLDER, FOLDER
 from ddlib.data.manifest import ManifestError, Reason, check_manifest
 from ddlib.data.public import TIERS, fetch_tier, read_list, require_space, terms

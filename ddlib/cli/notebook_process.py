@@ -18,7 +18,7 @@ import yaml
 from ipykernel.kernelspec import write_kernel_spec
 
 import ddlib
-from ddlib._io import atomic_write
+from ddlib._utils import atomic_write
 from ddlib.data.manifest import MissingImagesError
 
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.

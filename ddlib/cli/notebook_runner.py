@@ -20,7 +20,7 @@ from time import perf_counter
 
 import pandas as pd
 
-from ddlib._io import cpu_count, digest, read_json, write_json
+from ddlib._utils import cpu_count, digest, read_json, write_json
 from ddlib.cli.notebook_process import NotebookError, execute_notebook, read_notebook
 from ddlib.metrics.format import format_table
 from ddlib.models.provenance import checkout, repository_path

@@ -16,7 +16,7 @@ def command(folder, force):
 
     Exit status: 0 copied, 1 a notebook was changed there.
     """
-    from ddlib._io import atomic_write
+    from ddlib._utils import atomic_write
     from ddlib.cli.notebook_runner import find_notebooks
     from ddlib.models.provenance import repository_path
 

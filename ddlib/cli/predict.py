@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ddlib._io import atomic_write, printable, read_json, write_json
+from ddlib._utils import atomic_write, printable, read_json, write_json
 from ddlib.cli import shared
 from ddlib.protocol import PREPARE
 
@@ -107,7 +107,7 @@ def _score(detector, face: bool, workers: int | None, address: str | None, files
         from ddlib.deploy.predict import predict_files
 
         return predict_files(files, detector, detector.scorer(workers), face)
-    from ddlib.deploy.cluster import score_files
+    from ddlib.deploy.ray_cluster import score_files
 
     log = partial(click.echo, err=True)
     return score_files(files, detector, face, address or None, workers, log)

@@ -52,7 +52,7 @@ def load_tensorflow() -> None:
 def check_ray() -> None:
     """Say how to install Ray where it is missing; it is not imported yet."""
     if find_spec("ray") is None:
-        from ddlib.deploy.cluster import MISSING
+        from ddlib.deploy.ray_cluster import MISSING
 
         raise click.UsageError(f"--ray: {MISSING}")
 

@@ -54,7 +54,7 @@ def command(plans, data, alpha, runs, small, publish, restore, figures, address)
         shared.load_tensorflow()
         ended = ((job, _train(study, job)) for job in jobs)
     else:
-        from ddlib.deploy.cluster import run_jobs
+        from ddlib.deploy.ray_cluster import run_jobs
 
         threads = max(job.protocol.threads for _, job in jobs)
         ended = run_jobs(partial(_train, study), jobs, address or None, threads, click.echo)

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from ddlib._io import digest
+from ddlib._utils import digest
 from ddlib.data.cache import Rows
 from ddlib.data.manifest import Manifest
 from ddlib.protocol import PREPARE, Protocol

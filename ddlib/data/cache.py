@@ -22,7 +22,7 @@ from typing import ClassVar
 import numpy as np
 from platformdirs import user_cache_dir
 
-from ddlib._io import digest, write_json
+from ddlib._utils import digest, write_json
 
 GIGABYTE = 10**9
 ARRAY, KEY = "array.npy", "ddlib-key.json"  # the second marks a folder as made by this cache

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import atomic_write, ordered_parallel_map, ordered_process_map, read_json
+from ddlib._utils import atomic_write, ordered_parallel_map, ordered_process_map, read_json
 from ddlib.images.phash import perceptual_hash
 from ddlib.images.read import MIN_SIDE, ImageError, decode_with_facts, read_bytes
 from ddlib.protocol import INVENTORY

@@ -1,7 +1,7 @@
-"""Prepare the images that a manifest lists as a protocol says, as arrays or `tf.data.Dataset`.
+"""Prepare images by a protocol: one image, a file, or all that a manifest lists.
 
-The table of a manifest has a row for each file, with its label, its source (who made it) and its
-split (train, valid or test).
+The table of a manifest has a row for each file, with its label, its source (who made it), its split
+(train, valid or test) and its crop_share (how much of the centred square is used).
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import ordered_parallel_map
+from ddlib._utils import ordered_parallel_map
 from ddlib.data.batches import block_key, gather_blocks, row_batches
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest

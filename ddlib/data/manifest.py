@@ -16,7 +16,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, printable
+from ddlib._utils import atomic_write, printable
 from ddlib.data.inventory import FACTS, read_facts
 from ddlib.protocol import LABELS
 

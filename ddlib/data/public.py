@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from ddlib._io import file_digest, file_lock, ordered_parallel_map
+from ddlib._utils import file_digest, file_lock, ordered_parallel_map
 from ddlib.data import download
 from ddlib.data.download import FetchError, fetch_blobs, open_partial_clone, read_blobs
 from ddlib.data.sources import MANIFEST, SourceError, load_sources

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ddlib._io import printable
+from ddlib._utils import printable
 from ddlib.data.cache import Cache
 from ddlib.data.download import FetchError, fetch_archive, fetch_git, fetch_kaggle
 from ddlib.data.labels import Layout, folder_facts, folder_meaning

@@ -4,7 +4,7 @@ A condition names the groups of pictures that are mixed: "gan" is the GAN set, "
 Diffusion fakes. A folder without the study's sources takes what it has for the GAN set.
 """
 
-from ddlib._io import printable
+from ddlib._utils import printable
 from ddlib.data.manifest import Manifest, MissingImagesError
 from ddlib.protocol import Protocol
 

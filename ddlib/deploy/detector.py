@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import file_digest
+from ddlib._utils import file_digest
 from ddlib.deploy.model_card import Card
 from ddlib.deploy.scorer import DetectorError, Scorer
 from ddlib.images.read import list_sources

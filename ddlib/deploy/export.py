@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ddlib._io import atomic_write, file_digest
+from ddlib._utils import atomic_write, check_choice, file_digest
 from ddlib.data.batches import evenly_spaced
 from ddlib.data.loader import prepare_file
 from ddlib.data.sources import MANIFEST, open_folder
@@ -21,7 +21,7 @@ from ddlib.images.read import list_images
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import agreement
 from ddlib.models.inference import converted, keras_logits, logit_model, runtime
-from ddlib.protocol import Protocol, check_choice
+from ddlib.protocol import Protocol
 
 KINDS = ("float32", "float16", "int8")
 REPRESENTATIVE = 100  # images that int8 is fitted to; 200 made no difference

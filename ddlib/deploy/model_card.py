@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib._io import read_json, write_json
+from ddlib._utils import check_types, read_json, write_json
 from ddlib.data.manifest import Manifest
 from ddlib.data.subsets import test_sets
 from ddlib.deploy.scorer import DetectorError
@@ -24,7 +24,7 @@ from ddlib.metrics.calibration import probability, threshold_at_fnr, threshold_a
 from ddlib.metrics.false_accusations import false_accusations, utkface_labels
 from ddlib.metrics.format import column_with_interval, summary, to_markdown
 from ddlib.metrics.score_table import score_table
-from ddlib.protocol import FAKE, REAL, Protocol, check_types
+from ddlib.protocol import FAKE, REAL, Protocol
 
 LIMITS = (
     "A score is evidence, not proof: never accuse a person or clear an image because of it.",

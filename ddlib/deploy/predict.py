@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ddlib._io import atomic_write, ordered_parallel_map
+from ddlib._utils import atomic_write, ordered_parallel_map
 from ddlib.data.loader import prepare
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.scorer import DetectorError, Scorer

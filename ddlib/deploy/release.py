@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import file_digest
+from ddlib._utils import file_digest
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest

@@ -10,7 +10,7 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from ddlib._io import ordered_parallel_map
+from ddlib._utils import ordered_parallel_map
 from ddlib.data.loader import prepare
 from ddlib.data.manifest import Manifest
 from ddlib.deploy.detector import Detector

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ddlib._io import cpu_count, ordered_parallel_map
+from ddlib._utils import cpu_count, ordered_parallel_map
 from ddlib.data.cache import Rows
 from ddlib.models.inference import Interpreters
 

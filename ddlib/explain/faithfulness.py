@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from ddlib._utils import check_choice
 from ddlib.gradcam import SIGNS, GradCAM
 from ddlib.images.overlay import upsample
 from ddlib.images.perturb import perturb
 from ddlib.metrics.intervals import bootstrap_interval
 from ddlib.models.complexity import leaf_layers
-from ddlib.protocol import check_choice
 
 MODES = ("deletion", "insertion")
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from ddlib._utils import check_choice
 from ddlib.images.integrity import load_jpeg, pixel_chunks
 from ddlib.images.jpeg import check_image, jpeg_quality
-from ddlib.protocol import check_choice
 
 MIN_SIDE = 16  # pixels; a smaller image is readable, but holds no face and is excluded
 MAX_SIDE = 20_000  # pixels; longer sides come from panoramas, scans and damaged headers

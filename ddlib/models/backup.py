@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ddlib._io import atomic_write
+from ddlib._utils import atomic_write
 
 
 class Backup(keras.callbacks.Callback):

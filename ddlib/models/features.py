@@ -6,7 +6,7 @@ from functools import partial
 import keras
 import numpy as np
 
-from ddlib._io import digest
+from ddlib._utils import digest
 from ddlib.data.batches import block_key, gather_blocks
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.loader import load_images

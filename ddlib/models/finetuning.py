@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import digest, ordered_parallel_map
+from ddlib._utils import digest, ordered_parallel_map
 from ddlib.data.batches import class_weights, dataset, epoch_order, validation_batches
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images

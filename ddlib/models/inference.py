@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ddlib._io import ordered_parallel_map
+from ddlib._utils import ordered_parallel_map
 
 CHUNK = 8  # images that a thread takes at once
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ddlib import __version__
-from ddlib._io import cpu_count
+from ddlib._utils import cpu_count
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "pandas", "scikit-learn")
 

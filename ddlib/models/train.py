@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, file_digest, write_json
+from ddlib._utils import atomic_write, file_digest, write_json
 from ddlib.data.batches import training_batches, validation_batches
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest

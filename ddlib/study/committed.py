@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib._io import atomic_write, read_json, write_csv, write_json
+from ddlib._utils import atomic_write, read_json, write_csv, write_json
 from ddlib.data import subsets
 from ddlib.data.manifest import COLUMNS, Manifest
 from ddlib.metrics.calibration import probability

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import atomic_write
+from ddlib._utils import atomic_write
 from ddlib.metrics.format import display_name, format_table, to_markdown, with_interval
 from ddlib.metrics.intervals import difference
 from ddlib.models.provenance import repository_path

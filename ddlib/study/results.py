@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import file_lock, read_json, write_csv, write_json
+from ddlib._utils import file_lock, read_json, write_csv, write_json
 from ddlib.data.manifest import Manifest
 from ddlib.metrics.false_accusations import utkface_labels
 from ddlib.metrics.roc_auc import auc

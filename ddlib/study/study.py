@@ -14,7 +14,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ddlib._io import digest, file_digest, file_lock, read_json, write_csv, write_json
+from ddlib._utils import (
+    check_choice,
+    digest,
+    file_digest,
+    file_lock,
+    read_json,
+    write_csv,
+    write_json,
+)
 from ddlib.data import subsets
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
@@ -24,7 +32,7 @@ from ddlib.data.simulate.dataset import make_simulated
 from ddlib.data.sources import open_folder
 from ddlib.metrics.calibration import probability
 from ddlib.models.provenance import checkout, provenance
-from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, check_choice, preset
+from ddlib.protocol import FEATURES, PREPARE, START_WEIGHTS, TRAIN, Protocol, preset
 from ddlib.study.results import SIMULATED, evaluate_run, is_simulated, save_pictures, save_results
 
 # What the simulated tier changes in every protocol: small enough to train from nothing in seconds.

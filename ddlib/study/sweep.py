@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._io import atomic_write
+from ddlib._utils import atomic_write, check_choice
 from ddlib.data import subsets
 from ddlib.data.manifest import Manifest, MissingImagesError
-from ddlib.protocol import CONDITIONS, ELA_QUALITY, Protocol, check_choice
-from ddlib.study.ela_sweep import QUALITIES
+from ddlib.protocol import CONDITIONS, ELA_QUALITY, Protocol
+from ddlib.study.ela_comparison import QUALITIES
 from ddlib.study.study import Study, training_facts, training_key
 
 SIZES = (100, 200, 400, 800, 1600, 3150, 6300)  # training images of the learning curve

@@ -16,7 +16,7 @@ from ddlib.metrics import repeats
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.roc_auc import auc
 from ddlib.protocol import FAKE, REAL, Protocol
-from ddlib.study.ela_sweep import ela_table
+from ddlib.study.ela_comparison import ela_table
 from ddlib.study.reference import judge_difference, reference_table
 from ddlib.study.sweep import PLANS, Job, read_logits, write_logits
 

@@ -8,9 +8,10 @@ import textwrap
 import numpy as np
 from matplotlib.colors import Normalize
 
+from ddlib._utils import check_choice
 from ddlib.metrics.format import display_name
 from ddlib.metrics.roc_auc import check_scores
-from ddlib.protocol import FAKE, REAL, check_choice
+from ddlib.protocol import FAKE, REAL
 from ddlib.traces.spectrum import radial_profile
 from ddlib.viz.style import WIDTH, chart, legend, series_style, with_style
 

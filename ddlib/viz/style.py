@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddlib._io import atomic_write
+from ddlib._utils import atomic_write
 
 WIDTH = 7.6  # inches, of every figure: the width of a notebook's output
 DPI = 150  # of the file; a notebook shows it at 100 to the inch

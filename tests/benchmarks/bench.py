@@ -22,7 +22,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import pandas as pd
 
-from ddlib._io import ordered_parallel_map, write_csv, write_json
+from ddlib._utils import ordered_parallel_map, write_csv, write_json
 from ddlib.data import loader
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images

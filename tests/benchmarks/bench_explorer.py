@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddlib._io import write_csv, write_json
+from ddlib._utils import write_csv, write_json
 from ddlib.data.simulate.dataset import make_simulated
 from ddlib.mobilenet import build_detector
 from ddlib.models.provenance import provenance

@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pandas as pd
 
-from ddlib._io import read_json, write_csv, write_json
+from ddlib._utils import read_json, write_csv, write_json
 from ddlib.data.cache import Cache
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table

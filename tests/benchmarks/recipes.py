@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from ddlib._io import digest, read_json, write_csv, write_json
+from ddlib._utils import digest, read_json, write_csv, write_json
 from ddlib.data.batches import training_batches
 from ddlib.data.cache import Cache, Rows
 from ddlib.data.manifest import Manifest

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from ddlib._io import read_json, write_csv, write_json
+from ddlib._utils import read_json, write_csv, write_json
 from ddlib.data.cache import Cache
 from ddlib.data.manifest import Manifest
 from ddlib.data.sources import open_folder
@@ -115,7 +115,7 @@ def scoring(place: Path, alpha: float, way: str) -> dict:
         cluster.add_node(**node)
     start = time.perf_counter()
     if "Ray" in way:
-        from ddlib.deploy.cluster import score_files
+        from ddlib.deploy.ray_cluster import score_files
 
         address = cluster.address if "nodes" in way else None
         rows = score_files(files, detector, address=address)

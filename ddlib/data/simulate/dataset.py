@@ -16,7 +16,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ddlib._io import cpu_count, file_digest, file_lock, ordered_process_map, read_json, write_json
+from ddlib._utils import (
+    cpu_count,
+    file_digest,
+    file_lock,
+    ordered_process_map,
+    read_json,
+    write_json,
+)
 from ddlib.data.manifest import Manifest
 from ddlib.data.simulate.cats import cat
 from ddlib.data.simulate.generators import camera, gan_decoder, sd_decoder, vq_decoder

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ddlib.__main__ import main
 from ddlib.cli import shared
-from ddlib.deploy.cluster import BLOCK, ClusterError, check_address, run_jobs
+from ddlib.deploy.ray_cluster import BLOCK, ClusterError, check_address, run_jobs
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason='the extra "ray" is not installed')
 MANY = 10 * BLOCK  # pictures: enough blocks to lose some while others are finished
@@ -170,7 +170,7 @@ def test_without_ray_the_command_says_which_extra_to_install(command, monkeypatc
 
 
 def test_nothing_but_ray_itself_imports_ray():
-    code = "import sys, ddlib.deploy.cluster, ddlib.cli.predict, ddlib.cli.sweep; "
+    code = "import sys, ddlib.deploy.ray_cluster, ddlib.cli.predict, ddlib.cli.sweep; "
     code += "print('ray' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert told.stdout == "False\n", told.stderr

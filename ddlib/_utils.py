@@ -1,4 +1,4 @@
-"""Files written whole or not at all, locks, digests, and work in threads or processes, in order."""
+"""What every folder needs: checks of arguments, safe writing, digests, parallel maps in order."""
 
 import hashlib
 import json
@@ -11,6 +11,30 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
+
+
+def check_types(record) -> None:
+    """Raise a ValueError unless each field of a dataclass is of the type that it is declared with.
+
+    An int is accepted for a float; a bool is not accepted for a number.
+    """
+    for name, hint in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        kinds = get_args(hint) if type(hint) is UnionType else [hint]
+        kinds = [get_origin(kind) or kind for kind in kinds]
+        accepted = [*kinds, int] if float in kinds else kinds
+        if not isinstance(value, tuple(accepted)) or (type(value) is bool and bool not in kinds):
+            words = " or ".join(kind.__name__.replace("NoneType", "None") for kind in kinds)
+            raise ValueError(f"{name}={value!r} must be {words}")
+
+
+def check_choice(name: str, value, allowed) -> None:
+    """Raise a ValueError that lists the allowed values, unless `value` is one of them."""
+    if value not in allowed:
+        choices = ", ".join(map(str, allowed))
+        raise ValueError(f"{name}={value!r} is not known; choose from {choices}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ddlib import __version__
-from ddlib._io import cpu_count
+from ddlib._utils import cpu_count
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.predict import Prediction, predict_files
 from ddlib.deploy.scorer import Scorer
