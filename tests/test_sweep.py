@@ -26,6 +26,7 @@ from ddlib.study.sweep_tables import (
     finished_sweeps,
     load_sweeps,
     restore_sweeps,
+    seed_table,
     sweep_tables,
 )
 
@@ -53,6 +54,19 @@ def test_a_new_run_falls_into_its_interval_as_often_as_promised():
 def test_a_new_run_may_find_some_where_two_runs_found_none():
     # p = 1.921 / 57.84 = 0.0332; 1.96 * sqrt(0.0332 * 0.9668 * 2 / 54) = 0.0676
     assert repeats.new_run_interval([0.0, 0.0], n=54) == pytest.approx((0.0, 0.0676), abs=2e-4)
+
+
+def test_a_new_run_is_as_large_as_the_study_s_test_set_or_as_the_images_that_count():
+    """On 491 reals and 491 fakes, a recall counts 491; the study's accuracy is of 20,000 images."""
+    row = {"plan": "seeds", "protocol": "clean", "condition": "gan", "test_set": "gan"}
+    row |= {"n_images": 982, "n_real": 491, "n_fake": 491, "recall_fake": 0.9, "auc": 0.9}
+    runs = [row | {"accuracy": a, "recall_real": a} for a in (0.9, 0.92)]
+    table = seed_table(pd.DataFrame(runs)).set_index("measure")
+    for measure, n, n_new in (("accuracy", 982, 20_000), ("recall_real", 491, 491)):
+        expected = repeats.new_run_interval([0.9, 0.92], n, n_new)
+        found = table.loc[measure, ["n_images", "new_run_low", "new_run_high"]]
+        assert found.tolist() == pytest.approx([n, *expected])
+    assert table["study"].dropna().to_dict() == {"accuracy": 0.941}
 
 
 def test_variance_components_are_told_apart():

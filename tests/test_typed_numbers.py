@@ -21,6 +21,7 @@ ALLOWED = {
         "3.11": "a version of Python",
         "3.13": "a version of Python",
         "0.25": "a width of the network",
+        "0.55": "the AUC from which a network has learned",
         "1.000": "in figures/tables/large_01_blind_null.csv, tested below",
     },
     "notebooks": {

@@ -13,7 +13,7 @@ from ddlib.cli.shared import EXISTING_FOLDER, FOLDER, load_tensorflow
     type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="int8 is smallest and fastest.",
+    help="int8 is smallest, and faster on processors with eight-bit products.",
 )
 @click.option(
     "--images",

@@ -72,7 +72,7 @@ def run_notebooks(
 
     The parameters are the options of ``ddlib run``. `options` are more parameters of notebooks,
     such as ``alpha``; None leaves a notebook's own value. By default one notebook per processor
-    runs at a time, at most 3 on simulated images, where each takes 1.5 GB, and 2 on a folder (2 to
+    runs at a time, at most 3 on simulated images, where each takes 2 GB, and 2 on a folder (2 to
     4 GB). Without `keep_going` nothing starts after a failure, but what runs is run to its end.
 
     Returns

@@ -110,7 +110,7 @@ def dataset(batches, shape, dtype, steps: int):
     import tensorflow as tf
 
     # Not by `tf.data.Dataset.from_generator`: it has malloc return memory to the system at once,
-    # in the whole process from then on, and half of a training goes into getting it back.
+    # in the whole process from then on, and much of a training goes into getting it back.
     numbers, passes = itertools.count(), {}  # the generator of each pass under way
 
     def begin():

@@ -24,7 +24,7 @@ from ddlib.models.inference import converted, keras_logits, logit_model, runtime
 from ddlib.protocol import Protocol
 
 KINDS = ("float32", "float16", "int8")
-REPRESENTATIVE = 100  # images that int8 is fitted to; 200 made no difference
+REPRESENTATIVE = 100  # images that int8 is fitted to
 MOST_DIFFERENCE = {"float32": 0.005, "float16": 0.02, "int8": 0.1}  # of scores, on average
 
 

@@ -1,4 +1,4 @@
-"""Train every layer of a detector on augmented images: slower than `models.train`, and better.
+"""Train every layer of a detector on augmented images, which is slower than `models.train`.
 
 No layer stays frozen, so nothing can be computed ahead: each image is changed anew in every epoch
 (`ddlib.images.perturb`), a window is cut from it, and the whole network learns. The windows are

@@ -25,7 +25,7 @@ from ddlib.study.ela_comparison import QUALITIES
 from ddlib.study.study import Study, training_facts, training_key
 
 SIZES = (100, 200, 400, 800, 1600, 3150, 6300)  # training images of the learning curve
-SAME_STEPS = 1600  # the size whose number of optimiser steps all sizes take, in "steps"
+SAME_STEPS = 1600  # the size about whose number of optimiser steps all sizes take, in "steps"
 GENERATORS = ("stylegan", "sd21", "stylegan2")  # of "mixes"
 MIX_SIZE = 700  # training images of a mix, half of them fakes
 ALPHA = 0.75  # width of the networks of all plans but "seeds"

@@ -22,7 +22,6 @@ from ddlib.study.sweep import PLANS, Job, read_logits, write_logits
 
 RESAMPLES = 200  # of seeds and test images, for the intervals of a learning curve
 STUDY_SIZE = 100_000  # training images of the study's baseline
-STUDY_TEST = {"gan": 20_000, "sd": 1_200, "sd21": 200}  # its test images
 SMALL = 1_600  # fits on up to so many images are tried on the largest size
 # Is A better than B? condition and protocol of A and B, test set, measure
 COMPARED = [
@@ -113,6 +112,7 @@ class Sweeps:
                 right = self.right(key, name)
                 recalls = pd.Series(right).groupby(labels).mean().reindex([REAL, FAKE])
                 row = {"test_set": name, "n_images": len(labels)}
+                row |= {"n_real": int((labels == REAL).sum()), "n_fake": int(labels.sum())}
                 row |= {"recall_real": recalls[REAL], "recall_fake": recalls[FAKE]}
                 row |= dict.fromkeys(("accuracy", "auc", "accuracy_recomputed"), np.nan)
                 if recalls.notna().all():
@@ -191,26 +191,33 @@ def sweep_tables(sweeps: Sweeps, results: pd.DataFrame) -> dict[str, pd.DataFram
 
 
 def seed_table(seeds: pd.DataFrame) -> pd.DataFrame:
-    """Return mean, spread and the interval of a new run over seeds, beside the study's number."""
-    study = reference_table().set_index(["test_set", "condition", "measure"])["study"].to_dict()
+    """Return mean, spread and the interval of a new run over seeds, beside the study's number.
+
+    Where the study has a number, the new run is measured on as many test images as it had.
+    """
+    study = {
+        (row.test_set, row.condition, row.measure): (row.study, row.study_n)
+        for row in reference_table().itertuples()
+    }
     rows = []
     columns = ["plan", "protocol", "condition", "test_set"]
+    counted = {"recall_real": "n_real", "recall_fake": "n_fake"}
     for key, part in seeds.groupby(columns, sort=False):
         plan, _, condition, test_set = key
-        n = int(part["n_images"].iloc[0])
         for measure in ("accuracy", "recall_real", "recall_fake", "auc"):
             values = part[measure].dropna()
             if len(values) < 2:
                 continue
+            n = int(part[counted.get(measure, "n_images")].iloc[0])
+            number, n_new = study.get((test_set, condition, measure), (None, n))
             mean, low, high = repeats.mean_over_seeds(values)
             row = dict(zip(columns, key, strict=True))
             row |= {"measure": measure, "seeds": len(values), "n_images": n, "mean": mean}
             row |= {"mean_low": max(0.0, low), "mean_high": min(1.0, high)}  # they are shares
             row |= {"sd": values.std(), "smallest": values.min(), "largest": values.max()}
             if measure != "auc":
-                low, high = repeats.new_run_interval(values, n, STUDY_TEST.get(test_set))
+                low, high = repeats.new_run_interval(values, n, n_new)
                 row |= {"new_run_low": low, "new_run_high": high}
-            number = study.get((test_set, condition, measure))
             if number is not None and plan == "seeds":
                 inside = row["new_run_low"] <= number <= row["new_run_high"]
                 row |= {"study": number, "verdict": "inside" if inside else "outside"}

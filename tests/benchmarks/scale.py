@@ -6,7 +6,8 @@ Each step runs in a process of its own on a folder of n pictures that are linked
 it has fewer, simulated ones with other seeds follow, so that no two are equal. A row is kept as
 soon as it is measured, and is not measured again; --fresh begins anew. Writes
 figures/tables/scale.csv and .json and figures/scale.png. `load` is how many processes wanted a
-processor meanwhile: above 1 something else was running, and `cpu_seconds` says more than `seconds`.
+processor meanwhile: well above the two that a step uses, something else was running, and
+`cpu_seconds` says more than `seconds`.
 """
 
 import argparse
