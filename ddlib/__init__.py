@@ -34,6 +34,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"  # the only one that Grad-CAM and the
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several notebooks may share a GPU
 
 
 def __getattr__(name):

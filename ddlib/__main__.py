@@ -38,7 +38,8 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):  # a file's name may hold what they cannot write
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        return super().main(*args, **options)
+        # patterns are expanded where they are read: not those that a file is called by
+        return super().main(*args, windows_expand_args=False, **options)
 
     def invoke(self, ctx):
         """Run a command: exit status 1 and one message for an error, 130 when it was stopped."""

@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+import unicodedata
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,27 @@ def check_choice(name: str, value, allowed) -> None:
         raise ValueError(f"{name}={value!r} is not known; choose from {choices}")
 
 
+_HELD = (5, 32, 33)  # Windows's errors for a file that another process has open
+_PATIENCE = 3.0  # seconds
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or a folder; a file takes the place of what is at `target`.
+
+    On Windows a virus scanner or a reader may hold either for a moment, so it is tried again for
+    three seconds.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            Path(source).replace(target)
+            return
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _HELD or time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; it takes the place of `path` when the block ends.
@@ -57,7 +79,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         yield unfinished
-        unfinished.replace(path)
+        move(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -101,7 +123,15 @@ def read_json(path: Path):
 
 def printable(text: str) -> str:
     """Return text without escape sequences and newlines: names of files may hold anything."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    shown = (
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else repr(c)[1:-1] for c in text
+    )
+    return "".join(shown)
+
+
+def is_terminal(stream) -> bool:
+    """Return whether a person reads or types there; a process may have no such stream at all."""
+    return stream is not None and stream.isatty()
 
 
 def digest(*facts) -> str:
@@ -164,11 +194,11 @@ def ordered_process_map(work: Callable, items: Iterable, workers: int | None = N
 
 
 def _end_with(parent: int) -> None:
-    """End this process within a second of its parent, which cannot do so when it is killed."""
+    """End this process soon after another, which cannot do so when it is killed."""
+    import psutil
 
     def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        psutil.Process(parent).wait()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -174,21 +174,20 @@ def find_weights(alpha: float, image_size: int | None) -> Path:
 
     The cache is the folder ``models`` in ``KERAS_HOME``; without that variable ``~/.keras/models``.
     """
+    import pooch
+
     if alpha not in WEIGHTS_ALPHAS:
         known = ", ".join(map(str, WEIGHTS_ALPHAS))
         raise ValueError(f"alpha={alpha!r}: ImageNet weights exist for {known} only")
     # convolutions do not depend on the image's size, so that any file can be loaded
     size = image_size if image_size in WEIGHTS_SIZES else 224
     name = f"mobilenet_{WEIGHTS_ALPHAS[alpha]}_{size}_tf_no_top.h5"
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    cache = home / "models"
-    if (cache / name).is_file():  # looked up here, since Keras refuses a home that is read-only
+    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    if (cache / name).is_file():  # it may be read-only, which pooch refuses
         return cache / name
     try:
-        cache.mkdir(parents=True, exist_ok=True)  # otherwise Keras falls back to a temporary folder
-        url = WEIGHTS_URL + name
-        return Path(keras.utils.get_file(name, url, cache_dir=home, cache_subdir="models"))
-    except Exception as error:  # get_file raises a bare Exception when it cannot connect
+        return Path(pooch.retrieve(WEIGHTS_URL + name, None, name, cache))
+    except OSError as error:
         raise FileNotFoundError(
             f"{name} is not in {cache} and could not be downloaded ({error}). Connect once to the "
             f"internet; or copy the file from {WEIGHTS_URL} into the folder models of a Keras home "

@@ -5,12 +5,15 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ddlib.data.cache import KEY, Cache, CacheError
+from ddlib.data.cache import ARRAY, KEY, Cache, CacheError
 
 
 @pytest.fixture
@@ -46,6 +49,40 @@ def test_an_array_is_made_once_for_each_key_and_reads_like_any_array(tmp_path):
         stored[[10]]
     numbers = Cache(tmp_path).array("x", {}, (10,), "int64", lambda: [np.arange(10)])
     assert numbers[[7, 2]].tolist() == [7, 2]
+
+
+def test_an_array_that_cannot_be_removed_stays_known(tmp_path, monkeypatch):
+    """On Windows a file that another process has open cannot be removed."""
+    cache, unlink = Cache(tmp_path), Path.unlink
+    fill(cache)
+
+    def refused(path, *args, **options):
+        if path.name == ARRAY:
+            raise PermissionError("open elsewhere")
+        unlink(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        freed, left = cache.clear()
+    assert freed == 0 and len(left) == len(cache.entries()) == 1
+    freed, left = cache.clear()
+    assert freed > 1024 and not left
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_more_arrays_are_open_than_a_system_allows_at_first(tmp_path):
+    code = """
+import resource, sys, numpy as np
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, hard))
+from ddlib.data.cache import Cache
+cache = Cache(sys.argv[1])
+made = [cache.array("x", {"i": i}, (1,), "uint8", lambda: [np.zeros(1)]) for i in range(80)]
+print(len(made))
+"""
+    command = [sys.executable, "-c", code, tmp_path]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.stdout == "80\n", told.stderr
 
 
 def test_a_failure_half_way_leaves_nothing(tmp_path):

@@ -29,13 +29,15 @@ def install(monkeypatch, tmp_path):
             calls.append((grey, options))
             return np.array(boxes)
 
-        def load(file):
-            calls.append(file)
-            return SimpleNamespace(detectMultiScale=detect)
+        def storage(text, flags):
+            return SimpleNamespace(getFirstTopLevelNode=lambda: text)
 
         calls = []
+        (tmp_path / "haarcascade_frontalface_default.xml").write_text("the cascade")
         data = SimpleNamespace(haarcascades=str(tmp_path)) if has_data else None
-        cv2 = SimpleNamespace(data=data, CascadeClassifier=load)
+        cv2 = SimpleNamespace(data=data, FileStorage=storage)
+        cv2.FILE_STORAGE_READ, cv2.FILE_STORAGE_MEMORY = 0, 4
+        cv2.CascadeClassifier = lambda: SimpleNamespace(read=calls.append, detectMultiScale=detect)
         monkeypatch.setitem(sys.modules, "cv2", cv2)
         return calls
 
@@ -48,7 +50,7 @@ def test_the_largest_face_comes_back_as_corners_of_a_grey_image(install):
     box = find_face(red)
     assert box == (20, 5, 50, 33) and all(type(value) is int for value in box)
     find_face(red)
-    assert len(calls) == 3  # loaded once
+    assert len(calls) == 3 and calls[0] == "the cascade"  # loaded once
     grey, options = calls[1]
     assert grey.shape == (40, 60) and (grey == 76).all()  # 0.299 * 255
     assert options["minSize"] == (8, 8)  # a fifth of the shorter side

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from ddlib._utils import (
     atomic_write,
     digest,
     file_digest,
+    is_terminal,
+    move,
     ordered_parallel_map,
+    printable,
     read_json,
     write_json,
 )
@@ -28,6 +32,42 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(("winerror", "times"), [(32, 2), (5, 1), (None, 1), (2, 1)])
+def test_what_another_process_holds_for_a_moment_is_moved_later(
+    tmp_path, monkeypatch, winerror, times
+):
+    """As Windows has it: a virus scanner reads the new file, or a notebook the old one."""
+    held, replace = [True] * times, Path.replace
+
+    def refused(source, target):
+        if held:
+            held.pop()
+            error = PermissionError("held")
+            error.winerror = winerror
+            raise error
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "old").write_text("old")
+    if winerror in (5, 32):
+        move(tmp_path / "new", tmp_path / "old")
+        assert (tmp_path / "old").read_text() == "new" and not held
+    else:
+        with pytest.raises(PermissionError):
+            move(tmp_path / "new", tmp_path / "old")
+        assert (tmp_path / "old").read_text() == "old"
+
+
+def test_only_what_cannot_be_shown_of_a_name_is_escaped():
+    assert printable("写真\u3000é\u202f.jpg") == "写真\u3000é\u202f.jpg"  # spaces of other widths
+    assert printable("写\x1b[31m\n\udcff.jpg") == r"写\x1b[31m\n\udcff.jpg"
+
+
+def test_a_stream_that_a_process_does_not_have_is_no_terminal():
+    assert not is_terminal(None)
 
 
 def test_json_comes_back_and_holds_no_nan(tmp_path):

@@ -1,6 +1,7 @@
 """The table of images: nothing lost, nothing on two sides, and the mixes that protocols ask for."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,7 @@ class TestBuild:
         assert set(manifest.table["split"]) <= {"train", "valid", "test"}
         check_manifest(manifest)
 
+    @pytest.mark.skipif(sys.platform == "win32", reason="making links needs a right on Windows")
     @pytest.mark.parametrize("one", ["x/a.png", "./x/a.png", "copy.png"])
     @pytest.mark.parametrize(
         "two", ["x/a.png", "x//a.png", r".\x\a.png", "X/A.PNG", "copy.png", "link.png", "hard.png"]

@@ -40,12 +40,13 @@ def write(folder, name, *cells, after=None, text="# Title", parameters=PARAMETER
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """The current folder, with two notebooks."""
-    (tmp_path / "notebooks").mkdir()
-    write(tmp_path, "00_one", "print('alpha is', alpha)")
-    write(tmp_path, "01_two", "print(2)")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    """The current folder, with two notebooks; papermill fills in what stands in braces."""
+    folder = tmp_path / "lab {2024}"
+    (folder / "notebooks").mkdir(parents=True)
+    write(folder, "00_one", "print('alpha is', alpha)")
+    write(folder, "01_two", "print(2)")
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture
@@ -159,8 +160,9 @@ def test_lacking_images_stop_one_notebook_alone_and_a_failing_cell_is_named_as_r
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal to send here")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
 def test_a_stopped_or_killed_command_leaves_no_process(place, how):
+    how = getattr(signal, how)  # Windows does not even know the second
     (place / "runs").mkdir()
     wait = "import subprocess\nopen(f'{runs}/begun', 'w')\nsubprocess.run(['sleep', '60'])"
     write(place, "00_one", wait)
@@ -266,6 +268,8 @@ def test_what_makes_a_notebook_decides_whether_it_runs_again(place, executed, mo
     image.parent.mkdir()
     image.write_bytes(b"12")
     assert len(ran(data="images")) == 3 and ran(data="images") == []
+    (image.parent / ".DS_Store").write_text("as macOS leaves it in a folder that was looked at")
+    assert ran(data="images") == []
     os.utime(image, ns=(1, 1))
     assert len(ran(data="images")) == 3
 

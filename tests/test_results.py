@@ -25,6 +25,17 @@ def test_the_study_s_own_tables_are_complete():
     assert (cell["gan", "gan"], cell["sd", "gan+sd"]) == (0.941, 0.98)
 
 
+def test_results_of_other_images_do_not_stay(tmp_path):
+    """Two folders of one name share a place, and images may be added to a folder."""
+    both = pd.DataFrame([row(), row(test_set="sd")])
+    save_results(tmp_path, both, {"data_hash": "a"})
+    save_results(tmp_path, pd.DataFrame([row("gan+sd")]), {"data_hash": "a"})
+    assert len(load_results(tmp_path)) == 3
+    save_results(tmp_path, pd.DataFrame([row()]), {"data_hash": "b"})
+    assert load_results(tmp_path)["test_set"].tolist() == ["gan"]
+    assert list(read_json(tmp_path / "results.json")) == ["clean-gan-gan"]
+
+
 @pytest.mark.parametrize(
     ("ours", "expected"),
     [

@@ -1,6 +1,7 @@
 """The registry, the layouts, and the manifest of whatever lies in a folder."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from ddlib.data.download import FetchError
 from ddlib.data.manifest import ManifestError
 from ddlib.data.sources import (
     SourceError,
+    _as_on_disk,
     _recognised,
     fetch,
     find_sets,
@@ -247,6 +249,15 @@ class TestOwnManifest:
             "lfw/Ann_Lee/Ann_Lee_0001.jpg": "same person as images of the test split (Ann_Lee)",
             "real/a.png": "not listed in manifest.csv",
         }
+
+    def test_a_path_is_taken_as_the_disk_spells_it(self, tmp_path, monkeypatch):
+        """Where the system takes it, as macOS does with capitals and accents written apart."""
+        found = ["real/Zoe\u0308.jpg", "real/a.jpg", "real/B.jpg", "real/b.jpg"]
+        listed = ["Real/Zo\u00eb.JPG", "./real/a.jpg", "REAL/B.JPG", "real/c.jpg", float("nan")]
+        assert _as_on_disk(listed, tmp_path, found) == listed  # not there, as on Linux
+        monkeypatch.setattr(Path, "exists", lambda path: True)
+        spelled = _as_on_disk(listed, tmp_path, found)
+        assert spelled[0] == found[0] and spelled[1:] == listed[1:]  # of two, none is chosen
 
     @pytest.mark.parametrize(
         ("text", "said"),

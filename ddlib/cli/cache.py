@@ -5,6 +5,7 @@ import sys
 
 import click
 
+from ddlib._utils import is_terminal
 from ddlib.data.cache import GIGABYTE, Cache
 
 
@@ -34,7 +35,7 @@ def clear(yes):
     """Remove everything that ddlib stored; it is made again when needed."""
     cache = Cache()
     if not yes:
-        if not sys.stdin.isatty():
+        if not is_terminal(sys.stdin):
             raise click.UsageError(f"say --yes to clear {cache.root} without a question")
         click.confirm(f"Remove the {len(cache.entries())} arrays in {cache.root}?", abort=True)
     freed, left = cache.clear()

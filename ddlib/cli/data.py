@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from ddlib._utils import printable
+from ddlib._utils import is_terminal, printable
 from ddlib.cli.shared import EXISTING_FOLDER, FOLDER
 from ddlib.data.manifest import ManifestError, Reason, check_manifest
 from ddlib.data.public import TIERS, fetch_tier, read_list, require_space, terms
@@ -140,7 +140,7 @@ def _fetch_tier(tier: str, root: Path, without: list[str], mirror: str | None, a
 
 def _asks() -> bool:
     """Return whether somebody is there to answer."""
-    return sys.stdin.isatty()
+    return is_terminal(sys.stdin)
 
 
 def _cost(n_bytes: int, n_images: int) -> str:
@@ -167,7 +167,7 @@ def check(root: Path, everything: bool) -> None:
 
     Exit status: 0 all is well, 1 an image is broken or two splits share an image.
     """
-    manifest = open_folder(root, progress=sys.stderr.isatty(), strict=False)
+    manifest = open_folder(root, progress=is_terminal(sys.stderr), strict=False)
     total = len(manifest) + len(manifest.excluded)
     click.echo(
         f"{root}: {total} files = {len(manifest)} images + {len(manifest.excluded)} excluded\n"

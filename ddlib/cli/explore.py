@@ -86,6 +86,8 @@ def _serve(page: Path, host: str, port: int, browser: bool) -> None:
     from voila.app import Voila
 
     token = secrets.token_urlsafe(24)
+    for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):  # the user's home may be read-only
+        os.environ[name] = str(page.parent / name.lower())
 
     class Server(Voila):
         def setup_template_dirs(self):

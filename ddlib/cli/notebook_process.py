@@ -18,7 +18,7 @@ import yaml
 from ipykernel.kernelspec import write_kernel_spec
 
 import ddlib
-from ddlib._utils import atomic_write
+from ddlib._utils import atomic_write, move
 from ddlib.data.manifest import MissingImagesError
 
 # Folders that a user may name relative to where the command was typed; kernels start elsewhere.
@@ -26,12 +26,12 @@ FOLDER_VARIABLES = ("KERAS_HOME", "DDLIB_DATA", "DDLIB_CACHE", "MPLCONFIGDIR")
 _CLEANUP_SECONDS = 3
 # Of a kernel: between the choice of its ports and their use another program may have taken one.
 _STARTS = 3
-# Papermill, ended when its standard input closes: the system does that when this process dies,
-# however it dies. The kernel watches papermill in turn.
+# Papermill, ended when this process dies, however it dies. The kernel watches papermill in turn.
 _PAPERMILL = """
-import os, runpy, sys, threading
+import os, psutil, runpy, sys, threading
 sys.modules["rfc3987_syntax"] = None  # it parses a grammar for a second; no notebook needs it
-threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+runner = psutil.Process(int(sys.argv.pop(1)))
+threading.Thread(target=lambda: (runner.wait(), os._exit(1)), daemon=True).start()
 runpy.run_module("papermill", run_name="__main__", alter_sys=True)
 """
 
@@ -102,7 +102,7 @@ def execute_notebook(
             what = "died, perhaps out of memory" if started else f"did not start in {_STARTS} tries"
             error = f": the kernel {what} (exit status {status})"
         if error:
-            unfinished.replace(failed)
+            move(unfinished, failed)
             raise NotebookError(
                 f"{notebook.name}{error}\nThe executed copy is {failed}, the log {log_file}"
             )
@@ -122,7 +122,7 @@ def _papermill(
 ) -> tuple[int, float]:
     """Run papermill to its end; return its exit status and the peak memory in MB."""
     folder = notebook.resolve().parent
-    command = [sys.executable, "-c", _PAPERMILL, "--cwd", str(folder)]
+    command = [sys.executable, "-c", _PAPERMILL, str(os.getpid()), "--cwd", str(folder)]
     command += ["--parameters_yaml", yaml.safe_dump(parameters)]
     # a notebook may have been saved without naming its kernel and language
     command += ["--kernel", "python3", "--language", "python", "--start-timeout", "120"]
@@ -133,11 +133,13 @@ def _papermill(
     ):
         given = Path(jupyter) / notebook.name
         nbformat.write(read_notebook(notebook), given)
+        # papermill fills in parameters where a path has braces
+        paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (given, copy)]
         process = psutil.Popen(
-            [*command, str(given), str(copy)],
+            [*command, *paths],
             cwd=folder,
             env=_environment(Path(jupyter)),
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             # a process group of its own: Ctrl-C reaches this process alone, which ends the others
@@ -200,7 +202,6 @@ def _environment(jupyter: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
     }
     environment.pop("PYTHONSTARTUP", None)
-    environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several may share one GPU
     for name in FOLDER_VARIABLES:
         if environment.get(name):
             environment[name] = str(Path(environment[name]).expanduser().resolve())

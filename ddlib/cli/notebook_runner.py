@@ -20,8 +20,10 @@ from time import perf_counter
 
 import pandas as pd
 
-from ddlib._utils import cpu_count, digest, read_json, write_json
+from ddlib._utils import cpu_count, digest, move, read_json, write_json
 from ddlib.cli.notebook_process import NotebookError, execute_notebook, read_notebook
+from ddlib.data.sources import MANIFEST
+from ddlib.images.read import list_images
 from ddlib.metrics.format import format_table
 from ddlib.models.provenance import checkout, repository_path
 from ddlib.protocol import VERSIONS
@@ -100,7 +102,10 @@ def run_notebooks(
     if fresh and base.exists():
         if any(base.iterdir()) and not (base / "logs").is_dir():
             raise ValueError(f"{base} has no folder logs, so it is no earlier run; remove it")
-        shutil.rmtree(base)
+        removed = base.with_name(f".{base.name}.removed")
+        shutil.rmtree(removed, ignore_errors=True)
+        move(base, removed)  # at once: on Windows an open file holds all of it, and nothing is lost
+        shutil.rmtree(removed, ignore_errors=True)
     jobs = jobs or min(cpu_count(), 3 if data == SIMULATED else 2)
     return _run(steps, base, jobs, keep_going, log)
 
@@ -162,9 +167,10 @@ def _plan(folder: Path, given: dict, images: list) -> dict[str, Step]:
 
 
 def _listing(folder: Path) -> list:
-    """Return name, size and time of each file, which is cheaper than a digest of the images."""
-    files = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [[p.relative_to(folder).as_posix(), s.st_size, s.st_mtime_ns] for p, s in files]
+    """Return name, size and time of each image, which is cheaper than a digest of them all."""
+    names = [name for name in (*list_images(folder), MANIFEST) if (folder / name).is_file()]
+    facts = [(folder / name).stat() for name in names]
+    return [[n, s.st_size, s.st_mtime_ns] for n, s in zip(names, facts, strict=True)]
 
 
 def _seen_from(folder: Path, path: str | Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ddlib._utils import atomic_write, printable, read_json, write_json
+from ddlib._utils import atomic_write, is_terminal, printable, read_json, write_json
 from ddlib.cli import shared
 from ddlib.protocol import PREPARE
 
@@ -118,7 +118,7 @@ def _follow(rows, unread: list[str], total: int, printed: bool = False) -> Itera
 
     A bar is shown on a terminal, unless the rows are printed there themselves.
     """
-    if sys.stderr.isatty() and not (printed and sys.stdout.isatty()):
+    if is_terminal(sys.stderr) and not (printed and is_terminal(sys.stdout)):
         from tqdm import tqdm
 
         rows = tqdm(rows, unit="picture", file=sys.stderr, total=total)
@@ -193,7 +193,9 @@ def _print_table(about: dict, rows) -> None:
 
 
 def _print_csv(about: dict, rows) -> None:
-    """Print one CSV table."""
+    """Print one CSV table, into a file or a pipe as UTF-8."""
+    if not is_terminal(sys.stdout) and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerows(chain([COLUMNS], map(_cells, rows)))
 
@@ -253,4 +255,11 @@ def read_list(stream) -> list[str]:
         paths = listed.split(b"\0")
     else:
         paths = [line.rstrip(b"\r") for line in listed.split(b"\n")]
-    return [os.fsdecode(path) for path in paths if path]
+    return [_decoded(path) for path in paths if path]
+
+
+def _decoded(name: bytes) -> str:
+    try:
+        return os.fsdecode(name)
+    except UnicodeDecodeError:  # Windows alone: `dir` writes in the code page of the console
+        return name.decode("oem")

@@ -22,10 +22,11 @@ from typing import ClassVar
 import numpy as np
 from platformdirs import user_cache_dir
 
-from ddlib._utils import digest, write_json
+from ddlib._utils import digest, move, write_json
 
 GIGABYTE = 10**9
 ARRAY, KEY = "array.npy", "ddlib-key.json"  # the second marks a folder as made by this cache
+MOST_FILES = 10_240  # the most that macOS allows a process
 ABANDONED = 24 * 3600  # seconds after which an unfinished array counts as left by a killed process
 
 
@@ -47,14 +48,20 @@ class Cache:
     Raises
     ------
     ValueError
-        If the limit is not a number above 0.
+        If the limit is not a number above 0, or no folder is given and the user has none.
     """
 
     _opened: ClassVar[set[Path]] = set()  # by any cache of this process: never evicted
 
     def __init__(self, root=None, limit: float | None = None):
         root = root or os.environ.get("DDLIB_CACHE") or user_cache_dir("ddlib", appauthor=False)
-        self.root = Path(root).expanduser().absolute()
+        try:
+            self.root = Path(root).expanduser().absolute()
+        except RuntimeError:  # a container may run as a user without a home
+            raise ValueError(
+                f"{root}: the home folder is not known; set DDLIB_CACHE to a folder for ddlib"
+            ) from None
+        _allow_many_files()
         given = os.environ.get("DDLIB_CACHE_GB") or 20 if limit is None else limit
         try:
             self.limit = float(given)
@@ -115,7 +122,7 @@ class Cache:
         rows = []
         for mark in self.root.glob(f"[!.]*/{KEY}"):
             folder = mark.parent
-            with suppress(FileNotFoundError):  # not an array, or removed by another process
+            with suppress(OSError):  # not an array, or removed by another process
                 size, used = (folder / ARRAY).stat().st_size, folder.stat().st_mtime
                 kind = folder.name.rsplit("-", 1)[0]
                 rows.append({"folder": folder, "kind": kind, "bytes": size, "used": used})
@@ -127,7 +134,7 @@ class Cache:
         for mark in list(self.root.glob(f"*/{KEY}")):
             folder = mark.parent
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            shutil.rmtree(folder, ignore_errors=True)  # what cannot be removed is among the left
+            _remove(folder)  # what cannot be removed is among the left
             freed += 0 if folder.exists() else size
         return freed, sorted(self.root.iterdir()) if self.root.is_dir() else []
 
@@ -139,7 +146,7 @@ class Cache:
             _write_rows(unfinished / ARRAY, shape, dtype, chunks())
             write_json(unfinished / KEY, key)
             try:
-                unfinished.rename(folder)
+                move(unfinished, folder)
             except OSError:
                 if not (folder / ARRAY).is_file():  # else another process was faster
                     raise
@@ -161,14 +168,14 @@ class Cache:
                 f"{self.limit:g} GB; set DDLIB_CACHE_GB to more"
             )
         for mark in self.root.glob(f".unfinished-*/{KEY}"):
-            with suppress(FileNotFoundError):  # finished or given up by its process meanwhile
+            with suppress(OSError):  # finished or given up by its process meanwhile
                 if time.time() - mark.stat().st_mtime > ABANDONED:
-                    shutil.rmtree(mark.parent, ignore_errors=True)
+                    _remove(mark.parent)
         entries = self.entries()
         total = size + sum(entry["bytes"] for entry in entries)
         for entry in entries:  # longest unused first
             if total > self.limit * GIGABYTE and entry["folder"] not in self._opened:
-                shutil.rmtree(entry["folder"], ignore_errors=True)
+                _remove(entry["folder"])
                 total -= entry["bytes"]
 
 
@@ -232,6 +239,29 @@ class Rows:
         """Yield all rows in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of the cache if it can be, the array first.
+
+    On Windows an array that a process has open stays; so must the mark beside it, by which it is
+    counted and removed later.
+    """
+    with suppress(OSError):
+        (folder / ARRAY).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
+def _allow_many_files() -> None:
+    """Raise this process's limit of open files, which macOS sets to 256: each array is one."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _write_rows(path: Path, shape, dtype, chunks) -> None:

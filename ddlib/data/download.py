@@ -8,6 +8,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from ddlib._utils import is_terminal, move
+
 RETRIES = 2  # after a first failed attempt
 TIMEOUT = 60  # seconds without a byte
 GIT = {"GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
@@ -45,12 +47,13 @@ def fetch_archive(url: str, folder, sha256: str | None = None) -> Path:
     known = {"archive": sha256 and sha256.lower()}
     urls = {"archive": url}
     downloads = pooch.create(work, "", registry=known, urls=urls, retry_if_failed=RETRIES)
-    watched = sys.stderr.isatty()
+    watched = is_terminal(sys.stderr)
     downloader = pooch.HTTPDownloader(progressbar=watched, chunk_size=1 << 20, timeout=TIMEOUT)
     try:
         archive = downloads.fetch("archive", downloader=downloader)
         if zipfile.is_zipfile(archive):
-            shutil.unpack_archive(archive, work / "unpacked", "zip")
+            with zipfile.ZipFile(archive) as packed:  # no name in it leaves the folder
+                packed.extractall(work / "unpacked")
         else:  # the filter refuses links, devices and paths that leave the folder
             shutil.unpack_archive(archive, work / "unpacked", "tar", filter="data")
         _move(work / "unpacked", folder)
@@ -157,7 +160,7 @@ def _move(source: Path, folder: Path) -> None:
     if folder.exists():
         shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=shutil.move)
     else:
-        source.rename(folder)
+        move(source, folder)
 
 
 def git(folder: Path, *words: str, stdin: bytes | None = None) -> bytes:

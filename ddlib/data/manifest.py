@@ -333,7 +333,9 @@ def _stripped(word):
 
 def _one_spelling(paths: pd.Series, root: Path) -> pd.Series:
     """Return forward slashes without "./"; of paths that differ in case, one that is there."""
-    spelled = paths.map(lambda path: path if (root / path).exists() else path.replace("\\", "/"))
+    slashes = paths.str.replace("\\", "/")  # elsewhere than on Windows a name may hold a backslash
+    is_name = paths.map(lambda path: os.sep == "/" and (root / path).exists())
+    spelled = paths.where(is_name, slashes)
     spelled = spelled.map(posixpath.normpath)
     folded = spelled.str.casefold()
     for _, same in spelled[folded.duplicated(keep=False)].groupby(folded):

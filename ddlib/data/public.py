@@ -9,6 +9,7 @@ sample (1: in `sample`).
 import hashlib
 import io
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
@@ -17,7 +18,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from ddlib._utils import file_digest, file_lock, ordered_parallel_map
+from ddlib._utils import file_digest, file_lock, move, ordered_parallel_map
 from ddlib.data import download
 from ddlib.data.download import FetchError, fetch_blobs, open_partial_clone, read_blobs
 from ddlib.data.sources import MANIFEST, SourceError, load_sources
@@ -136,7 +137,7 @@ def fetch_tier(
                         bar.update(row.bytes)
                 wanted = wanted[wanted["path"].isin(problems)]
         _write_manifest(table, folder, work)
-        shutil.rmtree(work)
+        _remove(work)
     return folder, problems
 
 
@@ -238,7 +239,14 @@ def _repository_files(way: str, files: list[list], work: Path) -> Iterator[tuple
         except FetchError as error:
             for rows in waiting:
                 yield rows, None, f"not reached: {error}"
-        shutil.rmtree(clone, ignore_errors=True)
+        _remove(clone)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with git's packs, which are read-only: on Windows such a file stays."""
+    for path in folder.rglob("*"):
+        path.chmod(stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _retried(work: Callable, *given):
@@ -271,7 +279,7 @@ def _write(data: bytes, path: Path, work: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = work / "unfinished"
     unfinished.write_bytes(data)
-    unfinished.replace(path)
+    move(unfinished, path)
 
 
 def _is_listed(data: bytes, row) -> bool:

@@ -5,7 +5,10 @@ how to fetch it. What a path says of an image, real or fake, is decided in `ddli
 """
 
 import os
+import posixpath
 import tomllib
+import unicodedata
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -112,6 +115,7 @@ def open_folder(root, progress: bool = False, strict: bool = True) -> Manifest:
     found = [path for path in listed if not path.endswith("/")]
     if (root / MANIFEST).is_file():
         rows, kind, reason = _listed(root), Reason.NOT_LISTED, f"not listed in {MANIFEST}"
+        rows = rows.assign(path=_as_on_disk(rows["path"], root, found))
     else:
         _reject_empty_classes(root, [*found, *(f"{path}unknown" for path in closed)])
         rows, kind = _recognised(root, found), Reason.UNKNOWN_LAYOUT
@@ -279,6 +283,28 @@ def _listed(root: Path) -> pd.DataFrame:
         matches.append(next(filter(None, fitting), {"identity": None, "crop_share": 1.0}))
     found = pd.DataFrame(matches, columns=["identity", "crop_share"], index=rows.index)
     return rows.join(found[found.columns.difference(rows.columns)])
+
+
+def _as_on_disk(paths, root: Path, found: list[str]) -> list:
+    """Return listed paths as the disk spells them, where a system takes another spelling too.
+
+    Windows and macOS take capitals for small letters, macOS also an accent written apart.
+    """
+    names, alike = set(found), defaultdict(list)
+    for name in found:
+        alike[_folded(name)].append(name)
+
+    def spelled(path):
+        if not isinstance(path, str) or posixpath.normpath(path) in names:
+            return path
+        others = alike[_folded(posixpath.normpath(path.replace("\\", "/")))]
+        return others[0] if len(others) == 1 and (root / path).exists() else path
+
+    return [spelled(path) for path in paths]
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
 
 
 def _folder_names(root: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddlib._utils import file_digest
+from ddlib._utils import file_digest, move
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest
@@ -108,8 +108,12 @@ def write_release(model, content: bytes, card: Card, target: Path) -> Path:
     card = replace(card, sha256=file_digest(keras_file), tflite_sha256=file_digest(lite_file))
     card.write(staging / f"{card.name}.json")
     (staging / f"{card.name}.md").write_text(card.to_markdown(), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    staging.rename(target)
+    replaced = target.with_name(f".{target.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if target.exists():
+        move(target, replaced)
+    move(staging, target)
+    shutil.rmtree(replaced, ignore_errors=True)
     return target / f"{card.name}.keras"
 
 

@@ -40,7 +40,11 @@ def load_cascade():
     try:
         import cv2
 
-        folder = Path(cv2.data.haarcascades)
-        return cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
+        # read here: on Windows OpenCV opens no path with other letters than those of English
+        text = Path(cv2.data.haarcascades, "haarcascade_frontalface_default.xml").read_text()
+        kept = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+        cascade = cv2.CascadeClassifier()
+        cascade.read(kept.getFirstTopLevelNode())
+        return cascade
     except (ImportError, AttributeError) as error:
         raise ImportError(f"finding faces needs OpenCV 4: {INSTALL}") from error

@@ -271,7 +271,7 @@ def _images_below(folder: str, front: str, way: set[str]) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             path = front + entry.name
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or _is_system(entry):
                 continue
             linked = entry.is_symlink()  # a folder that may not be entered is one all the same
             if not (os.path.isdir(entry.path) if linked else entry.is_dir()):  # noqa: PTH112
@@ -282,6 +282,14 @@ def _images_below(folder: str, front: str, way: set[str]) -> Iterator[str]:
                     yield from _images_below(entry.path, f"{path}/", way | {real})
                 except OSError:
                     yield f"{path}/"
+
+
+def _is_system(entry: os.DirEntry) -> bool:
+    """Return whether Windows keeps a file or folder for itself, such as what was thrown away."""
+    if os.name != "nt":
+        return False
+    wanted = stat.FILE_ATTRIBUTE_HIDDEN | stat.FILE_ATTRIBUTE_SYSTEM
+    return entry.stat(follow_symlinks=False).st_file_attributes & wanted == wanted
 
 
 def read_images(source) -> list[np.ndarray]:

@@ -60,6 +60,8 @@ def bottleneck_features(
             "mirror": mirror,
             "features": FEATURES,
         }
+        if has_gpu():  # it rounds differently
+            key |= {"device": "gpu"}
         images = load_images(block, protocol, cache)
         chunks = partial(_outputs, prefix, images, mirror, feature_dtype)
         shape = (len(block), *prefix.output_shape[1:])

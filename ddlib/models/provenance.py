@@ -27,11 +27,23 @@ def provenance() -> dict:
 
 
 def machine() -> str:
-    """Return the processor, the number of cores and the system in one line."""
+    """Return the processor, the number of cores, the system and the GPUs in one line."""
     facts = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the name
     named = facts.is_file() and re.search(r"model name\s*: (.*)", facts.read_text())
     processor = named[1] if named else platform.processor() or "unknown processor"
-    return f"{processor}, {cpu_count()} cores, {platform.system()} {platform.machine()}"
+    facts = [processor, f"{cpu_count()} cores", f"{platform.system()} {platform.machine()}"]
+    return ", ".join([*facts, *gpus()])
+
+
+def gpus() -> list[str]:
+    """Return the names of the GPUs that this process uses: none before TensorFlow is loaded."""
+    if "tensorflow" not in sys.modules:
+        return []
+    config = sys.modules["tensorflow"].config
+    found = config.list_physical_devices("GPU")
+    return [
+        config.experimental.get_device_details(each).get("device_name", "GPU") for each in found
+    ]
 
 
 def commit() -> str | None:

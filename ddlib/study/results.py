@@ -62,13 +62,16 @@ def evaluate_run(
 def save_results(folder: Path, rows: pd.DataFrame, facts: dict) -> None:
     """Add rows to ``results.csv`` in place of older ones, and their provenance to the .json.
 
+    Rows that were measured on other images, such as another folder of the same name, are dropped.
     The table is in the order of protocols and conditions, whichever was measured first.
     """
     with file_lock(folder / "results.csv"):
         table, known = rows, {}
         if (folder / "results.csv").is_file():
-            table = pd.concat([load_results(folder), rows]).drop_duplicates(_KEY, keep="last")
-            known = read_json(folder / "results.json")
+            older, known = load_results(folder), read_json(folder / "results.json")
+            images = [known[key].get("data_hash") for key in older["result_id"]]
+            older = older[[each == facts.get("data_hash") for each in images]]
+            table = pd.concat([older, rows]).drop_duplicates(_KEY, keep="last")
         known |= dict.fromkeys(rows["result_id"], facts)
         used = set(table["result_id"])
         write_json(folder / "results.json", {key: known[key] for key in known if key in used})

@@ -322,7 +322,7 @@ def run_folder(data: str | Path, runs: str | Path | None = None, small: bool = F
     """
     tier = str(data)
     if tier != SIMULATED:
-        tier = re.sub(r"[^a-z0-9]+", "-", Path(data).resolve().name.lower()).strip("-") or "folder"
+        tier = re.sub(r"[\W_]+", "-", Path(data).resolve().name.lower()).strip("-") or "folder"
         if is_simulated(tier):  # a folder that happens to have this name
             tier = f"{tier}-folder"
     return Path(runs or (checkout() or Path.cwd()) / "runs") / (f"{tier}-small" if small else tier)

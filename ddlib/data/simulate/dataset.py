@@ -20,6 +20,7 @@ from ddlib._utils import (
     cpu_count,
     file_digest,
     file_lock,
+    move,
     ordered_process_map,
     read_json,
     write_json,
@@ -179,8 +180,8 @@ def _make(root: Path, settings: dict, workers: int) -> None:
         table.drop(columns=["index", *FACE_COLUMNS]).to_csv(made / "manifest.csv", index=False)
         write_json(made / MARKER, settings)
         if root.exists():  # a whole set goes at once: a half-removed one would keep its marker
-            root.rename(Path(place) / "replaced")
-        made.rename(root)
+            move(root, Path(place) / "replaced")
+        move(made, root)
 
 
 def _settings_of(root: Path):
