@@ -186,7 +186,8 @@ def find_weights(alpha: float, image_size: int | None) -> Path:
     if (cache / name).is_file():  # it may be read-only, which pooch refuses
         return cache / name
     try:
-        return Path(pooch.retrieve(WEIGHTS_URL + name, None, name, cache))
+        pooch.get_logger().setLevel("WARNING")  # Keras publishes no hash that it could ask for
+        return Path(pooch.retrieve(WEIGHTS_URL + name, None, name, cache, progressbar=True))
     except OSError as error:
         raise FileNotFoundError(
             f"{name} is not in {cache} and could not be downloaded ({error}). Connect once to the "

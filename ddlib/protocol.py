@@ -101,7 +101,7 @@ class Protocol:
     schedule: str = "cosine"  # rises during the first epoch, then falls; the study: "constant"
     label_smoothing: float = 0.1  # targets 0.05 and 0.95, against overfitting; the study: 0
     batch_size: int = 32  # the study: 64
-    epochs: int = 8  # the study: 5 for "gan", else 10
+    epochs: int = 8  # the study: 5 for "gan", 10 for "gan+ela"; not stated for the others
     # Training stops after so many epochs without a lower validation loss; the weights of the epoch
     # with the lowest are kept in any case.
     patience: int = 10
@@ -156,7 +156,8 @@ class Protocol:
 
 
 # What the study set for one of its models only; `preset` sets what all four share. It changed
-# several settings at once, so its results cannot say which of them mattered.
+# several settings at once, so its results cannot say which of them mattered. What it does not state
+# of a model (the epochs of both with "sd", dropout of the last) is taken from the others.
 _PAPER_CHANGES = {
     "gan": {"epochs": 5},
     "gan+ela": {"gan_fraction": 0.5, "trainable_layers": 20, "dropout": 0.5, "ela_inverted": True},
