@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+import pytest
 
 from ddlib import metrics
 from ddlib.study.reference import MIN_IMAGES, has_learned, judge_difference, reference_table
@@ -30,9 +31,11 @@ def test_01_says_what_a_blind_null_found():
     says = function_of("01", "says")
     row = {"n_real": 50, "n_fake": 50, "auc": 1.0, "auc_low": 0.96}
     row = pd.Series(row | {"no_bytes": 0.44, "no_bytes_low": 0.37})
-    assert "only bytes give it away" in says(row)
+    assert "bytes give it away; without them nothing is shown" in says(row)
+    hidden = row.replace({0.96: 0.45, 0.37: 0.52, 0.44: 0.58})  # bytes drown what the others say
+    assert "size, format or JPEG quality" in says(hidden)
     assert "size, format or JPEG quality" in says(row.replace({0.44: 1.0, 0.37: 0.9}))
-    assert "no better than guessing" in says(row.replace(0.96, 0.5))
+    assert "not shown to be better than guessing" in says(row.replace(0.96, 0.5))
     assert "nothing can be told" in says(row.replace(50, MIN_IMAGES - 1))
 
 
@@ -43,6 +46,23 @@ def test_01_says_what_a_change_of_treatment_did():
     assert "moves with the treatment" in fate(before, (0.92, 0.88, 0.96))
     assert "moves with the treatment" in fate(before, (0.6, 0.55, 0.65))
     assert "no change shown" in fate(before, (0.76, 0.7, 0.81))
+    turned = (0.3, 0.2, 0.4)
+    assert "no better than guessing" in fate(turned, turned)  # nothing turned over
+
+
+@pytest.mark.parametrize("n_fake", [1, 2, 3])
+def test_a_handful_of_validation_images_shows_no_learning(n_fake):
+    labels, rng = np.r_[np.zeros(100, int), np.ones(n_fake, int)], np.random.default_rng(0)
+    lows = [metrics.auc(labels, rng.random(len(labels)))[1] for _ in range(300)]
+    assert np.mean([has_learned({"valid_auc_low": low}) for low in lows]) < 0.05
+
+
+def test_what_is_not_known_is_not_claimed():
+    nan = float("nan")
+    for points in ([0.2, 0.1, nan], [0.2, nan, 0.3], [nan] * 3):
+        assert judge_difference(*points, [50]) == "no difference shown"
+    assert judge_difference(0.2, 0.1, 0.3, [50], p_value=nan) == "no difference shown"
+    assert judge_difference(0.2, 0.1, 0.3, [nan]).startswith("cannot be told")
 
 
 def test_a_handful_of_images_claims_nothing_where_the_exact_test_does_not():

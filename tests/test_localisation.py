@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from ddlib.explain.localisation import area_share, by_decision, pointing_game, share_of_heat
+from ddlib.explain.localisation import (
+    ABOVE_CHANCE,
+    area_share,
+    by_decision,
+    pointing_game,
+    share_of_heat,
+)
 
 
 def test_pointing_game_counts_hits_misses_and_empty_maps():
@@ -40,12 +46,24 @@ def test_right_and_wrong_decisions_side_by_side():
     np.testing.assert_allclose(table["share"], [0.7, 0.3, 0.4])
     np.testing.assert_allclose(table["chance"], [0.4, 0.1, 0.3])
     np.testing.assert_allclose(table["above_chance"], [0.3, 0.2, 0.1])
-    assert table.loc["right - wrong", "low"] == pytest.approx(0.2)  # 0.6 - 0.4, the extremes
-    assert table.loc["right - wrong", "high"] == pytest.approx(0.6)  # 0.8 - 0.2
+    # t(1) = 12.706 times the standard error of (0.1, 0.3), 0.1
+    ends = table.loc["wrong", ["above_chance_low", "above_chance_high"]]
+    assert ends.tolist() == pytest.approx([0.2 - 1.2706, 0.2 + 1.2706], abs=1e-4)
+
+
+def test_heat_that_is_spread_evenly_does_not_depend_on_the_decision(rng):
+    """Faces of right decisions may be larger: then more of any map lies on them."""
+    claims = 0
+    for _ in range(200):
+        chance = np.r_[rng.normal(0.46, 0.03, 16), rng.normal(0.38, 0.03, 16)]
+        table = by_decision(chance + rng.normal(0, 0.02, 32), chance, np.arange(32) < 16)
+        _, low, high = table.set_index("decision").loc["right - wrong", ABOVE_CHANCE]
+        claims += low > 0 or high < 0
+    assert claims / 200 < 0.1
 
 
 def test_without_wrong_decisions_their_row_is_empty():
     table = by_decision([0.5, 0.7], [0.2, 0.2], [True, True]).set_index("decision")
     assert table.loc["wrong", "n"] == 0
-    assert np.isnan(table.loc["right - wrong", ["share", "low", "high"]].astype(float)).all()
+    assert np.isnan(table.loc["right - wrong", ["share", *ABOVE_CHANCE]].astype(float)).all()
     assert table.loc["right", "share"] == pytest.approx(0.6)

@@ -4,12 +4,21 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from ddlib.metrics.intervals import Z95, bootstrap_interval, difference, paired_difference, wilson
+from ddlib.metrics import repeats
+from ddlib.metrics.intervals import (
+    Z95,
+    difference,
+    mean_difference,
+    mean_interval,
+    paired_difference,
+    wilson,
+)
 from ddlib.metrics.roc_auc import auc
 from ddlib.metrics.score_table import compare, score_table
 
@@ -42,17 +51,23 @@ def test_paired_difference_by_hand():
     assert paired_difference(6, 1, 10) == pytest.approx((0.5, shift - half, shift + half))
 
 
-def test_bootstrap_interval_is_near_the_normal_one(rng):
-    values = rng.normal(3, 2, 400)
-    mean, low, high = bootstrap_interval(values)
-    assert mean == pytest.approx(values.mean())
-    half = Z95 * values.std() / 20
-    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.03)
-    assert bootstrap_interval(values) == (mean, low, high)
+def test_means_and_their_difference_are_those_of_scipy(rng):
+    a, b = rng.normal(3, 2, 12), rng.normal(1, 5, 7)
+    # sd 0.02, t(2) = 4.303, 4.303 * 0.02 / sqrt(3) = 0.0497
+    found = mean_interval([0.90, 0.92, 0.94])
+    assert found == pytest.approx((0.92, 0.8703, 0.9697), abs=1e-4)
+    expected = scipy.stats.ttest_1samp(a, 0).confidence_interval()
+    assert mean_interval(a) == pytest.approx((a.mean(), *expected))
+    expected = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval()
+    assert mean_difference(a, b) == pytest.approx((a.mean() - b.mean(), *expected))
+    assert mean_difference([1, 1], [3, 3, 3]) == (-2, -2, -2)
 
 
 def test_intervals_of_nothing_are_nan():
-    assert are_nan([*wilson(0, 0), *difference(0, 0, 1, 2), *bootstrap_interval([])])
+    assert are_nan([*wilson(0, 0), *difference(0, 0, 1, 2), *paired_difference(0, 0, 0)])
+    assert are_nan([*mean_interval([]), *mean_interval([0.3])[1:]])
+    assert are_nan([*mean_difference([], [1, 2]), *mean_difference([1], [1, 2])[1:]])
+    assert are_nan([*repeats.new_run_interval([0.5, 0.6], n=0)])
 
 
 def test_score_table_by_hand():
@@ -102,10 +117,10 @@ def test_bad_input_is_named(labels, scores, words):
 def test_delong_by_hand():
     # reals 0.1, 0.4; fakes 0.35, 0.8: placements (1/2, 1) and (1, 1/2), each of variance 1/8
     area, low, high = auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-    reach = Z95 * math.sqrt((1 / 8) / 2 + (1 / 8) / 2) / (0.75 * 0.25)
+    reach = 12.7062 * math.sqrt((1 / 8) / 2 + (1 / 8) / 2) / (0.75 * 0.25)  # t(1)
     assert area == 0.75
-    assert math.log(low / (1 - low)) == pytest.approx(math.log(3) - reach)
-    assert math.log(high / (1 - high)) == pytest.approx(math.log(3) + reach)
+    assert math.log(low / (1 - low)) == pytest.approx(math.log(3) - reach, rel=1e-5)
+    assert math.log(high / (1 - high)) == pytest.approx(math.log(3) + reach, rel=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -116,6 +131,18 @@ def test_auc_agrees_with_sklearn_under_ties(rows):
         assert math.isnan(auc(labels, scores)[0])
     else:
         assert auc(labels, scores)[0] == pytest.approx(roc_auc_score(labels, scores))
+
+
+@pytest.mark.parametrize(("reals", "fakes"), [(200, 3), (50, 5), (30, 30)])
+def test_the_auc_lies_in_its_interval_as_often_as_promised(reals, fakes):
+    rng, inside = np.random.default_rng(0), 0
+    truth = scipy.stats.norm.cdf(1 / math.sqrt(2))  # of normal scores one standard deviation apart
+    labels = np.r_[np.zeros(reals, int), np.ones(fakes, int)]
+    for _ in range(300):
+        scores = scipy.stats.norm.cdf(rng.normal(labels, 1))
+        _, low, high = auc(labels, scores)
+        inside += low <= truth <= high
+    assert inside / 300 >= 0.92
 
 
 def test_auc_of_orders_without_variance():

@@ -14,6 +14,7 @@ from ddlib.__main__ import main
 from ddlib.data.cache import Cache
 from ddlib.data.manifest import MissingImagesError
 from ddlib.metrics import repeats
+from ddlib.metrics.roc_auc import placements
 from ddlib.protocol import preset
 from ddlib.study.committed import differences, publish, published_pictures, rebuilt_tables
 from ddlib.study.ela_comparison import ela_table
@@ -22,6 +23,7 @@ from ddlib.study.study import Study
 from ddlib.study.sweep import Job, job_file, plan_jobs, read_logits, run_job, write_logits
 from ddlib.study.sweep_tables import (
     Sweeps,
+    _resampled_errors,
     collect,
     finished_sweeps,
     load_sweeps,
@@ -32,11 +34,49 @@ from ddlib.study.sweep_tables import (
 
 
 # ------------------------------------------------------------------ statistics
-def test_mean_over_seeds_is_student_s_interval():
-    # sd 0.02, t(2) = 4.303, 4.303 * 0.02 / sqrt(3) = 0.0497
-    found = repeats.mean_over_seeds([0.90, 0.92, 0.94])
-    assert found == pytest.approx((0.92, 0.8703, 0.9697), abs=1e-4)
-    assert np.isnan(repeats.mean_over_seeds([0.9])[1])
+@pytest.mark.parametrize("measure", ["accuracy", "recall_fake", "auc"])
+def test_a_difference_over_seeds_holds_the_draw_of_the_test_images(measure):
+    """Two ways that are equally good, but not on the same images: claims are 1 in 20."""
+    rng, claims, labels = np.random.default_rng(0), 0, np.arange(200) % 2
+    images = {"accuracy": slice(None)}.get(measure, labels == 1)
+    for _ in range(300):
+        likes = rng.normal(0, 1, (2, 200))  # of the two ways, whatever the seed
+        scores = 1.5 * labels + likes[:, None] + rng.normal(0, 0.5, (2, 5, 200))
+        per_image = 1 / (1 + np.exp(-scores))
+        right = (per_image >= 0.68) == labels
+        if measure == "auc":
+            right = np.array([[placements(labels, seed) for seed in way] for way in per_image])
+        apart = right[0].astype(float) - right[1]
+        changes = apart[:, images].mean(axis=1)
+        _, low, high = repeats.difference_over_seeds(changes, apart, labels, measure)
+        claims += low > 0 or high < 0
+    assert 0.01 < claims / 300 < 0.09
+
+
+def test_equal_changes_of_two_seeds_leave_the_doubt_of_the_images():
+    apart = np.zeros((2, 100))
+    apart[:, :3] = 1
+    _, low, high = repeats.difference_over_seeds([0.03, 0.03], apart, np.zeros(100), "accuracy")
+    assert low < 0 < high  # sd 0.171 / 10 * 1.96 = 0.034
+    assert high - low == pytest.approx(0.0672, abs=1e-3)
+
+
+def test_the_mean_of_a_learning_curve_lies_in_its_interval_as_often_as_promised(tiny):
+    """Of five seeds, which lie apart by more than the test images explain."""
+    rng, inside, labels = np.random.default_rng(0), 0, np.zeros(400, int)
+
+    class Made:
+        def right(self, key, _):
+            return rng.random(400) < shares[key]
+
+    sweeps = Made()
+    sweeps.labels = {"gan": labels}
+    for _ in range(200):
+        shares = np.clip(0.8 + rng.normal(0, 0.05, 5), 0, 1)
+        drawn = _resampled_errors(sweeps, pd.DataFrame({"n": 100, "key": range(5)}))
+        low, high = np.quantile(1 - drawn[:, 0], [0.025, 0.975])
+        inside += low <= 0.8 <= high
+    assert 0.9 <= inside / 200 <= 0.99
 
 
 def test_a_new_run_falls_into_its_interval_as_often_as_promised():

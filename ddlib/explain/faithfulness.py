@@ -20,7 +20,7 @@ from ddlib._utils import check_choice
 from ddlib.gradcam import SIGNS, GradCAM
 from ddlib.images.overlay import upsample
 from ddlib.images.perturb import perturb
-from ddlib.metrics.intervals import bootstrap_interval
+from ddlib.metrics.intervals import mean_interval
 from ddlib.models.complexity import leaf_layers
 
 MODES = ("deletion", "insertion")
@@ -57,15 +57,15 @@ def cascading_randomization(model, images, layers=None, target="fake", layer=Non
     -------
     DataFrame
         A row per step: randomised (layer name), n (images whose first map was not empty),
-        similarity (mean Spearman correlation with the first maps) with low and high (95 % bootstrap
-        over images).
+        similarity (mean Spearman correlation with the first maps) with low and high (95 % over
+        images).
     """
     before = GradCAM(model)(images, target, layer)
     rows, cam = [], None
     for name, copy in randomize_layers(model, layers):
         cam = cam or GradCAM(copy)
         alike = similarity(before.heat, cam(images, target, layer).heat)[before.has_evidence]
-        rows.append((name, len(alike), *bootstrap_interval(alike)))
+        rows.append((name, len(alike), *mean_interval(alike)))
     return pd.DataFrame(rows, columns=["randomised", "n", "similarity", "low", "high"])
 
 

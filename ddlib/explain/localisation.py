@@ -11,7 +11,9 @@ the images' size (`ddlib.images.overlay.upsample`).
 import numpy as np
 import pandas as pd
 
-from ddlib.metrics.intervals import bootstrap_interval, resampled_means
+from ddlib.metrics.intervals import mean_difference, mean_interval
+
+ABOVE_CHANCE = ["above_chance", "above_chance_low", "above_chance_high"]
 
 
 def pointing_game(heats: np.ndarray, regions: np.ndarray) -> dict:
@@ -66,25 +68,24 @@ def by_decision(shares, chance, right) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Rows right, wrong and right - wrong: n, empty, share, low, high (95 % bootstrap over
-        images), chance, above_chance. A group without images has NaN.
+        Rows right, wrong and right - wrong: n, empty, share, chance, and above_chance = share -
+        chance with its 95 % interval over images. A group without images has NaN.
     """
     shares, chance, right = np.asarray(shares), np.asarray(chance), np.asarray(right, bool)
-    rows, draws = [], []
-    for name, group in (("right", right), ("wrong", ~right)):
-        kept = group & ~np.isnan(shares)
-        n = int(kept.sum())
-        expected = chance[kept].mean() if n else np.nan
-        rows.append((name, n, group.sum() - n, *bootstrap_interval(shares[kept]), expected))
-        draws.append(resampled_means(shares[kept], seed=len(draws)))
-    columns = ["decision", "n", "empty", "share", "low", "high", "chance"]
-    table = pd.DataFrame(rows, columns=columns).set_index("decision")
-    difference = table.loc["right"] - table.loc["wrong"]
-    difference[["n", "empty"]] = table[["n", "empty"]].sum()
-    difference[["low", "high"]] = np.quantile(draws[0] - draws[1], [0.025, 0.975])
-    table.loc["right - wrong"] = difference
-    table["above_chance"] = table["share"] - table["chance"]
-    return table.astype({"n": int, "empty": int}).reset_index()
+    kept, above = ~np.isnan(shares), shares - chance
+    groups = {"right": right, "wrong": ~right}
+    rows = []
+    for name, group in groups.items():
+        own = group & kept
+        n = int(own.sum())
+        means = (shares[own].mean(), chance[own].mean()) if n else (np.nan, np.nan)
+        rows.append((name, n, int(group.sum()) - n, *means, *mean_interval(above[own])))
+    first, second = rows
+    counts, shifts = np.add(first[1:3], second[1:3]), np.subtract(first[3:5], second[3:5])
+    change = mean_difference(*(above[group & kept] for group in groups.values()))
+    rows.append(("right - wrong", *counts, *shifts, *change))
+    columns = ["decision", "n", "empty", "share", "chance"]
+    return pd.DataFrame(rows, columns=[*columns, *ABOVE_CHANCE])
 
 
 def _masks(regions, heats) -> np.ndarray:

@@ -19,6 +19,6 @@ from ddlib.metrics.format import (
     summary,
     with_interval,
 )
-from ddlib.metrics.intervals import bootstrap_interval, wilson
+from ddlib.metrics.intervals import mean_interval, wilson
 from ddlib.metrics.roc_auc import auc, check_scores
 from ddlib.metrics.score_table import agreement, compare, score_table

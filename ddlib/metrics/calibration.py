@@ -133,6 +133,8 @@ def verdicts(scores, band: tuple[float, float]) -> np.ndarray:
     low, high = band
     if not low <= high:
         raise ValueError(f"band {band} is upside down; give (low, high) with low <= high")
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN, of which there is no verdict")
     return np.array(["real", "unsure", "fake"])[np.digitize(scores, band)]
 
 

@@ -41,8 +41,17 @@ def false_accusations(labels: pd.Series, scores, threshold: float = 0.5) -> pd.D
     DataFrame
         by ("all", "age", "sex", "group"), value, n, called_fake, and share with its 95 % Wilson
         interval (low, high). Values without a photograph are left out.
+
+    Raises
+    ------
+    ValueError
+        If no photograph has a label, or a score is NaN.
     """
     known = labels.notna().to_numpy()
+    if not known.any():
+        raise ValueError("no photograph has a label of age, sex and group, as UTKFace names it")
+    if np.isnan(np.asarray(scores, float)[known]).any():
+        raise ValueError("a score is NaN, of which there is no verdict")
     called = pd.Series(np.asarray(scores, float)[known] >= threshold)
     age, sex, group = labels[known].str.split("_", expand=True).astype(int).to_numpy().T
     values = {

@@ -54,24 +54,52 @@ def paired_difference(only_a: int, only_b: int, n: int) -> tuple[float, float, f
     `only_a` and `only_b` count the images that one alone got right. Agresti and Min 2005: Wald's
     interval after half an image is added to each of the four cells.
     """
+    if n == 0:
+        return nan, nan, nan
     padded = n + 2
     shift = (only_a - only_b) / padded
     half = Z95 * sqrt((only_a + only_b + 1) / padded - shift**2) / sqrt(padded)
     return (only_a - only_b) / n, max(-1.0, shift - half), min(1.0, shift + half)
 
 
-def bootstrap_interval(values) -> tuple[float, float, float]:
-    """Return the mean and its 95 % bootstrap percentile interval; NaN without values."""
+def mean_interval(values) -> tuple[float, float, float]:
+    """Return the mean and Student's 95 % interval of it; NaN ends for a single value.
+
+    Examples
+    --------
+    >>> [round(x, 3) for x in mean_interval([0.90, 0.92, 0.94])]
+    [0.92, 0.87, 0.97]
+    """
     values = np.asarray(values, float)
-    if not len(values):
-        return nan, nan, nan
-    low, high = np.quantile(resampled_means(values, seed=0), [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
+    if len(values) < 2:
+        return float(values[0]) if len(values) else nan, nan, nan
+    mean = float(values.mean())
+    half = student(len(values) - 1) * float(values.std(ddof=1)) / sqrt(len(values))
+    return mean, mean - half, mean + half
 
 
-def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
-    """Return the means of 2,000 samples drawn with replacement; NaN without values."""
-    if not len(values):
-        return np.full(2000, nan)
-    picks = np.random.default_rng(seed).integers(0, len(values), (2000, len(values)))
-    return values[picks].mean(1)
+def mean_difference(a, b) -> tuple[float, float, float]:
+    """Return (a - b, low, high) for the means of two groups (Welch 1947); NaN below two values.
+
+    Examples
+    --------
+    >>> [round(x, 2) for x in mean_difference([3.0, 4.0, 5.0], [1.0, 2.0, 3.0])]
+    [2.0, -0.27, 4.27]
+    """
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if min(len(a), len(b)) < 2:
+        return float(a.mean() - b.mean()) if len(a) and len(b) else nan, nan, nan
+    parts = [float(each.var(ddof=1)) / len(each) for each in (a, b)]
+    change, variance = float(a.mean() - b.mean()), sum(parts)
+    if variance == 0:
+        return change, change, change
+    squares = sum(part**2 / (len(each) - 1) for part, each in zip(parts, (a, b), strict=True))
+    half = student(variance**2 / squares) * sqrt(variance)
+    return change, change - half, change + half
+
+
+def student(freedom: float) -> float:
+    """Return the 97.5 % quantile of Student's distribution with so many degrees of freedom."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))

@@ -4,22 +4,34 @@ from math import nan, sqrt
 
 import numpy as np
 
-from ddlib.metrics.intervals import Z95
+from ddlib.metrics.intervals import Z95, mean_interval, student
+from ddlib.protocol import FAKE, REAL
 
 
-def mean_over_seeds(values) -> tuple[float, float, float]:
-    """Return the mean of k repeats and Student's 95 % interval of it; NaN ends for one repeat.
+def difference_over_seeds(changes, per_image, labels, measure: str) -> tuple[float, float, float]:
+    """Return the mean of k differences between two models and its 95 % interval.
 
-    Examples
-    --------
-    >>> [round(x, 3) for x in mean_over_seeds([0.90, 0.92, 0.94])]
-    [0.92, 0.87, 0.97]
+    The models have seed and test images in common. Both are drawn: half the interval is
+    sqrt((t s / sqrt(k))^2 + (z e)^2), with standard deviation s over the seeds, and e the standard
+    error of the mean over the test images.
+
+    Parameters
+    ----------
+    changes : (k,) array
+        The difference of the measure for each seed.
+    per_image : (m, N) array
+        For m of these seeds how the models differ on each image: whether each is right, or for the
+        AUC where it is placed (`ddlib.metrics.roc_auc.placements`).
+    labels : (N,) array
+    measure : {"accuracy", "recall_real", "recall_fake", "auc"}
+        Which images count.
     """
-    values = np.asarray(values, float)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, nan, nan
-    half = float(_student(len(values)) * values.std(ddof=1) / sqrt(len(values)))
+    mean, low, high = mean_interval(changes)
+    of_images = np.mean(per_image, axis=0)
+    classes = [of_images[labels == label] for label in (REAL, FAKE)]
+    counted = {"accuracy": [of_images], "recall_real": classes[:1], "recall_fake": classes[1:]}
+    error = sqrt(sum(part.var(ddof=1) / len(part) for part in counted.get(measure, classes)))
+    half = sqrt((high - mean) ** 2 + (Z95 * error) ** 2)
     return mean, mean - half, mean + half
 
 
@@ -38,9 +50,9 @@ def new_run_interval(values, n: int, n_new: int | None = None) -> tuple[float, f
     """
     values, n_new = np.asarray(values, float), n_new or n
     k, mean = len(values), float(values.mean())
-    if k < 2:
+    if k < 2 or n == 0:
         return nan, nan
-    of_seeds = _student(k) * values.std(ddof=1) * sqrt(1 + 1 / k)
+    of_seeds = student(k - 1) * values.std(ddof=1) * sqrt(1 + 1 / k)
     p = (n * mean + Z95**2 / 2) / (n + Z95**2)
     of_images = Z95 * sqrt(p * (1 - p) * (1 / n + 1 / n_new))
     half = sqrt(of_seeds**2 + of_images**2)
@@ -118,10 +130,3 @@ def fit_power_law(n, error, floor: bool) -> np.ndarray:
         nearest = np.where(nearer, far, nearest)
         best[nearer] = np.stack([a, b, c], axis=-1)[nearer]
     return best
-
-
-def _student(k: int) -> float:
-    """Return the 97.5 % quantile of Student's distribution for k repeats."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, k - 1))

@@ -4,7 +4,7 @@ from math import exp, log, nan, sqrt
 
 import numpy as np
 
-from ddlib.metrics.intervals import Z95, wilson
+from ddlib.metrics.intervals import student, wilson
 from ddlib.protocol import FAKE, REAL
 
 
@@ -41,8 +41,10 @@ def auc(labels, scores) -> tuple[float, float, float]:
     """Return the area under the ROC curve and its 95 % interval: (auc, low, high).
 
     DeLong 1988 by the midranks of Sun and Xu 2014, on the logit scale, which keeps the interval in
-    [0, 1]. A perfect ranking has no variance: its interval is Wilson's for as many images as the
-    smaller class has. All NaN without both classes; low and high NaN when one has a single image.
+    [0, 1]. The variance is itself estimated, so the quantile is Student's, with the degrees of
+    freedom of the smaller class. A perfect ranking has no variance: its interval is Wilson's for as
+    many images as the smaller class has. All NaN without both classes; low and high NaN when one
+    has a single image.
 
     Examples
     --------
@@ -53,25 +55,29 @@ def auc(labels, scores) -> tuple[float, float, float]:
     n = int(min(np.bincount(labels, minlength=2)))
     if n == 0:
         return nan, nan, nan
-    fakes, reals = _placements(labels, scores)
+    placed = placements(labels, scores)
+    fakes, reals = placed[labels == FAKE], placed[labels == REAL]
     area = float(fakes.mean())
-    if area in (0.0, 1.0):
-        return area, *wilson(int(area * n), n)
     if n == 1:
         return area, nan, nan
+    if area in (0.0, 1.0):
+        return area, *wilson(int(area * n), n)
     variance = fakes.var(ddof=1) / len(fakes) + reals.var(ddof=1) / len(reals)
-    reach = Z95 * sqrt(variance) / (area * (1 - area))
+    reach = student(n - 1) * sqrt(variance) / (area * (1 - area))
     middle = log(area / (1 - area))
     low, high = (1 / (1 + exp(-(middle + side * reach))) for side in (-1, 1))
     return area, low, high
 
 
-def _placements(labels, scores) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each fake the share of reals below it, for each real that of fakes above it."""
+def placements(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return for each fake the share of reals below it, for each real that of fakes above it, (N,).
+
+    The mean of either class is the AUC.
+    """
     from scipy.stats import rankdata
 
-    fake = labels == FAKE
+    fake, placed = labels == FAKE, np.empty(len(scores))
     ranks = rankdata(scores)
-    below = (ranks[fake] - rankdata(scores[fake])) / np.sum(~fake)
-    above = 1 - (ranks[~fake] - rankdata(scores[~fake])) / np.sum(fake)
-    return below, above
+    placed[fake] = (ranks[fake] - rankdata(scores[fake])) / np.sum(~fake)
+    placed[~fake] = 1 - (ranks[~fake] - rankdata(scores[~fake])) / np.sum(fake)
+    return placed

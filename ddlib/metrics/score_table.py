@@ -102,6 +102,8 @@ def agreement(scores, reference_scores, labels=None, threshold: float = 0.5) -> 
         raise ValueError(
             f"scores {scores.shape} and reference_scores {reference.shape} must both be (N,), N > 0"
         )
+    if np.isnan(scores).any() or np.isnan(reference).any():
+        raise ValueError("a score is NaN, of which there is no verdict")
     flips, n = int(np.sum((scores >= threshold) != (reference >= threshold))), len(scores)
     low, high = wilson(flips, n)
     difference = np.abs(scores - reference)

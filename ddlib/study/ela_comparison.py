@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from ddlib.data import subsets
-from ddlib.metrics.repeats import mean_over_seeds
-from ddlib.metrics.roc_auc import auc
+from ddlib.metrics.repeats import difference_over_seeds
+from ddlib.metrics.roc_auc import placements
 from ddlib.protocol import ELA_QUALITY, FAKE, preset
 from ddlib.study.reference import judge_difference
 
@@ -30,7 +30,8 @@ def ela_table(sweeps) -> pd.DataFrame:
     -------
     DataFrame
         A row for each use: use, seeds, n_images; accuracy and auc, means over the seeds; for each
-        the difference to the picture with its 95 % interval over seeds, and a verdict on accuracy.
+        the difference to the picture with its 95 % interval over seeds and test images
+        (``accuracy_difference_low`` and so on), and a verdict on accuracy.
     """
     picture = _logits(sweeps, "small-seeds", None)
     maps = {quality: _logits(sweeps, "ela", quality) for quality in QUALITIES}
@@ -39,19 +40,23 @@ def ela_table(sweeps) -> pd.DataFrame:
     uses |= {f"ELA maps, quality {quality}": [maps[quality]] for quality in QUALITIES}
     uses[f"{both}, logits joined"] = [picture, maps[ELA_QUALITY]]
     uses[f"{both}, one head"] = [_logits(sweeps, "joined", ELA_QUALITY)]
-    measured = {use: _measure(sweeps, networks) for use, networks in uses.items()}
-    rows = []
+    measured = {use: _per_image(sweeps, networks) for use, networks in uses.items()}
+    labels, rows = sweeps.labels["gan"], []
+    counted = {"accuracy": slice(None), "auc": labels == FAKE}  # images whose mean the measure is
     for use, own in measured.items():
-        changes = (own - measured["picture"]).dropna()  # of the seeds that both have
-        if len(changes) < 2:
+        seeds = sorted(set(own) & set(measured["picture"]))
+        if len(seeds) < 2:
             continue
-        row = {"use": use, "seeds": len(changes), "n_images": len(sweeps.labels["gan"])}
-        row |= own.loc[changes.index].mean().to_dict()
-        for name in () if use == "picture" else ("accuracy", "auc"):
-            change = mean_over_seeds(changes[name])
-            row[f"{name}_difference"], row[f"{name}_low"], row[f"{name}_high"] = change
+        row = {"use": use, "seeds": len(seeds), "n_images": len(labels)}
+        for name, images in counted.items():
+            row[name] = np.mean([own[seed][name][images].mean() for seed in seeds])
+        for name, images in counted.items() if use != "picture" else ():
+            apart = np.stack([own[seed][name] - measured["picture"][seed][name] for seed in seeds])
+            change = difference_over_seeds(apart[:, images].mean(axis=1), apart, labels, name)
+            ends = ("", "_low", "_high")
+            row |= {f"{name}_difference{end}": x for end, x in zip(ends, change, strict=True)}
             if name == "accuracy":
-                row["verdict"] = judge_difference(*change, [row["n_images"]])
+                row["verdict"] = judge_difference(*change, [len(labels)])
         rows.append(row)
     return pd.DataFrame(rows if len(rows) > 1 else [])  # the picture alone is no comparison
 
@@ -66,10 +71,10 @@ def _logits(sweeps, plan: str, quality: int | None) -> dict[int, np.ndarray]:
     return found
 
 
-def _measure(sweeps, networks: list[dict[int, np.ndarray]]) -> pd.DataFrame:
-    """Return accuracy and AUC on the GAN set, a row a seed that all networks have.
+def _per_image(sweeps, networks: list[dict[int, np.ndarray]]) -> dict[int, dict]:
+    """Return for each seed that all networks have what each image adds to accuracy and AUC, (N,).
 
-    Their logits are joined by a logistic regression fitted to the validation images.
+    The networks' logits are joined by a logistic regression fitted to the validation images.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -80,5 +85,6 @@ def _measure(sweeps, networks: list[dict[int, np.ndarray]]) -> pd.DataFrame:
         inputs = np.stack([logits[seed] for logits in networks], axis=1)
         joined = LogisticRegression().fit(inputs[valid], validation.labels)
         scores = joined.predict_proba(inputs[test])[:, FAKE]
-        found[seed] = np.mean((scores >= 0.5) == labels), auc(labels, scores)[0]
-    return pd.DataFrame.from_dict(found, "index", columns=["accuracy", "auc"])
+        right = ((scores >= 0.5) == labels).astype(float)
+        found[seed] = {"accuracy": right, "auc": placements(labels, scores)}
+    return found

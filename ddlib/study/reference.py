@@ -67,10 +67,10 @@ def compare_with_study(results: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         The study's rows with ``our_set``, ``ours``, ``low``, ``high``, ``n`` (NaN if not run) and
         ``verdict``. On real images it is "held" (the study's number lies in our 95 % interval
-        widened by `TOLERANCE`), "not held", or with fewer than `MIN_IMAGES` "cannot be told". On
-        simulated images it is "same shape" (both numbers are high, or both low: `SHAPE_THRESHOLD`,
-        `LOW_RECALL`) or "other shape". A network that did not learn gets "did not learn".
-        Without a result it is "not run".
+        widened by `TOLERANCE`) or "not held". On simulated images it is "same shape" (both numbers
+        are high, or both low: `SHAPE_THRESHOLD`, `LOW_RECALL`) or "other shape". With fewer than
+        `MIN_IMAGES` of a class it is "cannot be told", of a network that did not learn "did not
+        learn", without a result "not run".
     """
     ours = {}
     for row in results.to_dict("records"):
@@ -83,9 +83,10 @@ def compare_with_study(results: pd.DataFrame) -> pd.DataFrame:
 def has_learned(row: dict) -> bool:
     """Return whether a result's network ranks the validation images better than chance.
 
-    It did not if the 95 % interval of its validation AUC does not lie above `LEARNED_FROM`.
+    It did not if the 95 % interval of its validation AUC does not lie above `LEARNED_FROM`, or is
+    not known because one class has a single image.
     """
-    return not row.get("valid_auc_low", 1.0) <= LEARNED_FROM
+    return bool(row["valid_auc_low"] > LEARNED_FROM)
 
 
 def judge_difference(
@@ -99,7 +100,7 @@ def judge_difference(
 ) -> str:
     """Return whether a difference of two shares may be claimed: "higher", "lower" or why not.
 
-    One that may be smaller than `MIN_EFFECT` is called so; one that surely is, too small.
+    One of less than `MIN_EFFECT` is called so; one that surely is that small, too small.
 
     Parameters
     ----------
@@ -124,11 +125,11 @@ def judge_difference(
     """
     if not learned:
         return "nothing to compare: a network did not learn"
-    if min(counts) < MIN_IMAGES:
+    if not min(counts) >= MIN_IMAGES:
         return f"cannot be told: fewer than {MIN_IMAGES} images on one side"
     if among_many:
         low, high = (difference + (end - difference) * Z99 / Z95 for end in (low, high))
-    if not (low > 0 or high < 0) or p_value >= MAX_P:  # NaN too
+    if not (0 < low <= high or low <= high < 0) or not p_value < MAX_P:  # NaN too
         return "no difference shown"
     points = f"{100 * MIN_EFFECT:.0f} points"
     if max(abs(low), abs(high)) < MIN_EFFECT:
@@ -146,11 +147,11 @@ def _compare(row: dict, ours: dict) -> dict:
     value, low, high = mine[measure], mine[f"{measure}_low"], mine[f"{measure}_high"]
     if not has_learned(mine):
         verdict = "did not learn"
+    elif min(counts) < MIN_IMAGES:
+        verdict = "cannot be told"
     elif is_simulated(mine["tier"]):
         same = _height(row["study"], measure) == _height(value, measure)
         verdict = "same shape" if same else "other shape"
-    elif min(counts) < MIN_IMAGES:
-        verdict = "cannot be told"
     else:
         inside = low - TOLERANCE <= row["study"] <= high + TOLERANCE
         verdict = "held" if inside else "not held"

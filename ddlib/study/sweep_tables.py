@@ -14,13 +14,14 @@ from ddlib.data import subsets
 from ddlib.data.manifest import Manifest
 from ddlib.metrics import repeats
 from ddlib.metrics.calibration import probability
-from ddlib.metrics.roc_auc import auc
+from ddlib.metrics.intervals import mean_interval
+from ddlib.metrics.roc_auc import auc, placements
 from ddlib.protocol import FAKE, REAL, Protocol
 from ddlib.study.ela_comparison import ela_table
 from ddlib.study.reference import judge_difference, reference_table
 from ddlib.study.sweep import PLANS, Job, read_logits, write_logits
 
-RESAMPLES = 200  # of seeds and test images, for the intervals of a learning curve
+RESAMPLES = 1000  # draws of seeds and test images, for the intervals of a learning curve
 STUDY_SIZE = 100_000  # training images of the study's baseline
 SMALL = 1_600  # fits on up to so many images are tried on the largest size
 # Is A better than B? condition and protocol of A and B, test set, measure
@@ -77,6 +78,21 @@ class Sweeps:
         """Return whether each image of a test set got its label at threshold 0.5, (N,) bool."""
         called = self.jobs[key][1][logits][self.rows[test_set]] >= 0
         return called == (self.labels[test_set] == FAKE)
+
+    def per_image(self, key: str, test_set: str, measure: str) -> np.ndarray:
+        """Return what each image of a test set adds to a measure, (N,): right, or its placement."""
+        if measure != "auc":
+            return self.right(key, test_set).astype(float)
+        return placements(self.labels[test_set], self.scores(key, self.rows[test_set]))
+
+    def keys(self, plan: str, condition: str, protocol: str) -> dict[int, str]:
+        """Return the keys of a plan's trainings of one condition and protocol, by seed."""
+        found = {}
+        for key, (facts, _) in self.jobs.items():
+            own = facts["job"]["protocol"]
+            if (facts["plan"], own["condition"], own["name"]) == (plan, condition, protocol):
+                found[own["seed"]] = key
+        return found
 
     def scores(self, key: str, places: np.ndarray) -> np.ndarray:
         """Return P(fake) of the images at some places of the manifest, (N,) float64."""
@@ -183,7 +199,7 @@ def sweep_tables(sweeps: Sweeps, results: pd.DataFrame) -> dict[str, pd.DataFram
         "curve": curve_table(sweeps, measured),
         "curve_fits": fit_table(sweeps, measured),
         "seed": seed_table(seeds),
-        "seed_differences": difference_table(seeds),
+        "seed_differences": difference_table(sweeps, seeds),
         "seed_variance": variance_table(measured),
         "mixes": mix_table(measured),
         "ela": ela_table(sweeps),
@@ -210,7 +226,7 @@ def seed_table(seeds: pd.DataFrame) -> pd.DataFrame:
                 continue
             n = int(part[counted.get(measure, "n_images")].iloc[0])
             number, n_new = study.get((test_set, condition, measure), (None, n))
-            mean, low, high = repeats.mean_over_seeds(values)
+            mean, low, high = mean_interval(values)
             row = dict(zip(columns, key, strict=True))
             row |= {"measure": measure, "seeds": len(values), "n_images": n, "mean": mean}
             row |= {"mean_low": max(0.0, low), "mean_high": min(1.0, high)}  # they are shares
@@ -225,8 +241,8 @@ def seed_table(seeds: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def difference_table(seeds: pd.DataFrame) -> pd.DataFrame:
-    """Return for each pair of `COMPARED` the paired difference over seeds."""
+def difference_table(sweeps: Sweeps, seeds: pd.DataFrame) -> pd.DataFrame:
+    """Return for each pair of `COMPARED` the paired difference over seeds and test images."""
     rows = []
     for plan, part in seeds.groupby("plan", sort=False):
         for a, b, test_set, measure in COMPARED:
@@ -235,9 +251,16 @@ def difference_table(seeds: pd.DataFrame) -> pd.DataFrame:
             if a not in models or b not in models:
                 continue
             change = (models[a] - models[b]).dropna()  # of the seeds that both have
-            if len(change) < 2:
+            keys = [sweeps.keys(plan, *model) for model in (a, b)]
+            kept = sorted(set(keys[0]) & set(keys[1]))  # seed 0 of "seeds" has no logits here
+            if len(change) < 2 or not kept:
                 continue
-            mean, low, high = repeats.mean_over_seeds(change)
+            of_a, of_b = (
+                np.stack([sweeps.per_image(of[seed], test_set, measure) for seed in kept])
+                for of in keys
+            )
+            labels = sweeps.labels[test_set]
+            mean, low, high = repeats.difference_over_seeds(change, of_a - of_b, labels, measure)
             row = {"plan": plan, "a": f"{a[1]} {a[0]}", "b": f"{b[1]} {b[0]}"}
             row |= {"test_set": test_set, "measure": measure, "seeds": len(change)}
             row |= {"a_better_in": int((change > 0).sum()), "difference": mean}
@@ -297,23 +320,32 @@ def fit_table(sweeps: Sweeps, measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curves(measured: pd.DataFrame):
-    """Return the rows of each learning curve on the GAN set, by plan and protocol."""
+    """Return the rows of each learning curve on the GAN set, by plan and protocol.
+
+    Sizes with a single finished seed are left out: how far seeds lie apart is not known there.
+    """
     own = measured[measured["plan"].isin(["curve", "steps"]) & (measured["test_set"] == "gan")]
+    seeds = own.groupby(["plan", "protocol", "n"])["seed"].transform("size")
+    own = own[seeds > 1]
     return own.groupby(["plan", "protocol"], sort=False)
 
 
 def _resampled_errors(sweeps: Sweeps, curve: pd.DataFrame) -> np.ndarray:
-    """Return the mean error at each size, (RESAMPLES, sizes), seeds and images drawn anew."""
-    rng, wrong = np.random.default_rng(0), []
+    """Return draws of the mean error at each size, (RESAMPLES, sizes).
+
+    The images are drawn with replacement, the same for all sizes. The seeds, of which there are
+    too few for that, add Student's distribution of the mean over them.
+    """
+    rng, columns = np.random.default_rng(0), []
+    n = len(sweeps.labels["gan"])
+    images = rng.integers(0, n, (RESAMPLES, n))
     for _, part in curve.groupby("n"):
-        wrong.append(np.stack([~sweeps.right(key, "gan") for key in part["key"]]))
-    images = rng.integers(0, wrong[0].shape[1], (RESAMPLES, wrong[0].shape[1]))
-    drawn = np.empty((RESAMPLES, len(wrong)))
-    for size, own in enumerate(wrong):
-        seeds = rng.integers(0, len(own), (RESAMPLES, len(own)))
-        for number in range(RESAMPLES):
-            drawn[number, size] = own[seeds[number]][:, images[number]].mean()
-    return drawn
+        wrong = np.stack([~sweeps.right(key, "gan") for key in part["key"]])
+        errors = wrong.mean(axis=1)
+        k, spread = len(errors), errors.std(ddof=1)
+        shift = rng.standard_t(k - 1, RESAMPLES) * spread / np.sqrt(k)
+        columns.append(wrong.mean(axis=0)[images].mean(axis=1) + shift)
+    return np.clip(np.stack(columns, axis=1), 0, 1)
 
 
 def variance_table(measured: pd.DataFrame) -> pd.DataFrame:
@@ -338,7 +370,7 @@ def mix_table(measured: pd.DataFrame) -> pd.DataFrame:
     for (fakes, test_set), part in own.groupby(["fakes", "test_set"], sort=False):
         if len(part) < 2:
             continue
-        mean, low, high = repeats.mean_over_seeds(part["recall_fake"])
+        mean, low, high = mean_interval(part["recall_fake"])
         trained = "stylegan" if test_set == "gan" else test_set
         row = {"fakes": fakes, "test_set": test_set, "seeds": len(part)}
         row |= {"left_out": trained not in fakes.split("+"), "recall_fake": mean}
