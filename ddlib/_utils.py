@@ -189,16 +189,21 @@ def ordered_process_map(work: Callable, items: Iterable, workers: int | None = N
     from joblib import Parallel, delayed
 
     workers = workers or cpu_count()
-    guard = {"initializer": _end_with, "initargs": (os.getpid(),)} if workers > 1 else {}
+    guard = {"initializer": end_with, "initargs": (os.getpid(),)} if workers > 1 else {}
     return Parallel(workers, return_as="generator", **guard)(delayed(work)(item) for item in items)
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after another, which cannot do so when it is killed."""
-    import psutil
+def end_with(parent: int) -> None:
+    """End this process soon after its parent, which cannot do so when it is killed."""
 
     def watch():
-        psutil.Process(parent).wait()
+        if os.name == "nt":  # there a child keeps the number of a parent that has ended
+            import psutil
+
+            psutil.Process(parent).wait()
+        else:
+            while os.getppid() == parent:
+                time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

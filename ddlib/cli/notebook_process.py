@@ -28,10 +28,10 @@ _CLEANUP_SECONDS = 3
 _STARTS = 3
 # Papermill, ended when this process dies, however it dies. The kernel watches papermill in turn.
 _PAPERMILL = """
-import os, psutil, runpy, sys, threading
+import runpy, sys
+from ddlib._utils import end_with
 sys.modules["rfc3987_syntax"] = None  # it parses a grammar for a second; no notebook needs it
-runner = psutil.Process(int(sys.argv.pop(1)))
-threading.Thread(target=lambda: (runner.wait(), os._exit(1)), daemon=True).start()
+end_with(int(sys.argv.pop(1)))
 runpy.run_module("papermill", run_name="__main__", alter_sys=True)
 """
 
