@@ -10,7 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import UnionType
 from typing import get_args, get_origin, get_type_hints
@@ -200,7 +200,8 @@ def end_with(parent: int) -> None:
         if os.name == "nt":  # there a child keeps the number of a parent that has ended
             import psutil
 
-            psutil.Process(parent).wait()
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(parent).wait()
         else:
             while os.getppid() == parent:
                 time.sleep(0.5)

@@ -86,8 +86,8 @@ class Protocol:
     trainable_layers: int = 10  # the last ones of the backbone; the study: 20 with ELA
     dense_units: int = 1024  # of the dense layer before the output, as in the study
     dropout: float = 0.5  # the study: 0.5 or 0, see _PAPER_CHANGES
-    # The study: Keras's 0.99, which averages over about 100 batches; a training here has a few
-    # hundred, so the averages would lag behind the weights.
+    # The study: Keras's 0.99. Its averages are over about 100 batches, and where a training has a
+    # few hundred in all, they lag behind the weights.
     batch_norm_momentum: float = 0.9
     # The layers that are not trained run once for each image and its mirror image; what they give
     # is stored in this type.
@@ -155,7 +155,7 @@ class Protocol:
         return {name: getattr(self, name) for name in names}
 
 
-# What the study set for one of its models only; `preset` sets what all four share. It changed
+# What the study set for some of its models only; `preset` sets what all four share. It changed
 # several settings at once, so its results cannot say which of them mattered. What it does not state
 # of a model (the epochs of both with "sd", dropout of the last) is taken from the others.
 _PAPER_CHANGES = {

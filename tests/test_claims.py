@@ -62,7 +62,8 @@ def test_what_is_not_known_is_not_claimed():
     for points in ([0.2, 0.1, nan], [0.2, nan, 0.3], [nan] * 3):
         assert judge_difference(*points, [50]) == "no difference shown"
     assert judge_difference(0.2, 0.1, 0.3, [50], p_value=nan) == "no difference shown"
-    assert judge_difference(0.2, 0.1, 0.3, [nan]).startswith("cannot be told")
+    for counts in ([nan, 50], [50, nan]):
+        assert judge_difference(0.2, 0.1, 0.3, counts).startswith("cannot be told")
 
 
 def test_a_handful_of_images_claims_nothing_where_the_exact_test_does_not():

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import keras
@@ -9,7 +10,7 @@ from ddlib import evaluate, train
 from ddlib._utils import read_json
 from ddlib.data.cache import Cache
 from ddlib.data.loader import load_images
-from ddlib.data.manifest import ManifestError, MissingImagesError
+from ddlib.data.manifest import Manifest, ManifestError, MissingImagesError
 from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import preset
 from ddlib.study.study import Run, Study, open_study, published, run_folder
@@ -41,6 +42,20 @@ def test_results_measure_every_test_set_and_are_kept_with_their_provenance(study
         assert facts[result_id]["data_hash"] == study.manifest.digest()
         packages = facts[result_id]["provenance"]["packages"]
         assert packages["keras"] == provenance()["packages"]["keras"]
+
+
+def test_results_of_a_model_that_is_read_back_are_of_the_images_at_hand(study, tmp_path):
+    """Images were added that its condition does not train on."""
+    study.results("gan")
+    folder = shutil.copytree(study.folder, tmp_path / "tiny")
+    trained = study.manifest.table["split"] == "train"
+    unused = trained & (study.manifest.table["source"] == "sd21")
+    fewer = Manifest(study.manifest.root, study.manifest.table.drop(unused.idxmax()))
+    study.lines.clear()
+    replace(study, folder=folder, manifest=fewer).results("gan")
+    assert not any("epoch" in line for line in study.lines)
+    facts = read_json(folder / "results.json")
+    assert {each["data_hash"] for each in facts.values()} == {fewer.digest()}
 
 
 def test_a_test_set_that_the_folder_lacks_is_named(study):

@@ -61,7 +61,7 @@ def test_equal_changes_of_two_seeds_leave_the_doubt_of_the_images():
     assert high - low == pytest.approx(0.0672, abs=1e-3)
 
 
-def test_the_mean_of_a_learning_curve_lies_in_its_interval_as_often_as_promised(tiny):
+def test_the_mean_of_a_learning_curve_lies_in_its_interval_as_often_as_promised():
     """Of five seeds, which lie apart by more than the test images explain."""
     rng, inside, labels = np.random.default_rng(0), 0, np.zeros(400, int)
 

@@ -195,7 +195,7 @@ def _print_table(about: dict, rows) -> None:
 def _print_csv(about: dict, rows) -> None:
     """Print one CSV table, into a file or a pipe as UTF-8."""
     if not is_terminal(sys.stdout) and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8")
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerows(chain([COLUMNS], map(_cells, rows)))
 

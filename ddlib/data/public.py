@@ -12,6 +12,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -244,8 +245,9 @@ def _repository_files(way: str, files: list[list], work: Path) -> Iterator[tuple
 
 def _remove(folder: Path) -> None:
     """Remove a folder with git's packs, which are read-only: on Windows such a file stays."""
-    for path in folder.rglob("*"):
-        path.chmod(stat.S_IRWXU)
+    with suppress(OSError):  # git may be tidying up
+        for path in folder.rglob("*"):
+            path.chmod(stat.S_IRWXU)
     shutil.rmtree(folder, ignore_errors=True)
 
 

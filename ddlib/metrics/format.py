@@ -64,6 +64,7 @@ NAMES = {  # of sources and test sets, then of protocols, detectors, measures, p
     "noise": "noise (sigma)",
     "right": "share of images called right",
     "share": "share of the heat",
+    "above_chance": "share of the heat, less the face's share of the picture",
     "similarity": "rank correlation with the trained model's maps",
 }
 

@@ -176,8 +176,9 @@ def differences(file: Path, table: pd.DataFrame) -> list[str]:
     committed = pd.read_csv(file)
     if len(committed) != len(table):
         return [f"{file.name} has {len(committed)} rows, the scores give {len(table)}"]
-    lines = []
-    for column in committed:
+    apart = set(committed).symmetric_difference(table)
+    lines = [f"{file.name}: only one has the column {name}" for name in sorted(apart)]
+    for column in committed.columns.intersection(table.columns):
         old, new = committed[column], table[column].reset_index(drop=True)
         if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
             same = (old.astype(float) - new.astype(float)).abs() <= TOLERANCE

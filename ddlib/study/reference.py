@@ -30,7 +30,7 @@ LOW_RECALL = 0.25
 # The study reports accuracy on 54 cats and 1 real as 0.0182 = 1 of 55. Whether the one right
 # verdict was the real photo or a fake is not said, so the recall of its fakes is 0 or 1 of 54.
 # Its 0.516 is of 250 SD 1.4 faces and 250 LFW photographs; of which set its other three numbers on
-# Stable Diffusion are is not said.
+# Stable Diffusion are is not said, and they are taken to be of as many.
 _NUMBERS = [
     ("Table 1", "gan", "accuracy", 20_000, "rep", [0.941, 0.834, 0.860, 0.793]),
     ("Table 1", "sd", "accuracy", 500, "rep", [0.516, 0.50, 0.98, 1.000]),
@@ -125,7 +125,7 @@ def judge_difference(
     """
     if not learned:
         return "nothing to compare: a network did not learn"
-    if not min(counts) >= MIN_IMAGES:
+    if not all(n >= MIN_IMAGES for n in counts):
         return f"cannot be told: fewer than {MIN_IMAGES} images on one side"
     if among_many:
         low, high = (difference + (end - difference) * Z99 / Z95 for end in (low, high))

@@ -197,7 +197,8 @@ class Study:
         scores = run.scores.set_index("path")["score"]
         rows = evaluate_run(run.facts, scores, self.test_sets, validation)
         if not changes:
-            save_results(self.folder, rows, run.facts)
+            # a model may be read back that was trained before other images were added
+            save_results(self.folder, rows, run.facts | {"data_hash": self.manifest.digest()})
         return rows
 
     def save(self, name: str, table: pd.DataFrame | None = None, figure=None, publish=False):
