@@ -261,6 +261,20 @@ def test_an_empty_heat_map_is_written_and_not_drawn(heat):
     assert over.get_extent() == list(picture.get_extent())  # stretched over the whole image
 
 
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_words_over_and_under_heat_maps_do_not_overlap(rows):
+    heats = [None, *[np.eye(3)] * 5] * rows
+    names = ["conv_pw_1\n128 x 128"] * len(heats)
+    figure = viz.overlay_grid([IMAGES[0]] * len(heats), heats, names, title="Heat")
+    figure.draw_without_rendering()
+    words = [figure.suptitle(figure.get_suptitle()), figure.axes[-1].xaxis.label]
+    words += [text for ax in figure.axes[:-1] for text in (ax.title, ax.xaxis.label)]
+    boxes = [text.get_window_extent() for text in words if text.get_text()]
+    boxes += [ax.get_window_extent() for ax in figure.axes[:-1]]
+    for place, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[place + 1 :])
+
+
 def test_a_draw_has_a_quarter_of_each_case_at_most(rng):
     labels, scores = rng.permutation(np.repeat([0, 1], 30)), rng.random(60)
     drawn, right = viz.sample_right_and_wrong(labels, scores, 12), (scores >= 0.5) == labels

@@ -67,17 +67,22 @@ def overlay_grid(images, heats, titles=None, columns=6, originals=False, title="
         images, titles = _interleave(images, images), _interleave(titles or [""] * n, [""] * n)
     figure = image_grid(images, titles, columns, title)
     shown, drawn = figure.axes[: len(images)], None
-    for ax, heat in zip(shown[1::2] if originals else shown, heats, strict=True):
+    shown = shown[1::2] if originals else shown
+    rows = set()  # that have words under a picture
+    for ax, heat in zip(shown, heats, strict=True):
         if heat is None or not np.nan_to_num(heat).any():
             ax.set_xlabel(NO_EVIDENCE, fontsize=8)
+            rows.add(ax.get_subplotspec().rowspan.start)
             continue
         colors = {"cmap": "inferno", "vmin": 0, "vmax": 1, "alpha": 0.5}
         extent = ax.images[0].get_extent()
         drawn = ax.imshow(heat, extent=extent, interpolation="bilinear", **colors)
+    height = figure.get_figheight() + 0.2 * len(rows)
     if drawn:
-        figure.set_figheight(figure.get_figheight() + 0.5)
-        bar = {"location": "bottom", "fraction": 0.02, "aspect": 60, "ticks": (0, 0.5, 1)}
-        figure.colorbar(drawn, ax=list(figure.axes), label="heat", **bar)
+        height += 0.6
+        bar = {"location": "bottom", "fraction": 0.02, "pad": 0.02, "aspect": 60}
+        figure.colorbar(drawn, ax=list(figure.axes), ticks=(0, 0.5, 1), label="heat", **bar)
+    figure.set_figheight(height)
     return figure
 
 
