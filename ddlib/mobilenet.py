@@ -193,4 +193,4 @@ def find_weights(alpha: float, image_size: int | None) -> Path:
             f"{name} is not in {cache} and could not be downloaded ({error}). Connect once to the "
             f"internet; or copy the file from {WEIGHTS_URL} into the folder models of a Keras home "
             "and set KERAS_HOME to that home; or pass weights=None (random), or a path"
-        ) from error
+        ) from None

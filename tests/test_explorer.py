@@ -91,6 +91,22 @@ class TestRender:
             ((view,), _) = render(State(Picture(file.name, where), model))
             assert (view.score, view.verdict) == (expected["score"], expected["verdict"])
 
+    @pytest.mark.parametrize("size", [(40, 40), (900, 300)])
+    def test_the_warnings_are_those_of_the_command_predict(self, models, tmp_path, rng, size):
+        file = tmp_path / "mine.png"
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(file)
+        (expected,) = open_detector("mobilenet025").predict([file])
+        state = State(Picture(file.name, file), models["MobileNet V1, width 0.25"])
+        remark = render(state)[1][0].remark
+        assert expected.warnings and remark == ". ".join(["Own picture", *expected.warnings])
+
+    def test_what_is_cut_off_is_said(self, state):
+        cut = replace(state.picture, crop_share=0.7)
+        shown = render(replace(state, picture=cut))[1][0]
+        assert (
+            shown.caption.startswith("Input, middle 70%") and "middle 70% is used" in shown.remark
+        )
+
     def test_the_band_is_the_cards_and_without_a_card_there_is_one_threshold(self, state, models):
         views, panels = render(replace(state, second=models["MobileNet V1, width 0.25"]))
         assert panels[1].band == (0.5, 0.5) and "fake from 0.50" in panels[1].title

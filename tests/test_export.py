@@ -14,6 +14,7 @@ from ddlib.deploy.benchmark import cost_table, export_table
 from ddlib.deploy.detector import Detector, open_detector
 from ddlib.deploy.export import convert, export, prepared_images
 from ddlib.deploy.scorer import Scorer
+from ddlib.images.read import ImageError
 from ddlib.metrics.score_table import agreement
 from ddlib.models.inference import converted, logit_model, runtime
 
@@ -77,6 +78,13 @@ def test_images_to_fit_to_are_those_of_the_training_split(tiny, tmp_path):
     images = prepared_images(folder, toydetector.PROTOCOL, 1000)
     assert len(images) == len(tiny.select(split="train"))
     assert prepared_images(folder, toydetector.PROTOCOL, 5).shape == (5, 64, 64, 3)
+    broken = tmp_path / "own"
+    broken.mkdir()
+    (broken / "empty.jpg").touch()
+    with pytest.raises(ImageError, match="empty"):
+        prepared_images(broken, toydetector.PROTOCOL, 5)
+    (broken / "sound.jpg").write_bytes(tiny.paths[0].read_bytes())
+    assert prepared_images(broken, toydetector.PROTOCOL, 5).shape == (1, 64, 64, 3)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no .training. image"):
         prepared_images(tmp_path / "empty", toydetector.PROTOCOL, 5)

@@ -1,12 +1,14 @@
 """The optional face detector: what it returns, and what it says where OpenCV is missing."""
 
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ddlib.images.faces import find_face, load_cascade
+from ddlib._utils import ordered_parallel_map
+from ddlib.images.faces import _cascade_of, find_face
 from ddlib.images.read import read_image
 
 IMAGE = np.zeros((40, 60, 3), np.uint8)
@@ -15,9 +17,9 @@ IMAGE = np.zeros((40, 60, 3), np.uint8)
 @pytest.fixture(autouse=True)
 def fresh():
     """Forget the detector that another test loaded."""
-    load_cascade.cache_clear()
+    _cascade_of.cache_clear()
     yield
-    load_cascade.cache_clear()
+    _cascade_of.cache_clear()
 
 
 @pytest.fixture
@@ -54,6 +56,25 @@ def test_the_largest_face_comes_back_as_corners_of_a_grey_image(install):
     grey, options = calls[1]
     assert grey.shape == (40, 60) and (grey == 76).all()  # 0.299 * 255
     assert options["minSize"] == (8, 8)  # a fifth of the shorter side
+
+
+def test_two_threads_do_not_share_a_detector(install, monkeypatch):
+    """OpenCV's finds other faces where two threads use one at the same time."""
+    install()
+    used, both = [], threading.Barrier(2)
+
+    class Cascade:
+        def read(self, node):
+            pass
+
+        def detectMultiScale(self, grey, **options):  # noqa: N802 (OpenCV's name)
+            both.wait(timeout=10)
+            used.append(self)
+            return ()
+
+    monkeypatch.setattr(sys.modules["cv2"], "CascadeClassifier", Cascade)
+    assert list(ordered_parallel_map(find_face, [IMAGE, IMAGE], 2)) == [None, None]
+    assert len(set(used)) == 2
 
 
 def test_without_opencv_4_the_error_says_what_to_install(install, monkeypatch):

@@ -303,6 +303,7 @@ class TestStraddling:
         table = pd.DataFrame(
             {
                 "label": [label for label, _ in people],
+                "source": [f"{label}{i % 2}" for i, (label, _) in enumerate(people)],
                 "identity": [None if who is None else f"{label}{who}" for label, who in people],
                 "sha256": [f"sha{i}" for i in range(len(people))],
             }
@@ -315,10 +316,21 @@ class TestStraddling:
                 assert set(own["split"]) == {"train", "valid", "test"}
         assert draw_splits(table[::-1]).sort_index().equals(table["split"])
 
+    def test_each_generator_of_ten_images_or_more_is_in_every_split(self):
+        """Else what is trained on one of them could be validated on none of its images."""
+        sizes = {"sd21": 15, "stylegan": 10, "midjourney": 2, "flux": 2}
+        sources = [name for name, n in sizes.items() for _ in range(n)]
+        shas = [f"sha{i}" for i in range(len(sources))]
+        table = pd.DataFrame({"label": "fake", "source": sources, "identity": None, "sha256": shas})
+        found = pd.crosstab(table["source"], draw_splits(table))[["train", "valid", "test"]]
+        assert found.loc["sd21"].tolist() == [10, 2, 3] and found.loc["stylegan"].min() >= 1
+        assert found.loc[["midjourney", "flux"]].sum().tolist() == [2, 1, 1]
+
     def test_a_fifth_is_test_and_a_tenth_valid_of_each_class(self):
         labels = ["real"] * 200 + ["fake"] * 50
         shas = [f"sha{i}" for i in range(250)]
         table = pd.DataFrame({"label": labels, "identity": None, "sha256": shas})
+        table["source"] = labels
         found = pd.crosstab(table["label"], draw_splits(table))
         assert found.loc["real", ["train", "valid", "test"]].tolist() == [140, 20, 40]
         assert found.loc["fake", ["train", "valid", "test"]].tolist() == [35, 5, 10]

@@ -13,7 +13,7 @@ from ddlib.data.loader import load_images
 from ddlib.data.manifest import Manifest, ManifestError, MissingImagesError
 from ddlib.models.provenance import checkout, provenance
 from ddlib.protocol import preset
-from ddlib.study.study import Run, Study, open_study, published, run_folder
+from ddlib.study.study import Run, Study, claim, open_study, published, run_folder
 
 CHANGES = {"image_size": 32, "alpha": 0.25, "weights": None, "trainable_layers": 10}
 CHANGES |= {"batch_size": 8, "epochs": 1, "dropout": 0.0}
@@ -160,6 +160,22 @@ def test_any_folder_is_trained_and_evaluated_without_the_study_s_conditions(tiny
     counts = table.set_index("test_set")[["n_real", "n_fake"]]
     assert counts.loc["all"].tolist() == [5, 10]
     assert counts.loc["stylegan"].tolist() == [0, 5]
+    again = evaluate(train(tiny.root, protocol, log=lambda line: None), str(tiny.root))
+    assert again["test_set"].tolist() == table["test_set"].tolist()  # a path is opened
+
+
+def test_two_folders_of_one_name_do_not_share_results(tmp_path):
+    folder, first, second = (tmp_path / name for name in ("runs", "a/faces", "b/faces"))
+    for place in (first, second):
+        place.mkdir(parents=True)
+    for _ in range(2):
+        claim(folder / "faces", first)
+    with pytest.raises(ValueError, match=r"holds the results of .*a.faces.*--runs"):
+        claim(folder / "faces", second)
+    first.rmdir()  # it was moved or removed
+    claim(folder / "faces", second)
+    claim(folder / "simulated", "simulated")
+    assert not (folder / "simulated").exists()
 
 
 def test_what_cannot_be_trained_or_evaluated_is_named(tiny):

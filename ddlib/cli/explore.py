@@ -13,6 +13,7 @@ import click
 
 from ddlib.cli.shared import alpha_option, data_option, runs_option, small_option
 
+CULLED_AFTER = 60  # seconds without a page, after which its kernel is ended
 # Voila's page asks another server for icons that it has itself; this one asks nobody.
 _INDEX = """{%- extends 'lab/index.html.j2' -%}
 {%- block notebook_css -%}
@@ -28,7 +29,13 @@ _INDEX = """{%- extends 'lab/index.html.j2' -%}
 @runs_option
 @alpha_option
 @small_option
-@click.option("--detector", "models", multiple=True, help="A .keras file of your own; repeatable.")
+@click.option(
+    "--detector",
+    "models",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="A .keras file of your own; repeatable.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in.")
 @click.option("--port", default=8866, show_default=True, help="One near it if it is taken.")
 @click.option("--browser/--no-browser", default=True, help="Open a browser, or only say where.")
@@ -103,10 +110,12 @@ def _serve(page: Path, host: str, port: int, browser: bool) -> None:
     # where Notebook 7 is installed its menu entries are offered to Voila, which has no menu
     shown = {"strip_sources": True, "theme": "light", "template": "lab"}
     shown["extension_denylist"] = ["@jupyter-notebook/lab-extension"]
+    # Of a page that was closed or reloaded the kernel stays, with half a gigabyte.
+    idle = {"cull_idle_timeout": CULLED_AFTER, "cull_interval": CULLED_AFTER // 4}
     # A page of another site that has its name resolved to this computer is told by its Host.
     local = host == "localhost" or host.startswith("127.")
     server = Server(
-        config=Config(VoilaConfiguration=shown),
+        config=Config(VoilaConfiguration=shown, MappingKernelManager=idle),
         config_file_paths=[],  # no file may take the token away
         ip=host,
         port=port,

@@ -27,7 +27,7 @@ from ddlib.images.read import list_images
 from ddlib.metrics.format import format_table
 from ddlib.models.provenance import checkout, repository_path
 from ddlib.protocol import VERSIONS
-from ddlib.study.study import SIMULATED, find_data, run_folder
+from ddlib.study.study import SIMULATED, claim, find_data, run_folder
 
 _FACTS = {"key", "seconds", "peak_mb", "lacking"}  # what a marker must hold
 
@@ -89,6 +89,8 @@ def run_notebooks(
     """
     folder, data = Path(folder or notebook_folder()).resolve(), find_data(data)
     base = run_folder(data, runs, small)
+    if base.exists():
+        claim(base, data)
     given = {"data": _seen_from(folder, data), "runs": _seen_from(folder, runs), "small": small}
     given |= {name: value for name, value in options.items() if value is not None}
     plan = _plan(folder, given, [] if data == SIMULATED else _listing(Path(data)))

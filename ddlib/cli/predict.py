@@ -85,28 +85,31 @@ def command(paths, which, as_json, table, address, face, cam, workers) -> None:
         "faces_cut_out": face,
         "note": NOTE,
     }
-    score, unread = partial(_score, detector, face, workers, address), []
+    if cam:
+        shared.load_tensorflow()
+    score, unread = partial(_score, detector, face, workers, address, cam), []
     if table:
         model = detector.card.tflite_sha256 or detector.card.sha256
         about |= {"model": model, "prepare": PREPARE}
         _extend_csv(Path(table), about, files, score, unread)
     else:
         rows = score(files)
-        if cam:
-            shared.load_tensorflow()
-            rows = _with_overlays(rows, cam, detector.grad_cam)
         rows = chain([next(rows)], rows)  # what fails before the first row prints nothing else
         form = _print_json if as_json else _print_table if table is None else _print_csv
         form(about, _follow(rows, unread, len(files), printed=True))
     raise SystemExit(1 if unread else 0)
 
 
-def _score(detector, face: bool, workers: int | None, address: str | None, files: list) -> Iterator:
-    """Yield a prediction for each file; `address` is that of --ray, None without it."""
+def _score(detector, face, workers, address, cam, files: list, first: int = 1) -> Iterator:
+    """Yield a prediction for each file, the options being those of the command.
+
+    With --cam the heat maps are numbered from `first`.
+    """
     if address is None:
         from ddlib.deploy.predict import predict_files
 
-        return predict_files(files, detector, detector.scorer(workers), face)
+        rows = predict_files(files, detector, detector.scorer(workers), face)
+        return _with_overlays(rows, cam, detector.grad_cam, first) if cam else rows
     from ddlib.deploy.ray_cluster import score_files
 
     log = partial(click.echo, err=True)
@@ -132,8 +135,9 @@ def _extend_csv(path: Path, about: dict, files: list, score, unread: list[str]) 
     """Make a CSV file of the pictures' rows, as `_print_csv` prints them.
 
     Each row is in the file as soon as it is known, so that a command that was stopped goes on. A
-    picture that could not be read is tried again: it may have been mended. What scored the pictures
-    is kept beside the file: rows of two detectors do not get into one table.
+    picture that could not be read is tried again: it may have been mended. Rows of pictures that
+    are not asked for stay, before the others. What scored the pictures is kept beside the file:
+    rows of two detectors do not get into one table.
     """
     made_by = path.with_name(f"{path.name}.json")
     if path.exists() and (not made_by.is_file() or read_json(made_by) != about):
@@ -141,21 +145,26 @@ def _extend_csv(path: Path, about: dict, files: list, score, unread: list[str]) 
             f"{path} is there already, and not of this detector and these options "
             f"({made_by.name} would say so); remove it or name another file"
         )
-    kept = {name: row for name, row in _read_csv(path).items() if not row[-1]}
-    names = [_cell(file) for file in files]
+    earlier, names = _read_csv(path), [_cell(file) for file in files]
+    asked = set(names)
+    others = [row for name, row in earlier.items() if name not in asked]
+    kept = {name: row for name, row in earlier.items() if not row[-1]}
     missing = [file for file, name in zip(files, names, strict=True) if name not in kept]
     write_json(made_by, about)
-    _write_csv(path, [kept[name] for name in names if name in kept])
+    _write_csv(path, others + [kept[name] for name in names if name in kept])
     with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        for row in _follow(score(missing) if missing else (), unread, len(missing)):
+        rows = score(missing, first=len(kept) + 1) if missing else ()
+        for row in _follow(rows, unread, len(missing)):
             writer.writerow(_cells(row))
             stream.flush()
     in_order = [name for name in names if name in kept] + [_cell(file) for file in missing]
     if in_order != names:  # pictures came in between those that had a score
         rows = _read_csv(path)
-        _write_csv(path, [rows[name] for name in names])
+        _write_csv(path, others + [rows[name] for name in names])
     told = f"{len(files)} rows in {path}, {len(files) - len(missing)} of them from before"
+    if others:
+        told += f", beside {len(others)} of other pictures"
     if unread:
         more = f" and {len(unread) - NAMED} more" if len(unread) > NAMED else ""
         told += f"; without a score: {', '.join(unread[:NAMED])}{more} (the column error says why)"
@@ -223,18 +232,19 @@ def _cell(file) -> str:
     return f"./{name}" if name.startswith(tuple("=+-@")) else name
 
 
-def _with_overlays(rows, folder: Path, grad_cam) -> Iterator:
-    """Write each row's heat map over its image as NUMBER-NAME.png, and pass the row on.
+def _with_overlays(rows, folder: Path, grad_cam, first: int) -> Iterator:
+    """Write each row's heat map over its image as NUMBER-NAME-evidence-for-CLASS.png; pass it on.
 
     A map that cannot be made or written is the error of its row. `grad_cam` was asked for before
     the first row: a detector without one is an error of its own.
     """
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(rows, first):
         if row.score is not None:
             stem = Path(row.file).stem.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
             try:
                 explanation = row.explain()
-                explanation.save(folder / f"{number:05d}-{stem}-{explanation.target}.png")
+                name = f"{number:05d}-{stem}-evidence-for-{explanation.target}.png"
+                explanation.save(folder / name)
             except (ValueError, OSError) as error:
                 row = replace(row, error=f"its heat map: {error}")
         yield row

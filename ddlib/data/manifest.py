@@ -24,6 +24,7 @@ SPLITS = ("train", "valid", "test")
 SPLIT_WORDS = {split: split for split in SPLITS}  # what folders and tables call them, in any case
 SPLIT_WORDS |= {"training": "train", "val": "valid", "validation": "valid", "testing": "test"}
 SPLIT_SHARES = {"valid": 0.1, "test": 0.2}  # where the split is drawn; the others train
+SMALL_SOURCE = 10  # identities of a source from which its splits are drawn by themselves
 GIVEN = ("path", "label", "source", "split")
 OPTIONAL = ("identity", "crop_share", "sha256")  # what a table may state besides
 COLUMNS = (*GIVEN, "identity", "crop_share", *FACTS)
@@ -237,25 +238,28 @@ def build_manifest(files, root, cache=None, progress=False) -> Manifest:
 
 
 def draw_splits(table: pd.DataFrame) -> pd.Series:
-    """Return a split for each row: stratified by label, images of one identity together.
+    """Return a split for each row: stratified by label and source, one identity in one split.
 
-    Of each label a fifth of the identities becomes test and a tenth valid, at least one of each
-    where there are three or more. A row without identity stands for itself. The draw depends on
-    hashes, not on the order of rows; adding files can move others.
+    Of each source of a label a fifth of the identities becomes test and a tenth valid; sources of
+    fewer than `SMALL_SOURCE` identities are drawn together, at least one of each where there are
+    three or more. A row without identity stands for itself. The draw depends on hashes, not on the
+    order of rows; adding files can move others.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        With label, identity and sha256.
+        With label, source, identity and sha256.
 
     Returns
     -------
     pandas.Series of str, indexed as `table`
     """
     identity = table["identity"].astype(object).where(table["identity"].notna(), table["sha256"])
-    groups = pd.DataFrame({"name": identity, "label": table["label"]}).drop_duplicates("name")
+    groups = table[["label", "source"]].assign(name=identity).drop_duplicates("name")
+    counts = groups.groupby(["label", "source"])["name"].transform("size")
+    groups["source"] = groups["source"].where(counts >= SMALL_SOURCE, "")
     chosen = {}
-    for _, names in groups.groupby("label")["name"]:
+    for _, names in groups.groupby(["label", "source"])["name"]:
         # the 0 keeps earlier draws
         names = sorted(names, key=lambda name: hash_fraction(f"0:{name}"))
         n = len(names)

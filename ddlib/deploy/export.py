@@ -17,7 +17,7 @@ from ddlib.data.sources import MANIFEST, open_folder
 from ddlib.deploy.detector import Detector
 from ddlib.deploy.quantisation import FLOAT, quantised_copy
 from ddlib.deploy.scorer import DetectorError, Scorer, image_chunks
-from ddlib.images.read import list_images
+from ddlib.images.read import ImageError, list_images
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import agreement
 from ddlib.models.inference import converted, keras_logits, logit_model, runtime
@@ -130,7 +130,8 @@ def export(detector: Detector, path: Path, kind: str = "float32", images=None) -
 def prepared_images(folder: Path, protocol: Protocol, count: int) -> np.ndarray:
     """Return up to `count` prepared images (N, S, S, 3), spread evenly over a folder.
 
-    Of a folder with a ``manifest.csv`` only images of the training split are taken.
+    Of a folder with a ``manifest.csv`` only images of the training split are taken. Those that
+    cannot be read are left out.
     """
     if (folder / MANIFEST).is_file():
         table = open_folder(folder).select(split="train").table
@@ -140,7 +141,15 @@ def prepared_images(folder: Path, protocol: Protocol, count: int) -> np.ndarray:
     if not files:
         raise ValueError(f"there is no (training) image in {folder}")
     chosen, _ = evenly_spaced(np.arange(len(files)), count)
-    return np.stack([prepare_file(folder / files[i][0], protocol, files[i][1]) for i in chosen])
+    prepared, problem = [], None
+    for name, share in (files[i] for i in chosen):
+        try:
+            prepared.append(prepare_file(folder / name, protocol, share))
+        except ImageError as error:
+            problem = error
+    if not prepared:
+        raise problem
+    return np.stack(prepared)
 
 
 def compare_with_keras(exported: Detector, original: Detector, images) -> dict:

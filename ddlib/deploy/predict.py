@@ -129,7 +129,7 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
     quality, protocol = facts["jpeg_quality"], detector.protocol
     region, scored = _cut_out(image, protocol.square, face)
     resized = resize(scored, protocol.image_size, protocol.resize)
-    warnings = list(_warnings(scored, resized, quality))
+    warnings = list(image_warnings(scored, resized, quality))
     if face and region != "face":
         warnings.append("no face found: the picture was scored as it is")
     if region == "centre" and max(image.shape) >= MAX_ASPECT * scored.shape[0]:
@@ -152,8 +152,12 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
     return replace(found, score=score, verdict=str(verdicts(score, detector.reject_band)))
 
 
-def _warnings(scored: np.ndarray, resized: np.ndarray, quality: float) -> Iterator[str]:
-    """Yield why a score is worth less: what was scored, before and after resizing, and its JPEG."""
+def image_warnings(scored: np.ndarray, resized: np.ndarray, quality: float) -> Iterator[str]:
+    """Yield why a score is worth less.
+
+    `scored` is what was scored, before it was resized, and `resized` after it; `quality` is the
+    JPEG quality that the file shows, NaN if it shows none.
+    """
     if quality <= MIN_JPEG_QUALITY:  # never true of NaN
         yield f"heavily compressed: JPEG quality about {quality:.0f}"
     side, size = min(scored.shape[:2]), len(resized)

@@ -4,6 +4,7 @@ It finds frontal faces. OpenCV 4 carries the trained cascade, OpenCV 5 dropped i
 in the extra ``face``.
 """
 
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -34,9 +35,16 @@ def find_face(image: np.ndarray) -> tuple[int, int, int, int] | None:
     return x, y, x + width, y + height
 
 
-@cache
 def load_cascade():
-    """Return OpenCV's detector of frontal faces; raise ImportError where it is missing."""
+    """Return OpenCV's detector of frontal faces; raise ImportError where it is missing.
+
+    Each thread has its own: one that two threads use at once finds other faces.
+    """
+    return _cascade_of(threading.get_ident())
+
+
+@cache
+def _cascade_of(thread: int):
     try:
         import cv2
 

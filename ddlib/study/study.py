@@ -51,6 +51,7 @@ SIMULATED_CHANGES = {
 }
 SMALL_SAMPLE = 600  # images of a folder in the small form
 FINISHED = "finished.json"  # of a trained condition, written last
+DATA = "data.json"  # the folder of images whose results these are
 PUBLISHED = "published.json"  # the names of the figures that may be committed
 # Fields of a protocol that change the preparation and leave the network's input size alone.
 PREPARATION = ("square", "resize", "jpeg_quality", "ela_quality", "ela_inverted")
@@ -273,6 +274,7 @@ def open_study(
     data = find_data(data)
     folder = run_folder(data, runs, small)
     tier, folder = folder.name, folder.resolve()
+    claim(folder, data)
     fixed = {"epochs": 2} if small else {}
     if data == SIMULATED:
         if not (folder / "images").exists():
@@ -327,6 +329,21 @@ def run_folder(data: str | Path, runs: str | Path | None = None, small: bool = F
         if is_simulated(tier):  # a folder that happens to have this name
             tier = f"{tier}-folder"
     return Path(runs or (checkout() or Path.cwd()) / "runs") / (f"{tier}-small" if small else tier)
+
+
+def claim(folder: Path, data: str) -> None:
+    """Note whose results ``runs/<tier>`` holds; a ValueError if another folder's of that name."""
+    if data == SIMULATED:
+        return
+    mine, file = str(Path(data).resolve()), folder / DATA
+    known = read_json(file) if file.is_file() else mine
+    if known != mine and Path(known).is_dir():
+        raise ValueError(
+            f"{folder} holds the results of {known}, another folder of this name; put those of "
+            f"{mine} elsewhere with --runs (runs=), or remove it"
+        )
+    if known != mine or not file.is_file():
+        write_json(file, mine)
 
 
 def training_key(protocol: Protocol, *parts: Manifest) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from ddlib.data.loader import prepare_all
 from ddlib.data.manifest import Manifest, ManifestError
+from ddlib.data.sources import open_folder
 from ddlib.metrics.calibration import probability
 from ddlib.metrics.score_table import score_table
 from ddlib.protocol import Protocol, preset
@@ -17,8 +18,9 @@ def train(manifest: Manifest, protocol: Protocol | None = None, log: Callable[[s
 
     Parameters
     ----------
-    manifest : Manifest
-        With both classes in the splits train and valid, whatever the names of their sources.
+    manifest : Manifest or path
+        With both classes in the splits train and valid, whatever the names of their sources; of a
+        path what `open_folder` gives.
     protocol : Protocol, optional
         The recipe; by default ``preset("clean")``. Its condition does not matter here.
     log : callable
@@ -41,7 +43,7 @@ def train(manifest: Manifest, protocol: Protocol | None = None, log: Callable[[s
     """
     from ddlib.models.train import train_detector
 
-    parts = []
+    manifest, parts = _opened(manifest), []
     for split in ("train", "valid"):
         part = manifest.select(split=split)
         missing = {"real", "fake"} - set(part.table["label"])
@@ -62,7 +64,7 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
     model : Trained, Run, Detector or keras.Model
         A Keras model must end in one unit (linear or sigmoid) or in two (linear or softmax), of
         which the last stands for fake.
-    manifest : Manifest
+    manifest : Manifest or path
     protocol : Protocol, optional
         How images are prepared; needed for a bare Keras model.
     split : {"train", "valid", "test"}
@@ -86,6 +88,7 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
             "a Keras model does not say how images are prepared for it; give protocol=, such as "
             "preset('clean', image_size=256)"
         )
+    manifest = _opened(manifest)
     part = manifest.select(split=split)
     if not len(part):
         raise ValueError(f"{manifest.root} has no images in the split {split!r}")
@@ -95,6 +98,10 @@ def evaluate(model, manifest: Manifest, protocol: Protocol | None = None, split:
         own = (part.table["source"] == source).to_numpy()
         rows.append({"test_set": source} | score_table(part.labels[own], scores[own]))
     return pd.DataFrame(rows)
+
+
+def _opened(manifest) -> Manifest:
+    return manifest if isinstance(manifest, Manifest) else open_folder(manifest)
 
 
 def _scores(model, part: Manifest, protocol: Protocol) -> np.ndarray:

@@ -20,6 +20,10 @@ async function send(model, files) {
   }
 }
 
+// A file that is dropped beside the button would be opened in place of the page.
+for (const kind of ["dragover", "drop"])
+  document.addEventListener(kind, (event) => event.preventDefault());
+
 function render({ model, el }) {
   const zone = document.createElement("button");
   const input = document.createElement("input");

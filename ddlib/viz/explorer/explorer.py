@@ -170,7 +170,7 @@ class Explorer:
         """Offer the figure to the browser."""
         name = html.escape(f"{Path(self.panels[0].title).stem}.png")
         data = f"data:image/png;base64,{self._png()}"
-        self.controls.link.value = f'<a download="{name}" href="{data}">Download {name}</a>'
+        self.controls.link.value = f'<a download="{name}" href="{data}"><u>Download {name}</u></a>'
 
     def _say(self, status: str, error: str = "") -> None:
         """Write the line that a screen reader reads out, and the one where errors go."""

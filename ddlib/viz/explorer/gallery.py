@@ -32,7 +32,11 @@ class Picture:
     @property
     def origin(self) -> str:
         """What is known of it, in words."""
-        return f"It is {self.label}: {display_name(self.source)}" if self.label else "Own picture"
+        if not self.label:
+            return "Own picture"
+        cut = f", of whose square the middle {self.crop_share:.0%} is used"
+        words = f"It is {self.label}: {display_name(self.source)}"
+        return words + (cut if self.crop_share < 1 else "")
 
     @property
     def decision(self) -> str:

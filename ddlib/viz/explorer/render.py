@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from ddlib.data.loader import prepare
 from ddlib.deploy.detector import Detector, open_detector
+from ddlib.deploy.predict import MAX_ASPECT, image_warnings
 from ddlib.ela import ela_map
 from ddlib.gradcam import MEAN, HeatMaps
 from ddlib.images.jpeg import recompress
@@ -76,8 +77,10 @@ def render(state: State) -> tuple[list[View], list[Panel]]:
     files = dict.fromkeys(file for file in (state.model, state.second) if file)
     views = [_view(file, state) for file in files]
     first, picture = views[0], state.picture
-    caption = f"Input, {state.changes or 'as it is'}, {len(first.seen)} px"
-    panels = [Panel(first.seen, caption, picture.name, remark=picture.origin)]
+    kept = f"middle {picture.crop_share:.0%}" if picture.crop_share < 1 else "as it is"
+    caption = f"Input, {state.changes or kept}, {len(first.seen)} px"
+    remark = ". ".join([picture.origin, *_warnings(first.detector, state)])
+    panels = [Panel(first.seen, caption, picture.name, remark=remark)]
     panels += [_heat_panel(view, state) for view in views]
     if state.ela:
         levels = _error_levels(first.detector, picture, state.side, state.jpeg, state.ela)
@@ -149,6 +152,18 @@ def _change(picture: Picture, side: int, jpeg: int) -> np.ndarray:
         scaled = ImageOps.scale(Image.fromarray(image), scale, Image.Resampling.BILINEAR)
         image = np.asarray(scaled)
     return recompress(image, jpeg) if jpeg else image
+
+
+def _warnings(detector: Detector, state: State) -> list[str]:
+    """Return why a score is worth less, as `ddlib predict` says it of the picture's pixels."""
+    image, protocol = _change(state.picture, state.side, state.jpeg), detector.protocol
+    cropped = protocol.square == "crop"
+    scored = center_crop(image, state.picture.crop_share) if cropped else image
+    resized = resize(scored, protocol.image_size, protocol.resize)
+    found = list(image_warnings(scored, resized, state.jpeg or np.nan))
+    if cropped and max(image.shape) >= MAX_ASPECT * min(image.shape[:2]):
+        found.append("long picture: only its middle square was scored")
+    return found
 
 
 @lru_cache(8)
