@@ -21,13 +21,14 @@ from ddlib.__main__ import COMMANDS, main
 from ddlib.cli.predict import read_list
 from ddlib.deploy import predict
 from ddlib.deploy.detector import open_detector
-from ddlib.deploy.predict import find_face_square, find_files, fine_detail
+from ddlib.deploy.predict import find_face_square, find_files
 from ddlib.gradcam import GradCAM
 from ddlib.images import faces
 from ddlib.images.overlay import overlay
 from ddlib.images.read import resize
 from ddlib.models.inference import Interpreters
 from ddlib.models.train import save_detector
+from ddlib.traces.image_warnings import fine_detail
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,6 @@ from ddlib.deploy.scorer import DetectorError, Scorer
 from ddlib.images.faces import find_face
 from ddlib.images.overlay import overlay
 from ddlib.images.read import (
-    MIN_SIDE,
     ImageError,
     center_crop,
     decode_with_facts,
@@ -32,13 +31,8 @@ from ddlib.images.read import (
     resize,
 )
 from ddlib.metrics.calibration import verdicts
-from ddlib.traces.jpeg_history import block_means
+from ddlib.traces.image_warnings import LONG, image_warnings, is_long
 
-MIN_JPEG_QUALITY = 60  # from here down the traces of generators are lost
-# A smooth image has 0.5 (see `fine_detail`), any enlarged twofold up to 0.51; of thirteen sets of
-# photographs and fakes prepared at 256 pixels, 98 % of each lie above 0.52.
-MIN_FINE_DETAIL = 0.515
-MAX_ASPECT = 2.0  # an image so many times as long as wide loses most of itself to the square
 FACE_MARGIN = 1.8  # side of the square, in sides of the face's box: about what portrait sets show
 _SEARCH = 640  # pixels: faces are looked for in an image made no larger than this
 
@@ -132,8 +126,8 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
     warnings = list(image_warnings(scored, resized, quality))
     if face and region != "face":
         warnings.append("no face found: the picture was scored as it is")
-    if region == "centre" and max(image.shape) >= MAX_ASPECT * scored.shape[0]:
-        warnings.append("long picture: only its middle square was scored")
+    if region == "centre" and is_long(image):
+        warnings.append(LONG)
     found = Prediction(
         file=name,
         region=region,
@@ -150,23 +144,6 @@ def _predict(source, detector: Detector, scorer: Scorer, face: bool) -> Predicti
     except DetectorError as error:  # of this image the model makes NaN or infinity
         return replace(found, error=str(error))
     return replace(found, score=score, verdict=str(verdicts(score, detector.reject_band)))
-
-
-def image_warnings(scored: np.ndarray, resized: np.ndarray, quality: float) -> Iterator[str]:
-    """Yield why a score is worth less.
-
-    `scored` is what was scored, before it was resized, and `resized` after it; `quality` is the
-    JPEG quality that the file shows, NaN if it shows none.
-    """
-    if quality <= MIN_JPEG_QUALITY:  # never true of NaN
-        yield f"heavily compressed: JPEG quality about {quality:.0f}"
-    side, size = min(scored.shape[:2]), len(resized)
-    if side < MIN_SIDE:
-        yield f"tiny: {side} pixels hold no face"
-    elif side < size:
-        yield f"{'tiny' if 2 * side <= size else 'small'}: {side} pixels were enlarged to {size}"
-    elif fine_detail(resized) < MIN_FINE_DETAIL:
-        yield "no fine detail: enlarged or blurred before"
 
 
 def _cut_out(image: np.ndarray, square: str, face: bool) -> tuple[str, np.ndarray]:
@@ -196,20 +173,6 @@ def find_face_square(image: np.ndarray) -> tuple[int, int, int, int] | None:
     left = round(min(max((x0 + x1 - side) / 2, 0), width - side))
     top = round(min(max((y0 + y1 - side) / 2, 0), height - side))
     return left, top, left + side, top + side
-
-
-def fine_detail(image: np.ndarray) -> float:
-    """Return how much finer the detail of an image (S, S, 3) is than that of a smooth one.
-
-    The mean distance of pixels from the mean of their 2 x 2 block, divided by the same of these
-    means: 0.5 where brightness only slopes, 2 for independent noise, 0 for a flat image.
-    """
-    side = len(image) // 4 * 4
-    grey = image[:side, :side].mean(2)
-    half = block_means(grey, 2)
-    coarse = np.abs(half - np.kron(block_means(half, 2), np.ones((2, 2)))).mean()
-    fine = np.abs(grey - np.kron(half, np.ones((2, 2)))).mean()
-    return float(fine / coarse) if coarse else 0.0
 
 
 def find_files(paths: Iterable[str], listed: Iterable[str] = ()) -> Iterator[Path]:

@@ -14,13 +14,13 @@ from PIL import Image, ImageOps
 
 from ddlib.data.loader import prepare
 from ddlib.deploy.detector import Detector, open_detector
-from ddlib.deploy.predict import MAX_ASPECT, image_warnings
 from ddlib.ela import ela_map
 from ddlib.gradcam import MEAN, HeatMaps
 from ddlib.images.jpeg import recompress
 from ddlib.images.overlay import overlay, upsample
 from ddlib.images.read import center_crop, decode_image, read_image, resize
 from ddlib.metrics.calibration import verdicts
+from ddlib.traces.image_warnings import LONG, image_warnings, is_long
 from ddlib.viz.explorer.gallery import ANY, Picture, model_title
 from ddlib.viz.explorer.panels import SIDE, Panel, enlarge, outline
 
@@ -161,9 +161,7 @@ def _warnings(detector: Detector, state: State) -> list[str]:
     scored = center_crop(image, state.picture.crop_share) if cropped else image
     resized = resize(scored, protocol.image_size, protocol.resize)
     found = list(image_warnings(scored, resized, state.jpeg or np.nan))
-    if cropped and max(image.shape) >= MAX_ASPECT * min(image.shape[:2]):
-        found.append("long picture: only its middle square was scored")
-    return found
+    return [*found, LONG] if cropped and is_long(image) else found
 
 
 @lru_cache(8)
