@@ -3,13 +3,16 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
 from ddlib.metrics import calibration
+from ddlib.metrics.false_accusations import false_accusations
 from ddlib.metrics.intervals import wilson
+from ddlib.metrics.score_table import agreement
 
 
 @settings(max_examples=80, deadline=None)
@@ -91,6 +94,19 @@ def test_reject_band_by_hand():
     nothing = calibration.evaluate_reject_band([1, 1], [0.5, 0.5], (0.1, 0.9))
     assert (nothing["coverage"], nothing["miss"]) == (0, 0)
     assert math.isnan(nothing["error"]) and math.isnan(nothing["false_alarm"])
+
+
+def test_of_nan_there_is_no_verdict():
+    """A comparison with NaN is false and would be taken for one."""
+    nan, labels = [0.2, math.nan], pd.Series(["25_1_2", "30_0_1"])
+    for ask in (
+        lambda: calibration.verdicts(nan, (0.4, 0.6)),
+        lambda: agreement(nan, [0.2, 0.9]),
+        lambda: agreement([0.2, 0.9], nan),
+        lambda: false_accusations(labels, nan),
+    ):
+        with pytest.raises(ValueError, match="a score is NaN"):
+            ask()
 
 
 def test_verdict_words_and_their_edges():

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import sys
 import threading
 from dataclasses import replace
 
@@ -118,6 +119,8 @@ class TestRender:
     def test_what_only_changes_the_drawing_never_reaches_the_network(self, state, monkeypatch):
         first = render(state)[1][1].image
         monkeypatch.setattr(GradCAM, "__call__", None)  # calling the network would raise
+        module = sys.modules["ddlib.viz.explorer.render"]
+        monkeypatch.setattr(module, "image_warnings", None)  # nor is the picture looked at again
         drawing = {"opacity": 0.9, "colormap": "jet", "outline": False, "layer": "mean"}
         for field, value in drawing.items():
             changed = render(replace(state, **{field: value}))[1][1].image

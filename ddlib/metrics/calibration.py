@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ddlib.metrics.intervals import wilson
-from ddlib.metrics.roc_auc import check_scores
+from ddlib.metrics.roc_auc import check_scores, refuse_nan
 from ddlib.metrics.score_table import share_with_interval
 from ddlib.protocol import FAKE, REAL
 
@@ -133,8 +133,7 @@ def verdicts(scores, band: tuple[float, float]) -> np.ndarray:
     low, high = band
     if not low <= high:
         raise ValueError(f"band {band} is upside down; give (low, high) with low <= high")
-    if np.isnan(scores).any():
-        raise ValueError("a score is NaN, of which there is no verdict")
+    refuse_nan(scores)
     return np.array(["real", "unsure", "fake"])[np.digitize(scores, band)]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ddlib.metrics.intervals import wilson
+from ddlib.metrics.roc_auc import refuse_nan
 
 SOURCE = "utkface"
 AGES = ("0 to 2", "3 to 12", "13 to 19", "20 to 39", "40 to 59", "60 and over")
@@ -50,9 +51,9 @@ def false_accusations(labels: pd.Series, scores, threshold: float = 0.5) -> pd.D
     known = labels.notna().to_numpy()
     if not known.any():
         raise ValueError("no photograph has a label of age, sex and group, as UTKFace names it")
-    if np.isnan(np.asarray(scores, float)[known]).any():
-        raise ValueError("a score is NaN, of which there is no verdict")
-    called = pd.Series(np.asarray(scores, float)[known] >= threshold)
+    scores = np.asarray(scores, float)[known]
+    refuse_nan(scores)
+    called = pd.Series(scores >= threshold)
     age, sex, group = labels[known].str.split("_", expand=True).astype(int).to_numpy().T
     values = {
         "all": pd.Categorical(["all"] * len(called)),

@@ -37,6 +37,12 @@ def check_scores(labels, scores) -> tuple[np.ndarray, np.ndarray]:
     return labels.astype(int), scores
 
 
+def refuse_nan(scores) -> None:
+    """Raise a ValueError if a score is NaN: comparing it with a threshold gives a verdict still."""
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN, of which there is no verdict")
+
+
 def auc(labels, scores) -> tuple[float, float, float]:
     """Return the area under the ROC curve and its 95 % interval: (auc, low, high).
 

@@ -9,7 +9,7 @@ from math import nan
 import numpy as np
 
 from ddlib.metrics.intervals import paired_difference, wilson
-from ddlib.metrics.roc_auc import auc, check_scores
+from ddlib.metrics.roc_auc import auc, check_scores, refuse_nan
 from ddlib.protocol import FAKE
 
 
@@ -102,8 +102,7 @@ def agreement(scores, reference_scores, labels=None, threshold: float = 0.5) -> 
         raise ValueError(
             f"scores {scores.shape} and reference_scores {reference.shape} must both be (N,), N > 0"
         )
-    if np.isnan(scores).any() or np.isnan(reference).any():
-        raise ValueError("a score is NaN, of which there is no verdict")
+    refuse_nan([scores, reference])
     flips, n = int(np.sum((scores >= threshold) != (reference >= threshold))), len(scores)
     low, high = wilson(flips, n)
     difference = np.abs(scores - reference)

@@ -79,7 +79,8 @@ def render(state: State) -> tuple[list[View], list[Panel]]:
     first, picture = views[0], state.picture
     kept = f"middle {picture.crop_share:.0%}" if picture.crop_share < 1 else "as it is"
     caption = f"Input, {state.changes or kept}, {len(first.seen)} px"
-    remark = ". ".join([picture.origin, *_warnings(first.detector, state)])
+    found = _warnings(first.detector, picture, state.side, state.jpeg)
+    remark = ". ".join([picture.origin, *found])
     panels = [Panel(first.seen, caption, picture.name, remark=remark)]
     panels += [_heat_panel(view, state) for view in views]
     if state.ela:
@@ -154,13 +155,14 @@ def _change(picture: Picture, side: int, jpeg: int) -> np.ndarray:
     return recompress(image, jpeg) if jpeg else image
 
 
-def _warnings(detector: Detector, state: State) -> list[str]:
+@lru_cache(8)
+def _warnings(detector: Detector, picture: Picture, side: int, jpeg: int) -> list[str]:
     """Return why a score is worth less, as `ddlib predict` says it of the picture's pixels."""
-    image, protocol = _change(state.picture, state.side, state.jpeg), detector.protocol
+    image, protocol = _change(picture, side, jpeg), detector.protocol
     cropped = protocol.square == "crop"
-    scored = center_crop(image, state.picture.crop_share) if cropped else image
+    scored = center_crop(image, picture.crop_share) if cropped else image
     resized = resize(scored, protocol.image_size, protocol.resize)
-    found = list(image_warnings(scored, resized, state.jpeg or np.nan))
+    found = list(image_warnings(scored, resized, jpeg or np.nan))
     return [*found, LONG] if cropped and is_long(image) else found
 
 
